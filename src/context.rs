@@ -1,0 +1,92 @@
+//! What every role is given: a clock, the metrics, the health board, and a way to start tasks that
+//! shutdown waits for.
+//!
+//! Guarantees that a task started here is either awaited at the end or cancelled by the drain limit;
+//! nothing runs that nobody waits for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::domain::time::Timestamp;
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+
+/// Cheap to clone; all clones belong to one process.
+#[derive(Clone)]
+pub struct Context {
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Context {
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            metrics: Arc::default(),
+            health: Arc::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Starts a task that [`Context::finish`] waits for.
+    #[expect(clippy::disallowed_methods, reason = "the one place where tasks start")]
+    pub fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        tokio::spawn(self.tasks.track_future(task))
+    }
+
+    /// Cancelled once the process is to take nothing new.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Tells every task to stop and waits for them, at most `limit`. True when all have ended.
+    pub async fn finish(&self, limit: Duration) -> bool {
+        self.stop.cancel();
+        self.tasks.close();
+        tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()
+    }
+}
+
+/// The time as the broker sees it: the system's, corrected by the offset that `io::nats` measures.
+#[derive(Clone)]
+pub struct Clock {
+    offset_ms: Arc<AtomicI64>,
+}
+
+impl Clock {
+    pub fn system() -> Self {
+        Self { offset_ms: Arc::default() }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place where the time is read")]
+    pub fn now(&self) -> Timestamp {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let system = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(system.saturating_add(self.offset_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Broker time minus system time, in milliseconds.
+    pub fn set_offset_ms(&self, offset: i64) {
+        self.offset_ms.store(offset, Ordering::Relaxed);
+    }
+
+    pub fn offset_ms(&self) -> i64 {
+        self.offset_ms.load(Ordering::Relaxed)
+    }
+}

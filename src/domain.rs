@@ -1,0 +1,21 @@
+//! The pure core: what a conversation is and what happens next in it.
+//!
+//! Everything here is total and deterministic: no clock, no randomness, no I/O, no serde. A decision
+//! takes a state and an event by value and returns the next state and the commands that carry it out.
+//! Bytes are the business of `protocol`, effects of `io`.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+pub mod id;
+pub mod time;
+pub mod secret;
+pub mod binding;
+pub mod inbound;
+pub mod answer;
+pub mod entry;
+pub mod session;
+pub mod plan;
+pub mod debounce;
+pub mod turn;
+pub mod retry;
+pub mod rate;
+pub mod reply;

@@ -1,0 +1,33 @@
+//! What a runtime gives back for a turn.
+
+/// The whole answer of a turn. Stored with the journal record `Answered`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    pub text: String,
+    pub interrupt: Option<Interrupt>,
+}
+
+/// The runtime waits for a decision of the person before it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interrupt {
+    pub title: String,
+    pub text: String,
+}
+
+/// Why no answer came, and what that means for the turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub class: FailureClass,
+    /// One of the reasons of dead letters, e.g. `runtime_permanent`.
+    pub reason: &'static str,
+    /// For operators: status and an excerpt of the response, without secrets or message text.
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The same again would fail again: bury at once.
+    Permanent,
+    /// Worth another attempt, not before `after` where the other side said so.
+    Retryable { after: Option<std::time::Duration> },
+}

@@ -1,0 +1,126 @@
+//! What an operator configures: an integration, the trigger that binds it to an expert, and the
+//! runtime where that expert is reached.
+
+use std::time::Duration;
+
+use super::id::{ExpertId, IntegrationId};
+use super::secret::Secret;
+
+/// A DingTalk robot and how it is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Integration {
+    pub id: IntegrationId,
+    pub name: String,
+    pub mode: Mode,
+    /// The app's AppKey.
+    pub client_id: String,
+    /// The app's AppSecret.
+    pub client_secret: Secret,
+    /// Absent: the robot code is the client id, as it is for an internal app.
+    pub robot_code: Option<String>,
+    pub callback_token: Option<Secret>,
+    /// 43 characters of base64.
+    pub callback_aes_key: Option<Secret>,
+    pub card_template_id: Option<String>,
+    pub language: Language,
+    /// What an encrypted callback must name where that is not the client id (corpId, suiteKey).
+    pub receiver_id: Option<String>,
+    pub scope: Scope,
+    pub is_paused: bool,
+}
+
+impl Integration {
+    pub fn robot_code(&self) -> &str {
+        self.robot_code.as_deref().unwrap_or(&self.client_id)
+    }
+
+    pub fn receiver_id(&self) -> &str {
+        self.receiver_id.as_deref().unwrap_or(&self.client_id)
+    }
+}
+
+/// How DingTalk reaches us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Http,
+    Stream,
+}
+
+/// Who shares a conversation in a group: nobody, or the whole group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Sender,
+    Group,
+}
+
+/// The language of the service's own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    ZhHans,
+    En,
+}
+
+/// Binds an integration to an expert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    pub expert: ExpertId,
+    pub integration: IntegrationId,
+    pub is_enabled: bool,
+    pub session_timeout: Duration,
+    pub summary_window: Duration,
+    pub busy_policy: BusyPolicy,
+    pub queued_notice: QueuedNotice,
+    /// DingTalk conversation ids of groups; empty allows all.
+    pub allow_conversations: Vec<String>,
+    /// Staff ids; empty allows all.
+    pub allow_senders: Vec<String>,
+    pub mention_asker: bool,
+    pub act_by: ActBy,
+}
+
+/// What a message does that arrives while a turn runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BusyPolicy {
+    Queue,
+    Interrupt,
+    Steer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueuedNotice {
+    Reaction,
+    Text,
+    None,
+}
+
+/// Who may press the buttons of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActBy {
+    Asker,
+    Anyone,
+}
+
+/// Where an expert is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    pub expert: ExpertId,
+    pub kind: RuntimeKind,
+    /// Set: the registration lapses unless a heartbeat renews it this often.
+    pub lease: Option<Duration>,
+    pub is_paused: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeKind {
+    Xpert {
+        base_url: String,
+        api_key: Secret,
+        organization_id: Option<String>,
+    },
+    /// `secret` is `whsec_` + base64 of 24..=64 bytes.
+    Callback {
+        url: String,
+        secret: Secret,
+    },
+    Echo,
+}

@@ -1,0 +1,128 @@
+//! An entry of the log: one thing that happened in a conversation, in the order the broker stored it.
+
+use super::id::{ExpertId, Seq, TurnId};
+use super::inbound::{Message, Place, Sender, SessionWebhook};
+use super::time::Timestamp;
+
+/// An entry where it stands in the log. Its sequence is the version of its conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    pub seq: Seq,
+    /// When the broker stored it.
+    pub at: Timestamp,
+    pub entry: Entry,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    Message(Message),
+    Action(Action),
+    Control(Control),
+    Replay(Replay),
+    /// Bytes that no release can read: buried as a turn of its own.
+    Undecodable {
+        bytes: Vec<u8>,
+        why: String,
+    },
+    /// It was in the log and is gone: recorded and counted.
+    Gone,
+}
+
+/// Somebody answered a turn by a button, a link or a form: a turn of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// The turn whose card or link this is.
+    pub turn: TurnId,
+    pub kind: ActionKind,
+    pub by: Sender,
+    pub place: Option<Place>,
+    /// The form's or button's own parameters, as JSON text.
+    pub params: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActionKind {
+    Confirm,
+    Reject,
+    Custom(String),
+}
+
+/// Ends every unfinished turn before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    pub kind: ControlKind,
+    /// Where the reply to the command goes; absent for an operator's hand.
+    pub origin: Option<Origin>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControlKind {
+    Stop,
+    New,
+    End,
+}
+
+/// Who asked, and where the answer belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub place: Place,
+    pub sender: Sender,
+    pub robot_code: Option<String>,
+    pub webhook: Option<SessionWebhook>,
+}
+
+impl Message {
+    pub fn origin(&self) -> Origin {
+        Origin {
+            place: self.place.clone(),
+            sender: self.sender.clone(),
+            robot_code: self.robot_code.clone(),
+            webhook: self.webhook.clone(),
+        }
+    }
+}
+
+/// A buried turn, asked again at the end of the log with the session and expert of its own time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// The sequence of the dead record.
+    pub dead: Seq,
+    pub expert: ExpertId,
+    /// The epoch of the session it belonged to.
+    pub epoch: Seq,
+    pub messages: Vec<Message>,
+}
+
+impl Entry {
+    /// The word for it in the header `Dt-Kind`, for people who look at the stream.
+    pub fn kind(&self) -> EntryKind {
+        match self {
+            Self::Message(_) | Self::Undecodable { .. } | Self::Gone => EntryKind::Message,
+            Self::Action(_) => EntryKind::Action,
+            Self::Control(_) => EntryKind::Control,
+            Self::Replay(_) => EntryKind::Replay,
+        }
+    }
+}
+
+/// What intake needs to know of an entry, read from its header alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    Message,
+    Action,
+    Control,
+    Replay,
+}
+
+impl EntryKind {
+    pub const ALL: [Self; 4] = [Self::Message, Self::Action, Self::Control, Self::Replay];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Action => "action",
+            Self::Control => "control",
+            Self::Replay => "replay",
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A message as a person wrote it to the robot, in our words rather than DingTalk's.
+
+use super::id::MsgId;
+use super::time::Timestamp;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub msg_id: MsgId,
+    pub place: Place,
+    pub sender: Sender,
+    pub robot_code: Option<String>,
+    /// DingTalk's own `createAt`: passed on, never decided by.
+    pub created_at: Option<Timestamp>,
+    /// DingTalk's `msgtype`, e.g. `text`, `richText`, `picture`.
+    pub kind: String,
+    /// What was said, in order. Empty where the kind is not supported.
+    pub parts: Vec<Part>,
+    pub quote: Option<Quote>,
+    pub webhook: Option<SessionWebhook>,
+}
+
+/// Where a message was written and where its answer belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// DingTalk's `conversationId`, case-sensitive.
+    pub id: String,
+    pub kind: PlaceKind,
+    pub title: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceKind {
+    Private,
+    Group,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// DingTalk's encrypted `senderId`.
+    pub id: String,
+    /// The organisation's user id; absent for people outside it.
+    pub staff_id: Option<String>,
+    pub name: String,
+}
+
+impl Sender {
+    /// `senderStaffId`, else `senderId`.
+    pub fn user_id(&self) -> &str {
+        self.staff_id.as_deref().unwrap_or(&self.id)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    Text(String),
+    Media(Media),
+}
+
+/// Something to be fetched with a download code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    pub kind: MediaKind,
+    pub code: String,
+    pub name: Option<String>,
+    /// What DingTalk heard in an audio message.
+    pub recognition: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaKind {
+    Picture,
+    Audio,
+    Video,
+    File,
+}
+
+/// The message that this one replies to, as far as DingTalk shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quote {
+    pub msg_id: Option<String>,
+    pub parts: Vec<Part>,
+}
+
+/// The address that DingTalk hands out with each message for answers to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionWebhook {
+    pub url: String,
+    pub expires_at: Timestamp,
+}
+
+impl Message {
+    /// What an expert is asked: the texts and recognitions, joined as written and trimmed.
+    pub fn text(&self) -> String {
+        text_of(&self.parts)
+    }
+
+    pub fn media(&self) -> impl Iterator<Item = &Media> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Media(media) => Some(media),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// Nothing in it can be handed to an expert.
+    pub fn is_unsupported(&self) -> bool {
+        self.parts.is_empty()
+    }
+}
+
+/// The readable text of `parts`: texts as they stand, audio by its recognition.
+pub fn text_of(parts: &[Part]) -> String {
+    let mut text = String::new();
+    for part in parts {
+        match part {
+            Part::Text(said) => text.push_str(said),
+            Part::Media(media) => text.push_str(media.recognition.as_deref().unwrap_or_default()),
+        }
+    }
+    text.trim().to_owned()
+}

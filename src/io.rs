@@ -1,0 +1,20 @@
+//! Effects: the only users of NATS, SQL and the HTTP client. No business decisions.
+
+// the broker
+pub mod nats;
+pub mod topology;
+pub mod log;
+pub mod timer;
+pub mod slot;
+pub mod journal;
+pub mod handoff;
+pub mod dead;
+pub mod live;
+pub mod governor;
+// the database
+pub mod store;
+pub mod seal;
+// the outside
+pub mod egress;
+pub mod dingtalk;
+pub mod runtime;

@@ -1,0 +1,19 @@
+//! Bytes to types and back: DingTalk's formats, Xpert's API, our own wire records, signatures.
+//!
+//! No I/O and no policy. Input never panics: what cannot be read is an error that names the part.
+#![warn(clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
+
+// our own streams
+pub mod subject;
+pub mod envelope;
+// DingTalk
+pub mod callback;
+pub mod robot;
+pub mod card;
+pub mod action;
+pub mod stream;
+pub mod send;
+// runtimes
+pub mod webhook;
+pub mod sse;
+pub mod xpert;

@@ -1,0 +1,8 @@
+//! What a process tells about itself: metrics, readiness, logs.
+//!
+//! Metric names are written here and nowhere else. Labels have few values: integrations, stages,
+//! results, never people or messages.
+
+pub mod metrics;
+pub mod health;
+pub mod log;

@@ -1,0 +1,22 @@
+//! Logs: one line an event, filtered by `DT_LOG`, JSON where nobody watches a terminal.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// A filter that cannot be read is an error of the setting `DT_LOG`.
+pub fn init(filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|e| format!("DT_LOG must be a tracing filter such as `info`: {e}"))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let outcome = if std::io::stderr().is_terminal() {
+        let layer = tracing_subscriber::fmt::layer().compact().with_writer(std::io::stderr);
+        registry.with(layer).try_init()
+    } else {
+        let layer = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr);
+        registry.with(layer).try_init()
+    };
+    outcome.map_err(|e| format!("logging could not start: {e}"))
+}
