@@ -12,9 +12,9 @@ pub struct Integration {
     pub id: IntegrationId,
     pub name: String,
     pub mode: Mode,
-    /// The app's AppKey.
+    /// The app's `AppKey`.
     pub client_id: String,
-    /// The app's AppSecret.
+    /// The app's `AppSecret`.
     pub client_secret: Secret,
     /// Absent: the robot code is the client id, as it is for an internal app.
     pub robot_code: Option<String>,
