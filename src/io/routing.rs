@@ -23,6 +23,7 @@ use crate::domain::id::{ExpertId, IntegrationId};
 const RELOAD_EVERY: Duration = Duration::from_secs(30);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(2);
 const PAGE_ROWS: u32 = 500;
 const CHANGES_MAX: usize = 1024;
 /// How often a reload starts anew because a change overtook it; the next reload is never far.
@@ -103,8 +104,8 @@ impl Routing {
                 reload: Notify::new(),
             }),
         };
-        let hints = match nats {
-            Some(nats) => nats.subscribe("dt.changed.>").await.ok(),
+        let hints = match &nats {
+            Some(nats) => subscribe(nats).await,
             None => None,
         };
         routing.reload().await?;
@@ -312,6 +313,14 @@ impl Routing {
         }
         Ok(())
     }
+}
+
+/// The subscription stands at the broker before the tables are read, so that no change falls between.
+/// While the broker is away the client keeps it, and the reload covers the time until it is back.
+async fn subscribe(nats: &async_nats::Client) -> Option<async_nats::Subscriber> {
+    let hints = nats.subscribe("dt.changed.>").await.ok();
+    tokio::time::timeout(SUBSCRIBE_LIMIT, nats.flush()).await.ok();
+    hints
 }
 
 fn put<K: Ord + Clone, V: PartialEq>(map: &mut BTreeMap<K, Arc<V>>, id: &K, row: Option<V>) {

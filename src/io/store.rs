@@ -13,6 +13,7 @@ pub mod conversations;
 pub mod messages;
 pub mod audit;
 pub mod events;
+pub mod rotation;
 pub mod writer;
 
 use std::collections::BTreeSet;
