@@ -17,6 +17,7 @@ pub mod plan;
 pub mod debounce;
 pub mod turn;
 pub mod dead;
+pub mod words;
 pub mod reason;
 pub mod retry;
 pub mod rate;

@@ -8,3 +8,6 @@ pub mod intake;
 pub mod due;
 pub mod lease;
 pub mod run;
+pub mod watch;
+pub mod bulkhead;
+pub mod resolve;
