@@ -14,6 +14,8 @@ pub mod action;
 pub mod stream;
 pub mod send;
 // runtimes
+pub mod http;
+pub mod runtime;
 pub mod webhook;
 pub mod sse;
 pub mod xpert;
