@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_complaint_halves_the_rate_once_and_it_comes_back_slowly() {
-        let at = |ms| Timestamp(1_000_000 + ms);
+        let at = |ms: i64| Timestamp(1_000_000 + ms);
         let pause = Duration::from_secs(1);
         let slow = Bucket::default().slowed(at(0), pause);
         assert_eq!(slow.share, 500);
@@ -153,7 +153,9 @@ mod tests {
         assert_eq!(slow.slowed(at(1_100), pause).share, 250, "another one");
         let (_, taken) = slow.reserve(at(2_000), 20, 1, BATCH);
         assert_eq!(taken.interval_us, 100_000);
-        for (ms, share) in [(9_999, 500), (10_000, 600), (49_999, 900), (50_000, 1000), (9_000_000, 1000)] {
+        for (ms, share) in
+            [(9_999, 500), (10_000, 600), (49_999, 900), (50_000, 1000), (9_000_000, 1000)]
+        {
             assert_eq!(slow.reserve(at(ms), 20, 1, BATCH).0.share, share, "{ms}");
         }
         let mut slowest = slow;

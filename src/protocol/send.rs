@@ -12,8 +12,9 @@ use crate::protocol::http::{excerpt, is_permanent};
 
 /// The window of DingTalk's limits by the second.
 const SECOND: Duration = Duration::from_secs(1);
-/// A webhook that was used too fast stays shut for this long.
-const WEBHOOK_SHUT: Duration = Duration::from_mins(10);
+/// A webhook that was used too fast is tried again after this long, then by the retry schedule, which
+/// outlasts the ten minutes that DingTalk may keep it shut.
+const WEBHOOK_SHUT: Duration = Duration::from_secs(10);
 /// An address that called too often is refused for this long.
 const ADDRESS_SHUT: Duration = Duration::from_mins(5);
 
@@ -329,7 +330,7 @@ mod tests {
             (200, "", ("delivered", 0)),
             (200, r#"{"errcode":300001,"errmsg":"session 不存在"}"#, ("gone", 0)),
             (200, r#"{"errcode":"300001"}"#, ("gone", 0)),
-            (200, r#"{"errcode":410100,"errmsg":"send too fast"}"#, ("fast", 600)),
+            (200, r#"{"errcode":410100,"errmsg":"send too fast"}"#, ("fast", 10)),
             (200, r#"{"errcode":-1,"errmsg":"busy"}"#, ("failed", 0)),
             (200, r#"{"errcode":310000,"errmsg":"keywords not in content"}"#, ("refused", 0)),
             (200, r#"{"errcode":460101}"#, ("refused", 0)),
