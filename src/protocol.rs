@@ -18,6 +18,8 @@ pub mod action;
 pub mod stream;
 pub mod send;
 // runtimes
+pub mod http;
+pub mod runtime;
 pub mod webhook;
 pub mod sse;
 pub mod xpert;
