@@ -19,3 +19,6 @@ pub mod turn;
 pub mod retry;
 pub mod rate;
 pub mod reply;
+pub mod reconnect;
+pub mod rendezvous;
+pub mod members;
