@@ -17,4 +17,5 @@ pub mod seal;
 // the outside
 pub mod egress;
 pub mod dingtalk;
+pub mod gateway;
 pub mod runtime;

@@ -6,6 +6,7 @@
 // our own streams
 pub mod subject;
 pub mod envelope;
+pub mod live;
 // DingTalk
 pub mod callback;
 pub mod robot;
