@@ -21,3 +21,6 @@ pub mod reason;
 pub mod retry;
 pub mod rate;
 pub mod reply;
+pub mod reconnect;
+pub mod rendezvous;
+pub mod members;

@@ -10,6 +10,7 @@ pub mod entry;
 pub mod record;
 pub mod token;
 pub mod dead;
+pub mod live;
 // DingTalk
 pub mod callback;
 pub mod robot;
