@@ -7,6 +7,7 @@
 pub mod subject;
 pub mod envelope;
 // DingTalk
+pub mod loose;
 pub mod callback;
 pub mod robot;
 pub mod card;
