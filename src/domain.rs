@@ -12,6 +12,7 @@ pub mod binding;
 pub mod inbound;
 pub mod answer;
 pub mod entry;
+pub mod command;
 pub mod session;
 pub mod plan;
 pub mod debounce;

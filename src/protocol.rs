@@ -12,6 +12,7 @@ pub mod token;
 pub mod dead;
 pub mod live;
 // DingTalk
+pub mod loose;
 pub mod callback;
 pub mod robot;
 pub mod card;
