@@ -8,6 +8,7 @@ pub mod accept;
 pub mod order;
 pub mod webhook;
 pub mod action_page;
+pub mod frame;
 pub mod owner;
 pub mod stream;
 

@@ -109,7 +109,7 @@ pub fn robot(integration: &Integration, value: &Value) -> Result<Decision, Malfo
     let conversation =
         conversation(integration, message.place.kind, &message.place.id, &message.sender.id);
     let message_id = format!("{}:{}", integration.id, message.msg_id);
-    let entry = entry(message);
+    let entry = entry(*message);
     Ok(Decision::Publish(Box::new(Publish { conversation, message_id, entry })))
 }
 

@@ -29,7 +29,9 @@ pub async fn get(
 ) -> Response {
     let checked = tokio::time::timeout(DEADLINE, check(&edge, query)).await;
     match checked.unwrap_or(Err(Refused::NotNow(None))) {
-        Ok(checked) => render(StatusCode::OK, &Page::Ask(checked.link.kind), checked.language()),
+        Ok(checked) => {
+            render(StatusCode::OK, &Page::Ask(checked.link.kind), Some(checked.language()))
+        }
         Err(refused) => refused.into_response(),
     }
 }
@@ -51,8 +53,8 @@ struct Checked {
 }
 
 impl Checked {
-    fn language(&self) -> Option<Language> {
-        Some(self.integration.language)
+    fn language(&self) -> Language {
+        self.integration.language
     }
 }
 
@@ -107,12 +109,12 @@ async fn act(
     let decision = Decision::Publish(Box::new(publish));
     match edge.take(&checked.integration, &decision, arrived).await {
         Ok(Taken::Stored) => {
-            Ok(render(StatusCode::OK, &Page::Done(checked.link.kind), checked.language()))
+            Ok(render(StatusCode::OK, &Page::Done(checked.link.kind), Some(checked.language())))
         }
-        Ok(Taken::Duplicate | Taken::Ignored) => Err(Refused::Over(checked.language())),
+        Ok(Taken::Duplicate | Taken::Ignored) => Err(Refused::Over(Some(checked.language()))),
         Err(error) => {
             tracing::warn!(%error, "the log did not take an action");
-            Err(Refused::NotNow(checked.language()))
+            Err(Refused::NotNow(Some(checked.language())))
         }
     }
 }
