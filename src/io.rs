@@ -18,4 +18,5 @@ pub mod routing;
 // the outside
 pub mod egress;
 pub mod dingtalk;
+pub mod gateway;
 pub mod runtime;

@@ -10,7 +10,9 @@ pub mod entry;
 pub mod record;
 pub mod token;
 pub mod dead;
+pub mod live;
 // DingTalk
+pub mod loose;
 pub mod callback;
 pub mod robot;
 pub mod card;
