@@ -11,3 +11,4 @@ pub mod run;
 pub mod watch;
 pub mod bulkhead;
 pub mod resolve;
+pub mod dispatch;

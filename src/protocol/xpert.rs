@@ -321,10 +321,8 @@ mod tests {
         };
         let operation = json!({"tasks":[{"name":"mail","info":{"title":"Send mail",
             "description":"Sends a mail"},"call":{"args":{"to":"ann","n":1}}}]});
-        let asked = Interrupt {
-            title: "Send mail".into(),
-            text: "Sends a mail\n- n: 1\n- to: ann".into(),
-        };
+        let asked =
+            Interrupt { title: "Send mail".into(), text: "Sends a mail\n- n: 1\n- to: ann".into() };
         let table = [
             (end(json!({"status":"idle"})), End::Answered),
             (end(json!({"status":"interrupted","operation":operation})), End::Interrupted(asked)),
@@ -366,7 +364,10 @@ mod tests {
         assert_eq!(decode_runs(br#"[{"run_id":"r","status":"new"}]"#).unwrap().len(), 1);
         assert_eq!(decode_runs(br#"{"items":[],"total":0}"#).unwrap().len(), 0);
         let table = [
-            (r#"{"items":[{"role":"human","content":"q"},{"role":"ai","content":"a"}]}"#, Some("a")),
+            (
+                r#"{"items":[{"role":"human","content":"q"},{"role":"ai","content":"a"}]}"#,
+                Some("a"),
+            ),
             (r#"{"items":[{"role":"ai","content":[{"type":"text","text":"b"}]}]}"#, Some("b")),
             (r#"{"items":[{"role":"human","content":"q"}]}"#, None),
         ];

@@ -56,6 +56,8 @@ pub struct Config {
     pub policy: Policy,
     /// How long a run may go on after the process was told to stop.
     pub drain: Duration,
+    /// `DT_WEBHOOK_RATE`: posts to one conversation's webhook in a minute; 0 is without a limit.
+    pub webhook_rate: u32,
     /// `DT_PUBLIC_URL`: where action links and late answers come back to.
     pub public_url: String,
 }

@@ -40,7 +40,7 @@ pub struct Reach {
 
 pub enum Resolved {
     Turn {
-        turn: NewTurn,
+        turn: Box<NewTurn>,
         reach: Option<Reach>,
         says: Option<Answer>,
     },
@@ -117,7 +117,7 @@ impl Resolver {
         };
         let says = says
             .map(|word| Answer { text: word.text(question.language).to_owned(), interrupt: None });
-        Resolved::Turn { turn: new_turn(question, kind, opening), reach: None, says }
+        Resolved::Turn { turn: Box::new(new_turn(question, kind, opening)), reach: None, says }
     }
 
     /// The session of the conversation, or a new one with the expert that the trigger names now.
@@ -136,7 +136,7 @@ impl Resolver {
         let Some(trigger) = bound else {
             let detail = "no enabled trigger names this integration".to_owned();
             let opening = Opening::Bury { reason: Reason::Unbound, detail };
-            let turn = new_turn(question, kind, opening);
+            let turn = Box::new(new_turn(question, kind, opening));
             return Resolved::Turn { turn, reach: None, says: None };
         };
         let session = Session {
@@ -157,7 +157,7 @@ impl Resolver {
     ) -> Resolved {
         let reach = self.reach(&session.expert).await;
         let opening = Opening::Ask { session, is_new, runtime: reach.availability };
-        let turn = new_turn(question, kind, opening);
+        let turn = Box::new(new_turn(question, kind, opening));
         Resolved::Turn { turn, reach: Some(reach), says: None }
     }
 

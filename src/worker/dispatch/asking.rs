@@ -1,6 +1,5 @@
 //! Asking the expert: what a turn says to its runtime, and what comes back.
 
-use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +30,11 @@ enum Heard {
 
 impl Turning<'_> {
     /// One attempt. While the runtime works, control entries end it and a lost lease stops it.
-    pub(super) async fn invoke(&mut self, run: &mut Run, turn: &OpenTurn) -> Result<Event, Stopped> {
+    pub(super) async fn invoke(
+        &mut self,
+        run: &mut Run,
+        turn: &OpenTurn,
+    ) -> Result<Event, Stopped> {
         let hands = self.hands;
         let reach = self.reach.as_ref().and_then(|reach| reach.runtime.clone());
         let (Some(runtime), Some(request)) = (reach, self.request(run, turn)) else {
@@ -54,7 +57,7 @@ impl Turning<'_> {
                 () = self.drained() => Heard::Draining,
             };
             match heard {
-                Heard::Outcome(outcome) => return Ok(self.outcome(turn, outcome)),
+                Heard::Outcome(outcome) => return Ok(self.outcome(run, turn, outcome)),
                 Heard::Learned(learned) => {
                     self.name_run(run, turn, learned.run).await?;
                     learned.stored.send(()).ok();
@@ -74,14 +77,14 @@ impl Turning<'_> {
         }
     }
 
-    fn outcome(&mut self, turn: &OpenTurn, outcome: Result<Outcome, Failure>) -> Event {
+    fn outcome(&mut self, run: &Run, turn: &OpenTurn, outcome: Result<Outcome, Failure>) -> Event {
         let at = self.hands.context.clock.now();
         let attempt = turn.attempt;
         match outcome {
             Ok(Outcome::Answer(answer)) => {
                 let has_interrupt = answer.interrupt.is_some();
                 self.answer = Some(answer);
-                let segments = u32::try_from(self.segments(turn).len()).unwrap_or(u32::MAX);
+                let segments = self.count_segments(&turn_id(run, turn));
                 let answered = Answered { segments, has_interrupt, is_late: false, at };
                 Event::Answered { attempt, answered }
             }
@@ -116,21 +119,9 @@ impl Turning<'_> {
         sleep(self.hands.config.drain).await;
     }
 
-    /// Tells the runtime of a run that nobody holds a connection to.
-    pub(super) async fn cancel(&self, run: &Run, turn: &OpenTurn) {
-        let (Some(asked), Some(name)) = (&turn.asked, &turn.run) else { return };
-        let runtime = self.hands.routing.runtime(&asked.expert).await.ok().flatten();
-        if let Some(runtime) = runtime {
-            let thread = thread(run, turn);
-            if let Err(error) = self.hands.runtimes.cancel(&runtime, &thread, name).await {
-                tracing::debug!(detail = error.detail, "a run could not be cancelled");
-            }
-        }
-    }
-
     /// `None` where the turn asks nobody.
     fn request(&self, run: &Run, turn: &OpenTurn) -> Option<TurnRequest> {
-        let (asked, origin) = (turn.asked.as_ref()?, self.origin.clone().or_else(nowhere)?);
+        let (asked, origin) = (turn.asked.as_ref()?, self.origin.clone()?);
         let messages: Vec<_> =
             self.entries.iter().flat_map(|logged| asks(&logged.entry, logged.at)).collect();
         let texts: Vec<_> = messages
@@ -170,7 +161,7 @@ impl Turning<'_> {
             messages,
             language: language(self.integration),
             started_at: turn.started_at,
-            is_repeat: turn.attempt > 1 || turn.is_resumed,
+            is_repeat: turn.is_repeat,
             run: turn.run.clone(),
         })
     }
@@ -193,9 +184,4 @@ fn ask(message: &Message, at: Timestamp) -> Asked {
         text: message.text(),
         files: vec![],
     }
-}
-
-/// An action that names no place is answered nowhere; its expert is asked all the same.
-fn nowhere() -> Option<crate::domain::entry::Origin> {
-    None
 }

@@ -78,10 +78,8 @@ impl<'a> Turning<'a> {
         match command {
             Command::Invoke => self.invoke(run, turn).await.map(Some),
             Command::Send { segment } => self.send(run, turn, segment).await.map(Some),
-            Command::CancelRun => {
-                self.cancel(run, turn).await;
-                Ok(None)
-            }
+            // A call in our hands was cancelled where it was made.
+            Command::CancelRun => Ok(None),
             Command::CountAmbiguous => {
                 self.hands.context.metrics.ambiguous_sends.inc();
                 Ok(None)
@@ -163,8 +161,8 @@ impl<'a> Turning<'a> {
         };
         self.hands.dead.bury("dispatch", &letter).await.context("store the dead letter")?;
         let (stage, reason) = ("dispatch", reason.as_str());
-        let dead = self.hands.context.metrics.dead.get_or_create_owned(&metrics::Dead { stage, reason });
-        dead.inc();
+        let dead = metrics::Dead { stage, reason };
+        self.hands.context.metrics.dead.get_or_create(&dead).inc();
         tracing::warn!(turn.id = %letter.turn, reason, "turn buried");
         Ok(())
     }
@@ -172,8 +170,7 @@ impl<'a> Turning<'a> {
     /// What others read of a turn: metrics, and the projections in SQL.
     fn note(&self, run: &Run, step: Step, before: Option<&OpenTurn>) {
         let metrics = &self.hands.context.metrics;
-        let is_end =
-            matches!(step, Step::Delivered | Step::Stopped | Step::Lost | Step::Dead);
+        let is_end = matches!(step, Step::Delivered | Step::Stopped | Step::Lost | Step::Dead);
         if is_end {
             let result = step.as_str();
             metrics.turns.get_or_create(&metrics::Outcome { result }).inc();
@@ -204,7 +201,9 @@ fn origin(entry: &Entry) -> Option<Origin> {
             robot_code: None,
             webhook: None,
         }),
-        Entry::Replay(replay) => replay.messages.last().map(crate::domain::inbound::Message::origin),
+        Entry::Replay(replay) => {
+            replay.messages.last().map(crate::domain::inbound::Message::origin)
+        }
         Entry::Undecodable { .. } | Entry::Gone => None,
     }
 }
