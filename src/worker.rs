@@ -12,3 +12,5 @@ pub mod watch;
 pub mod bulkhead;
 pub mod resolve;
 pub mod dispatch;
+pub mod handoff;
+pub mod sweep;

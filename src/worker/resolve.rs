@@ -5,9 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
-use super::bulkhead::Bulkhead;
+use super::bulkhead::{Bulkhead, Place};
 use crate::domain::answer::Answer;
 use crate::domain::binding::{Language, Runtime};
 use crate::domain::entry::{ControlKind, Entry, Logged};
@@ -35,7 +33,7 @@ pub struct Resolver {
 pub struct Reach {
     pub availability: Availability,
     pub runtime: Option<Arc<Runtime>>,
-    pub place: Option<OwnedSemaphorePermit>,
+    pub place: Option<Place>,
 }
 
 pub enum Resolved {
