@@ -52,20 +52,20 @@ enum Order {
 
 impl Gateway {
     pub(crate) async fn start() -> Self {
-        let api = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let sockets = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", api.local_addr().unwrap());
+        let api = TcpListener::bind("127.0.0.1:0").await.expect("bind a port");
+        let sockets = TcpListener::bind("127.0.0.1:0").await.expect("bind a port");
+        let url = format!("http://{}", api.local_addr().expect("a bound port has an address"));
         let script = Arc::new(Script::default());
-        *script.endpoint.lock().unwrap() =
-            format!("ws://{}/connect", sockets.local_addr().unwrap());
+        *script.endpoint.lock().expect("no other task panicked") =
+            format!("ws://{}/connect", sockets.local_addr().expect("a bound port has an address"));
         let app = Router::new()
             .route("/v1.0/gateway/connections/open", post(open))
             .with_state(script.clone());
-        spawn(async move { axum::serve(api, app).await.unwrap() });
+        spawn(async move { axum::serve(api, app).await.expect("serve") });
         let (arrived, peers) = mpsc::unbounded_channel();
         spawn(async move {
             loop {
-                let (socket, _) = sockets.accept().await.unwrap();
+                let (socket, _) = sockets.accept().await.expect("accept");
                 spawn(accept(socket, arrived.clone()));
             }
         });
@@ -73,11 +73,15 @@ impl Gateway {
     }
 
     pub(crate) fn refuse(&self, status: u16, body: &str) {
-        self.script.refusals.lock().unwrap().push_back((status, body.to_owned()));
+        self.script
+            .refusals
+            .lock()
+            .expect("no other task panicked")
+            .push_back((status, body.to_owned()));
     }
 
     pub(crate) fn requests(&self) -> Vec<Value> {
-        self.script.requests.lock().unwrap().clone()
+        self.script.requests.lock().expect("no other task panicked").clone()
     }
 
     /// The next connection.
@@ -92,8 +96,8 @@ impl Gateway {
 }
 
 impl Peer {
-    pub(crate) fn push(&self, frame: impl ToString) {
-        self.orders.send(Order::Push(frame.to_string())).ok();
+    pub(crate) fn push(&self, frame: impl Into<String>) {
+        self.orders.send(Order::Push(frame.into())).ok();
     }
 
     pub(crate) fn close(&self) {
@@ -114,7 +118,7 @@ impl Peer {
     pub(crate) async fn acknowledged(&mut self) -> String {
         let ack = self.heard().await;
         assert_eq!(ack["code"], 200, "{ack}");
-        ack["headers"]["messageId"].as_str().unwrap().to_owned()
+        ack["headers"]["messageId"].as_str().expect("a message id").to_owned()
     }
 
     /// Waits until the client has closed it.
@@ -128,22 +132,23 @@ impl Peer {
     }
 }
 
-pub(crate) fn bot(id: &str, conversation: &str, msg_id: &str) -> Value {
+pub(crate) fn bot(id: &str, conversation: &str, msg_id: &str) -> String {
     let data = json!({ "conversationId": conversation, "msgId": msg_id });
     callback("/v1.0/im/bot/messages/get", id, &data)
 }
 
-pub(crate) fn callback(topic: &str, id: &str, data: &Value) -> Value {
+pub(crate) fn callback(topic: &str, id: &str, data: &Value) -> String {
     let headers = json!({ "topic": topic, "messageId": id, "contentType": "application/json" });
-    json!({ "specVersion": "1.0", "type": "CALLBACK", "headers": headers, "data": data.to_string() })
+    json!({ "specVersion": "1.0", "type": "CALLBACK", "headers": headers, "data": data.to_string() }).to_string()
 }
 
-pub(crate) fn system(topic: &str, id: &str, data: &Value) -> Value {
+pub(crate) fn system(topic: &str, id: &str, data: &Value) -> String {
     let headers = json!({ "topic": topic, "messageId": id, "contentType": "application/json" });
     json!({ "specVersion": "1.0", "type": "SYSTEM", "headers": headers, "data": data.to_string() })
+        .to_string()
 }
 
-pub(crate) fn ping(id: &str) -> Value {
+pub(crate) fn ping(id: &str) -> String {
     system("ping", id, &json!({ "opaque": "0dcb" }))
 }
 
@@ -158,12 +163,14 @@ async fn open(
     Json(body): Json<Value>,
 ) -> impl IntoResponse {
     assert_eq!(headers["accept"], "application/json");
-    let client = body["clientId"].as_str().unwrap().to_owned();
-    script.requests.lock().unwrap().push(body);
-    if let Some((status, body)) = script.refusals.lock().unwrap().pop_front() {
-        return (StatusCode::from_u16(status).unwrap(), body);
+    let client = body["clientId"].as_str().expect("a client id").to_owned();
+    script.requests.lock().expect("no other task panicked").push(body);
+    if let Some((status, body)) =
+        script.refusals.lock().expect("no other task panicked").pop_front()
+    {
+        return (StatusCode::from_u16(status).expect("a status"), body);
     }
-    let endpoint = script.endpoint.lock().unwrap().clone();
+    let endpoint = script.endpoint.lock().expect("no other task panicked").clone();
     // What must be escaped in a query, so that a client that does not is found out.
     (StatusCode::OK, json!({ "endpoint": endpoint, "ticket": format!("+/={client}") }).to_string())
 }
@@ -207,7 +214,7 @@ async fn serve(
             },
             message = socket.next() => match message {
                 Some(Ok(Message::Text(text))) => {
-                    hear.send(serde_json::from_str(&text).unwrap()).ok();
+                    hear.send(serde_json::from_str(&text).expect("the client sends JSON")).ok();
                 }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => {}

@@ -61,12 +61,12 @@ impl Handler {
 
     async fn handle(&self, payload: Value) -> Outcome {
         let id = payload["msgId"].as_str().unwrap_or("card").to_owned();
-        self.begun.lock().unwrap().push(id.clone());
+        self.begun.lock().expect("no other task panicked").push(id.clone());
         if let Ok(permit) = self.gate.acquire().await {
             permit.forget();
         }
-        self.done.lock().unwrap().push(id);
-        self.outcome.lock().unwrap().clone()
+        self.done.lock().expect("no other task panicked").push(id);
+        self.outcome.lock().expect("no other task panicked").clone()
     }
 }
 
@@ -78,9 +78,9 @@ pub(crate) async fn broker(context: &Context, server: &Nats) -> nats::Nats {
         name: "test".to_owned(),
         request_timeout: Duration::from_secs(1),
     };
-    let broker = nats::Nats::connect(context, &config).await.unwrap();
+    let broker = nats::Nats::connect(context, &config).await.expect("connect");
     let settings = topology::Config { replicas: 1, dedupe_window: Duration::from_secs(120) };
-    topology::apply(&broker, settings, context.clock.now()).await.unwrap();
+    topology::apply(&broker, settings, context.clock.now()).await.expect("apply the streams");
     broker
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn config() -> Config {
 
 pub(crate) fn integration(id: &str, secret: &str) -> Arc<Integration> {
     Arc::new(Integration {
-        id: IntegrationId::parse(id).unwrap(),
+        id: IntegrationId::parse(id).expect("a valid id"),
         name: id.to_owned(),
         mode: Mode::Stream,
         client_id: id.to_owned(),
@@ -127,7 +127,7 @@ impl Pod {
             .tls_backend_preconfigured((*tls).clone())
             .no_proxy()
             .build()
-            .unwrap();
+            .expect("a client");
         let settings = gateway::Config { api_url: gateway.to_owned(), ..Default::default() };
         let parts = Parts {
             context: context.clone(),
@@ -146,7 +146,7 @@ impl Pod {
         stream::start(
             parts,
             move || {
-                let all = source.lock().unwrap().clone();
+                let all = source.lock().expect("no other task panicked").clone();
                 async move { Some(all) }
             },
             move |_, _, payload| {
@@ -165,9 +165,9 @@ impl Pod {
 
     /// The states that all pods report of an integration.
     pub(crate) async fn links(&self, integration: &str) -> Vec<Link> {
-        let id = IntegrationId::parse(integration).unwrap();
+        let id = IntegrationId::parse(integration).expect("a valid id");
         let stored = self.live.read(&links_of(&id)).await.unwrap_or_default();
-        stored.iter().map(|stored| read(&stored.key, &stored.value).unwrap()).collect()
+        stored.iter().map(|stored| read(&stored.key, &stored.value).expect("a link")).collect()
     }
 
     pub(crate) async fn stop(self) {
