@@ -14,6 +14,7 @@ pub mod governor;
 // the database
 pub mod store;
 pub mod seal;
+pub mod routing;
 // the outside
 pub mod egress;
 pub mod dingtalk;

@@ -11,6 +11,7 @@ pub mod record;
 pub mod token;
 pub mod dead;
 pub mod live;
+pub mod rate;
 // DingTalk
 pub mod callback;
 pub mod robot;
@@ -19,6 +20,8 @@ pub mod action;
 pub mod stream;
 pub mod send;
 // runtimes
+pub mod http;
+pub mod runtime;
 pub mod webhook;
 pub mod sse;
 pub mod xpert;

@@ -4,6 +4,7 @@
 //! could lose it while the first one fires.
 
 use async_nats::{HeaderMap, header};
+use bytes::Bytes;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -34,12 +35,22 @@ impl Timers {
         at: Timestamp,
         token: &Token,
     ) -> Result<(), PublishError> {
+        self.arm_bytes(conversation, purpose, at, token::encode_token(token).into()).await
+    }
+
+    /// Arms a timer whose token only another release can read.
+    pub async fn arm_bytes(
+        &self,
+        conversation: &Conversation,
+        purpose: &str,
+        at: Timestamp,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_SCHEDULE, format!("@at {}", rfc3339(at)));
         headers.insert(header::NATS_SCHEDULE_TARGET, subject::due(conversation));
         headers.insert(super::log::KIND, "timer");
         let subject = subject::timer(conversation, purpose);
-        let payload = token::encode_token(token).into();
         self.nats.publish(&subject, headers, payload).await.map(|_| ())
     }
 

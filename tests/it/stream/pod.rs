@@ -145,10 +145,7 @@ impl Pod {
         let (source, handle) = (integrations.clone(), handler.clone());
         stream::start(
             parts,
-            move || {
-                let all = source.lock().expect("no other task panicked").clone();
-                async move { Some(all) }
-            },
+            move || source.lock().expect("no other task panicked").clone(),
             move |_, _, payload| {
                 let handle = handle.clone();
                 async move { handle.handle(payload).await }
