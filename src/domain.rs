@@ -13,6 +13,7 @@ pub mod inbound;
 pub mod answer;
 pub mod invocation;
 pub mod entry;
+pub mod command;
 pub mod session;
 pub mod plan;
 pub mod debounce;

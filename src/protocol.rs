@@ -10,9 +10,11 @@ pub mod entry;
 pub mod record;
 pub mod token;
 pub mod dead;
+pub mod rate;
 pub mod live;
 pub mod rate;
 // DingTalk
+pub mod loose;
 pub mod callback;
 pub mod robot;
 pub mod card;

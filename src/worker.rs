@@ -11,3 +11,6 @@ pub mod run;
 pub mod watch;
 pub mod bulkhead;
 pub mod resolve;
+pub mod dispatch;
+pub mod handoff;
+pub mod sweep;

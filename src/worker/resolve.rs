@@ -5,9 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
-use super::bulkhead::Bulkhead;
+use super::bulkhead::{Bulkhead, Place};
 use crate::domain::answer::Answer;
 use crate::domain::binding::{Language, Runtime};
 use crate::domain::entry::{ControlKind, Entry, Logged};
@@ -35,12 +33,12 @@ pub struct Resolver {
 pub struct Reach {
     pub availability: Availability,
     pub runtime: Option<Arc<Runtime>>,
-    pub place: Option<OwnedSemaphorePermit>,
+    pub place: Option<Place>,
 }
 
 pub enum Resolved {
     Turn {
-        turn: NewTurn,
+        turn: Box<NewTurn>,
         reach: Option<Reach>,
         says: Option<Answer>,
     },
@@ -117,7 +115,7 @@ impl Resolver {
         };
         let says = says
             .map(|word| Answer { text: word.text(question.language).to_owned(), interrupt: None });
-        Resolved::Turn { turn: new_turn(question, kind, opening), reach: None, says }
+        Resolved::Turn { turn: Box::new(new_turn(question, kind, opening)), reach: None, says }
     }
 
     /// The session of the conversation, or a new one with the expert that the trigger names now.
@@ -136,7 +134,7 @@ impl Resolver {
         let Some(trigger) = bound else {
             let detail = "no enabled trigger names this integration".to_owned();
             let opening = Opening::Bury { reason: Reason::Unbound, detail };
-            let turn = new_turn(question, kind, opening);
+            let turn = Box::new(new_turn(question, kind, opening));
             return Resolved::Turn { turn, reach: None, says: None };
         };
         let session = Session {
@@ -157,7 +155,7 @@ impl Resolver {
     ) -> Resolved {
         let reach = self.reach(&session.expert).await;
         let opening = Opening::Ask { session, is_new, runtime: reach.availability };
-        let turn = new_turn(question, kind, opening);
+        let turn = Box::new(new_turn(question, kind, opening));
         Resolved::Turn { turn, reach: Some(reach), says: None }
     }
 
