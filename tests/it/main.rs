@@ -8,3 +8,4 @@ mod tidy;
 mod harness;
 mod child;
 mod store;
+mod stream;
