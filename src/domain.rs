@@ -16,6 +16,8 @@ pub mod session;
 pub mod plan;
 pub mod debounce;
 pub mod turn;
+pub mod dead;
+pub mod reason;
 pub mod retry;
 pub mod rate;
 pub mod reply;

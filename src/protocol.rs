@@ -6,6 +6,10 @@
 // our own streams
 pub mod subject;
 pub mod envelope;
+pub mod entry;
+pub mod record;
+pub mod token;
+pub mod dead;
 // DingTalk
 pub mod callback;
 pub mod robot;

@@ -1,5 +1,9 @@
 //! What a runtime gives back for a turn.
 
+use std::time::Duration;
+
+use super::reason::Reason;
+
 /// The whole answer of a turn. Stored with the journal record `Answered`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
@@ -18,8 +22,7 @@ pub struct Interrupt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub class: FailureClass,
-    /// One of the reasons of dead letters, e.g. `runtime_permanent`.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// For operators: status and an excerpt of the response, without secrets or message text.
     pub detail: String,
 }
@@ -29,5 +32,5 @@ pub enum FailureClass {
     /// The same again would fail again: bury at once.
     Permanent,
     /// Worth another attempt, not before `after` where the other side said so.
-    Retryable { after: Option<std::time::Duration> },
+    Retryable { after: Option<Duration> },
 }

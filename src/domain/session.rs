@@ -1,1 +1,54 @@
-//! (next)
+//! A session: the stretch of a conversation that shares one expert and one thread of the runtime.
+
+use std::time::Duration;
+
+use super::id::{ExpertId, Seq};
+use super::time::Timestamp;
+
+/// An existing, unexpired session is the conversation's binding: it wins over the trigger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The sequence of the entry that opened it, so that a repeated run opens the same one.
+    pub epoch: Seq,
+    pub expert: ExpertId,
+    /// Copied from the trigger when the session opened and when its expert is published again.
+    pub timeout: Duration,
+    /// The last message in or answer out, in broker time.
+    pub last_activity: Timestamp,
+}
+
+impl Session {
+    pub fn is_expired(&self, at: Timestamp) -> bool {
+        at.since(self.last_activity) > self.timeout
+    }
+
+    pub fn expires_at(&self) -> Timestamp {
+        self.last_activity.after(self.timeout)
+    }
+
+    /// Activity never moves back: a late result of an old turn does not shorten a session.
+    pub fn touched(mut self, at: Timestamp) -> Self {
+        self.last_activity = self.last_activity.max(at);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_expires_only_after_its_timeout_without_activity() {
+        let session = Session {
+            epoch: Seq(1),
+            expert: ExpertId::parse("e").unwrap(),
+            timeout: Duration::from_secs(60),
+            last_activity: Timestamp(1_000),
+        };
+        assert!(!session.is_expired(Timestamp(61_000)));
+        assert!(session.is_expired(Timestamp(61_001)));
+        assert!(!session.is_expired(Timestamp(0)), "a clock that went back expires nothing");
+        let touched = session.touched(Timestamp(500));
+        assert_eq!(touched.last_activity, Timestamp(1_000));
+    }
+}

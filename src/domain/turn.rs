@@ -1,1 +1,348 @@
-//! (next)
+//! The hand-off machine: what a conversation does next, from the last record of its journal.
+//!
+//! ```text
+//! Running ──answer──▶ Sending ──all segments──▶ (delivered)
+//!   │ │ └ 202 ─▶ Waiting ── reply ─▶ Sending
+//!   │ └ retryable ─▶ Retry ─▶ Running, one attempt on … spent ─▶ Burying ─▶ (dead)
+//!   └ expert away, busy, paused ─▶ Parked ─▶ Running          control entry ─▶ (stopped)
+//! ```
+//! A decision that changes the head names the record to store first; its commands are carried out only
+//! after the journal has that record.
+
+pub mod decide;
+mod machine;
+mod opening;
+
+use std::time::Duration;
+
+use super::id::{ExpertId, Seq};
+use super::reason::Reason;
+use super::session::Session;
+use super::time::Timestamp;
+
+/// How long a turn waits for the database that knows its expert.
+pub const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
+
+/// All that the journal knows of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Head {
+    /// Every entry up to here belongs to an ended turn.
+    pub position: Seq,
+    pub session: Option<Session>,
+    /// Fixed until it ends, and never planned again.
+    pub turn: Option<OpenTurn>,
+    /// The runtime waits for a decision of the person.
+    pub interrupted: Option<Interrupted>,
+    pub told_unbound_at: Option<Timestamp>,
+    /// When the session webhook has its next permit.
+    pub webhook_free_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenTurn {
+    pub first: Seq,
+    pub last: Seq,
+    pub kind: TurnKind,
+    /// `None` where no expert is asked.
+    pub asked: Option<Asked>,
+    /// When the broker stored the last entry.
+    pub accepted_at: Timestamp,
+    /// From 1; results of an older one change nothing.
+    pub attempt: u32,
+    /// The runtime's own name of the run, where it has one.
+    pub run: Option<String>,
+    pub phase: Phase,
+}
+
+/// The expert and the session a turn was resolved to when it started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub expert: ExpertId,
+    pub epoch: Seq,
+    pub is_new: bool,
+    pub expires_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnKind {
+    Messages,
+    Action,
+    Control,
+    /// Asks again what was buried at `dead`.
+    Replay {
+        dead: Seq,
+    },
+    Unreadable,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    Running,
+    /// The runtime took the turn and will answer later (202).
+    Waiting {
+        until: Timestamp,
+    },
+    Retry {
+        at: Timestamp,
+    },
+    /// `is_told`: the sender knows of this wait.
+    Parked {
+        why: Parked,
+        until: Option<Timestamp>,
+        is_told: bool,
+    },
+    Sending(Sending),
+    /// Given up; the dead letter may or may not be stored yet.
+    Burying {
+        reason: Reason,
+        detail: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sending {
+    /// Journal sequence of the record that holds the answer; `None` in that record itself.
+    pub answer: Option<Seq>,
+    pub segments: u32,
+    pub sent: u32,
+    pub attempt: u32,
+    /// Set: the next segment is known not to be under way before then.
+    pub not_before: Option<Timestamp>,
+    pub has_interrupt: bool,
+}
+
+/// Why a turn waits for its expert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Parked {
+    Missing,
+    Busy,
+    Paused,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interrupted {
+    /// The last entry of the turn that asked.
+    pub turn: Seq,
+    pub run: Option<String>,
+}
+
+/// Whether the expert of a turn can be asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    Ready,
+    Away(Parked),
+    /// The database that knows is away.
+    Unknown,
+}
+
+/// What bounds a wait; copied into the state when the wait begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    pub handoff_age_max: Duration,
+    pub runtime_timeout: Duration,
+}
+
+/// A turn that is about to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTurn {
+    pub first: Seq,
+    pub last: Seq,
+    pub kind: TurnKind,
+    pub accepted_at: Timestamp,
+    pub opening: Opening,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opening {
+    /// Ask the expert of `session`.
+    Ask {
+        session: Session,
+        is_new: bool,
+        runtime: Availability,
+    },
+    /// The service itself answers.
+    Say {
+        segments: u32,
+        closes_session: bool,
+    },
+    /// It ends without a word.
+    End {
+        ending: Ending,
+        closes_session: bool,
+    },
+    Bury {
+        reason: Reason,
+        detail: String,
+    },
+}
+
+/// How a turn ends without having run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Delivered,
+    Stopped,
+    /// Its entries are gone from the log.
+    Lost,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Opened {
+        turn: NewTurn,
+        at: Timestamp,
+    },
+    /// A run holds the slot and finds the turn open.
+    Taken {
+        runtime: Availability,
+        at: Timestamp,
+    },
+    /// The slot was taken too often without an end.
+    Poisoned {
+        deliveries: u64,
+    },
+    RunNamed {
+        attempt: u32,
+        run: String,
+    },
+    Answered {
+        attempt: u32,
+        answered: Answered,
+    },
+    Accepted {
+        attempt: u32,
+        at: Timestamp,
+    },
+    Failed {
+        attempt: u32,
+        failure: Failed,
+        at: Timestamp,
+    },
+    Sent {
+        webhook_free_at: Option<Timestamp>,
+        at: Timestamp,
+    },
+    SendFailed {
+        failure: Failed,
+        at: Timestamp,
+    },
+    /// The governor asks for a wait that is too long to hold the slot.
+    SendHeld {
+        until: Timestamp,
+    },
+    /// The dead letter that a replay answers is deleted.
+    DeadSettled {
+        at: Timestamp,
+    },
+    Buried,
+    Controlled {
+        by: Seq,
+    },
+    ToldUnbound {
+        at: Timestamp,
+    },
+}
+
+/// An answer as the machine needs it: how many segments it has, not what they say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    pub segments: u32,
+    pub has_interrupt: bool,
+    /// It came by itself, to a run that no longer holds the slot.
+    pub is_late: bool,
+    pub at: Timestamp,
+}
+
+/// A failure as the machine needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    pub reason: Reason,
+    pub detail: String,
+    /// `None`: permanent. Else worth another attempt, not before this long.
+    pub retry: Option<Duration>,
+}
+
+/// The record to store before the commands are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Started,
+    Running,
+    Waiting,
+    Retry,
+    Parked,
+    Answered,
+    Sending,
+    Burying,
+    Delivered,
+    Stopped,
+    Lost,
+    Dead,
+    Noted,
+}
+
+impl Step {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Retry => "retry",
+            Self::Parked => "parked",
+            Self::Answered => "answered",
+            Self::Sending => "sending",
+            Self::Burying => "burying",
+            Self::Delivered => "delivered",
+            Self::Stopped => "stopped",
+            Self::Lost => "lost",
+            Self::Dead => "dead",
+            Self::Noted => "noted",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Invoke,
+    /// Cancel at the runtime what may still run there.
+    CancelRun,
+    Send {
+        segment: u32,
+    },
+    CountAmbiguous,
+    /// Bring the conversation back at this time.
+    Arm {
+        at: Timestamp,
+        purpose: Purpose,
+    },
+    /// Enter the index of waiting conversations, then look at the expert once more.
+    Index,
+    Unindex,
+    Bury,
+    /// Delete the dead letter that this replay answered.
+    SettleDead {
+        dead: Seq,
+    },
+    Tell(Notice),
+}
+
+/// What a timer is for: it stands in the timer's subject, so that no two share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Retry { attempt: u32 },
+    SendRetry { sent: u32, attempt: u32 },
+    Expiry,
+}
+
+/// What the service says of its own accord.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    ExpertAway,
+    Failed,
+    Unbound,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    pub head: Head,
+    pub record: Option<Step>,
+    pub commands: Vec<Command>,
+}

@@ -1,0 +1,58 @@
+//! The entry to the hand-off machine: which transition an event asks for.
+//!
+//! Total: an event that does not fit the state changes nothing.
+
+use super::machine::Machine;
+use super::{Decision, Event, Head, Policy};
+use crate::domain::id::{Conversation, TurnId};
+use crate::domain::reason::Reason;
+use crate::domain::turn::opening;
+
+/// What `event` means for the conversation, under the bounds of `policy`.
+pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Policy) -> Decision {
+    let Some(turn) = head.turn.clone() else { return idle(head, event, policy) };
+    let id = TurnId { conversation: conversation.clone(), last: turn.last };
+    let machine = Machine { head, turn, id, policy };
+    match event {
+        // The open turn comes first, whatever is offered now.
+        Event::Opened { .. } | Event::ToldUnbound { .. } => machine.unchanged(),
+        Event::Taken { runtime, at } => machine.taken(runtime, at),
+        Event::Poisoned { deliveries } => {
+            let detail = format!("the slot was delivered {deliveries} times without an end");
+            machine.bury(Reason::Poison, detail)
+        }
+        Event::RunNamed { attempt, run } => machine.run_named(attempt, run),
+        Event::Answered { attempt, answered } => machine.answered(attempt, answered),
+        Event::Accepted { attempt, at } => machine.accepted(attempt, at),
+        Event::Failed { attempt, failure, at } => machine.failed(attempt, failure, at),
+        Event::Sent { webhook_free_at, at } => machine.sent(webhook_free_at, at),
+        Event::SendFailed { failure, at } => machine.send_failed(failure, at),
+        Event::SendHeld { until } => machine.send_held(until),
+        Event::DeadSettled { at } => machine.delivered(at),
+        Event::Buried => machine.buried(),
+        Event::Controlled { by } => machine.controlled(by),
+    }
+}
+
+/// Without an open turn only a new one, or a note, changes the head.
+fn idle(mut head: Head, event: Event, policy: Policy) -> Decision {
+    match event {
+        Event::Opened { turn, at } => opening::open(head, turn, at, policy),
+        Event::ToldUnbound { at } => {
+            head.told_unbound_at = Some(at);
+            Decision { head, record: Some(super::Step::Noted), commands: vec![] }
+        }
+        Event::Taken { .. }
+        | Event::Poisoned { .. }
+        | Event::RunNamed { .. }
+        | Event::Answered { .. }
+        | Event::Accepted { .. }
+        | Event::Failed { .. }
+        | Event::Sent { .. }
+        | Event::SendFailed { .. }
+        | Event::SendHeld { .. }
+        | Event::DeadSettled { .. }
+        | Event::Buried
+        | Event::Controlled { .. } => Decision { head, record: None, commands: vec![] },
+    }
+}

@@ -1,0 +1,293 @@
+//! The transitions of an open turn, one function each.
+
+use super::{
+    Answered, Availability, Command, Decision, Failed, Head, Interrupted, Notice, OpenTurn, Parked,
+    Phase, Policy, Purpose, Sending, Step, TurnKind, opening,
+};
+use crate::domain::id::{Seq, TurnId};
+use crate::domain::reason::Reason;
+use crate::domain::retry;
+use crate::domain::time::Timestamp;
+
+/// A head whose turn is open, taken apart for the length of one decision.
+pub(super) struct Machine {
+    pub(super) head: Head,
+    pub(super) turn: OpenTurn,
+    pub(super) id: TurnId,
+    pub(super) policy: Policy,
+}
+
+impl Machine {
+    pub(super) fn unchanged(self) -> Decision {
+        Decision { head: self.head, record: None, commands: vec![] }
+    }
+
+    /// No record: what the journal already says is carried out again.
+    fn again(self, commands: Vec<Command>) -> Decision {
+        Decision { head: self.head, record: None, commands }
+    }
+
+    fn goes_on(mut self, record: Step, commands: Vec<Command>) -> Decision {
+        self.head.turn = Some(self.turn);
+        Decision { head: self.head, record: Some(record), commands }
+    }
+
+    fn ends(mut self, record: Step, commands: Vec<Command>) -> Decision {
+        self.head.position = self.turn.last;
+        self.head.turn = None;
+        Decision { head: self.head, record: Some(record), commands }
+    }
+
+    /// Another run takes the turn over: it announces itself before its first effect, so that the
+    /// journal stops whoever had the turn before.
+    pub(super) fn taken(self, runtime: Availability, at: Timestamp) -> Decision {
+        match self.turn.phase.clone() {
+            Phase::Running => self.asked(runtime, at),
+            Phase::Retry { at: due } if at < due => {
+                let purpose = Purpose::Retry { attempt: self.turn.attempt };
+                self.again(vec![Command::Arm { at: due, purpose }])
+            }
+            Phase::Retry { .. } => self.asked(runtime, at),
+            Phase::Waiting { until } if at < until => {
+                let purpose = Purpose::Retry { attempt: self.turn.attempt };
+                self.again(vec![Command::Arm { at: until, purpose }])
+            }
+            Phase::Waiting { .. } => {
+                let failure = Failed {
+                    reason: Reason::RuntimeTimeout,
+                    detail: "the runtime took the turn and did not answer in time".to_owned(),
+                    retry: Some(std::time::Duration::ZERO),
+                };
+                self.gave_no_answer(failure, at)
+            }
+            Phase::Parked { until: Some(until), .. } if at >= until => {
+                let detail = "the expert was away for longer than DT_HANDOFF_MAX_AGE".to_owned();
+                self.bury(Reason::HandoffExpired, detail)
+            }
+            Phase::Parked { why, until, .. } => self.parked(why, until, runtime, at),
+            Phase::Sending(sending) => self.send_resumed(&sending, at),
+            Phase::Burying { .. } => self.again(vec![Command::Bury]),
+        }
+    }
+
+    fn asked(mut self, runtime: Availability, at: Timestamp) -> Decision {
+        match runtime {
+            Availability::Ready => {
+                self.turn.phase = Phase::Running;
+                self.goes_on(Step::Running, vec![Command::Invoke])
+            }
+            Availability::Away(why) => {
+                let (record, commands) = opening::park(&mut self.turn, why, self.policy);
+                self.goes_on(record, commands)
+            }
+            Availability::Unknown => {
+                let due = at.after(super::UNKNOWN_WAIT);
+                let purpose = Purpose::Retry { attempt: self.turn.attempt };
+                self.again(vec![Command::Arm { at: due, purpose }])
+            }
+        }
+    }
+
+    fn parked(
+        mut self,
+        why: Parked,
+        until: Option<Timestamp>,
+        runtime: Availability,
+        at: Timestamp,
+    ) -> Decision {
+        match runtime {
+            Availability::Ready => {
+                self.turn.phase = Phase::Running;
+                self.goes_on(Step::Running, vec![Command::Unindex, Command::Invoke])
+            }
+            Availability::Away(now) if now == why => {
+                let arm = until.map(|at| Command::Arm { at, purpose: Purpose::Expiry });
+                self.again(std::iter::once(Command::Index).chain(arm).collect())
+            }
+            Availability::Away(_) | Availability::Unknown => self.asked(runtime, at),
+        }
+    }
+
+    fn send_resumed(mut self, sending: &Sending, at: Timestamp) -> Decision {
+        let segment = sending.sent;
+        match sending.not_before {
+            Some(due) if at < due => {
+                let purpose = Purpose::SendRetry { sent: segment, attempt: sending.attempt };
+                self.again(vec![Command::Arm { at: due, purpose }])
+            }
+            Some(_) => {
+                self.turn.phase = Phase::Sending(Sending { not_before: None, ..sending.clone() });
+                self.goes_on(Step::Sending, vec![Command::Send { segment }])
+            }
+            None if segment >= sending.segments => self.all_sent(at),
+            None => {
+                let commands = vec![Command::CountAmbiguous, Command::Send { segment }];
+                self.goes_on(Step::Sending, commands)
+            }
+        }
+    }
+
+    pub(super) fn run_named(mut self, attempt: u32, run: String) -> Decision {
+        if self.turn.phase != Phase::Running || attempt != self.turn.attempt {
+            return self.unchanged();
+        }
+        self.turn.run = Some(run);
+        self.goes_on(Step::Running, vec![])
+    }
+
+    /// The first answer to the attempt that is under way; any other is late.
+    pub(super) fn answered(mut self, attempt: u32, answered: Answered) -> Decision {
+        let is_open = matches!(self.turn.phase, Phase::Running | Phase::Waiting { .. });
+        if !is_open || attempt != self.turn.attempt {
+            return self.unchanged();
+        }
+        self.turn.phase = Phase::Sending(Sending {
+            answer: None,
+            segments: answered.segments,
+            sent: 0,
+            attempt: 1,
+            not_before: answered.is_late.then_some(answered.at),
+            has_interrupt: answered.has_interrupt,
+        });
+        match (answered.is_late, answered.segments) {
+            // Whoever takes the slot next sends it.
+            (true, _) => self.goes_on(Step::Answered, vec![]),
+            (false, 0) => self.all_sent(answered.at),
+            (false, _) => self.goes_on(Step::Answered, vec![Command::Send { segment: 0 }]),
+        }
+    }
+
+    pub(super) fn accepted(mut self, attempt: u32, at: Timestamp) -> Decision {
+        if self.turn.phase != Phase::Running || attempt != self.turn.attempt {
+            return self.unchanged();
+        }
+        let until = at.after(self.policy.runtime_timeout);
+        self.turn.phase = Phase::Waiting { until };
+        let purpose = Purpose::Retry { attempt };
+        self.goes_on(Step::Waiting, vec![Command::Arm { at: until, purpose }])
+    }
+
+    pub(super) fn failed(self, attempt: u32, failure: Failed, at: Timestamp) -> Decision {
+        if self.turn.phase != Phase::Running || attempt != self.turn.attempt {
+            return self.unchanged();
+        }
+        self.gave_no_answer(failure, at)
+    }
+
+    fn gave_no_answer(mut self, failure: Failed, at: Timestamp) -> Decision {
+        let Some(after) = failure.retry else { return self.bury(failure.reason, failure.detail) };
+        let Some(wait) = retry::backoff(&self.id, self.turn.attempt, Some(after)) else {
+            let reason = match failure.reason {
+                Reason::RuntimeTimeout => Reason::RuntimeTimeout,
+                Reason::Decode
+                | Reason::Unbound
+                | Reason::RuntimePermanent
+                | Reason::RuntimeExhausted
+                | Reason::ReplyPermanent
+                | Reason::ReplyExhausted
+                | Reason::HandoffExpired
+                | Reason::Limit
+                | Reason::Expired
+                | Reason::Poison => Reason::RuntimeExhausted,
+            };
+            return self.bury(reason, failure.detail);
+        };
+        self.turn.attempt += 1;
+        let due = at.after(wait);
+        self.turn.phase = Phase::Retry { at: due };
+        let purpose = Purpose::Retry { attempt: self.turn.attempt };
+        self.goes_on(Step::Retry, vec![Command::Arm { at: due, purpose }])
+    }
+
+    pub(super) fn sent(mut self, webhook_free_at: Option<Timestamp>, at: Timestamp) -> Decision {
+        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        self.head.webhook_free_at = webhook_free_at.or(self.head.webhook_free_at);
+        let sent = sending.sent + 1;
+        self.turn.phase = Phase::Sending(Sending { sent, attempt: 1, not_before: None, ..sending });
+        if sent >= sending.segments {
+            return self.all_sent(at);
+        }
+        self.goes_on(Step::Sending, vec![Command::Send { segment: sent }])
+    }
+
+    fn all_sent(self, at: Timestamp) -> Decision {
+        match self.turn.kind {
+            // The dead letter goes first: once it is gone, no later press asks again.
+            TurnKind::Replay { dead } => {
+                self.goes_on(Step::Sending, vec![Command::SettleDead { dead }])
+            }
+            TurnKind::Messages | TurnKind::Action | TurnKind::Control | TurnKind::Unreadable => {
+                self.delivered(at)
+            }
+        }
+    }
+
+    pub(super) fn delivered(mut self, at: Timestamp) -> Decision {
+        let Phase::Sending(sending) = &self.turn.phase else { return self.unchanged() };
+        let asked = self.turn.asked.as_ref();
+        // A late result of an old session never revives it.
+        let is_current = |epoch: Seq| asked.is_some_and(|asked| asked.epoch == epoch);
+        self.head.session = self
+            .head
+            .session
+            .map(|session| if is_current(session.epoch) { session.touched(at) } else { session });
+        if asked.is_some() {
+            let run = self.turn.run.clone();
+            self.head.interrupted =
+                sending.has_interrupt.then_some(Interrupted { turn: self.turn.last, run });
+        }
+        self.ends(Step::Delivered, vec![])
+    }
+
+    pub(super) fn send_failed(mut self, failure: Failed, at: Timestamp) -> Decision {
+        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        let Some(after) = failure.retry else { return self.bury(failure.reason, failure.detail) };
+        let Some(wait) = retry::backoff(&self.id, sending.attempt, Some(after)) else {
+            return self.bury(Reason::ReplyExhausted, failure.detail);
+        };
+        let (sent, attempt) = (sending.sent, sending.attempt + 1);
+        let due = at.after(wait);
+        self.turn.phase = Phase::Sending(Sending { attempt, not_before: Some(due), ..sending });
+        let purpose = Purpose::SendRetry { sent, attempt };
+        self.goes_on(Step::Retry, vec![Command::Arm { at: due, purpose }])
+    }
+
+    pub(super) fn send_held(mut self, until: Timestamp) -> Decision {
+        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        let purpose = Purpose::SendRetry { sent: sending.sent, attempt: sending.attempt };
+        self.turn.phase = Phase::Sending(Sending { not_before: Some(until), ..sending });
+        self.goes_on(Step::Retry, vec![Command::Arm { at: until, purpose }])
+    }
+
+    pub(super) fn bury(mut self, reason: Reason, detail: String) -> Decision {
+        let was_parked = matches!(self.turn.phase, Phase::Parked { .. });
+        self.turn.phase = Phase::Burying { reason, detail };
+        let unindex = was_parked.then_some(Command::Unindex);
+        self.goes_on(Step::Burying, unindex.into_iter().chain([Command::Bury]).collect())
+    }
+
+    pub(super) fn buried(self) -> Decision {
+        let Phase::Burying { reason, .. } = &self.turn.phase else { return self.unchanged() };
+        let notice = match (reason, self.turn.kind) {
+            (_, TurnKind::Control) => None,
+            (Reason::Unbound, _) => Some(Notice::Unbound),
+            (Reason::ReplyPermanent | Reason::ReplyExhausted, _) => None,
+            _ => Some(Notice::Failed),
+        };
+        self.ends(Step::Dead, notice.map(Command::Tell).into_iter().collect())
+    }
+
+    /// A control entry after the turn ends it, whatever it does at the moment. A turn whose dead
+    /// letter may be stored already is buried to its end.
+    pub(super) fn controlled(self, by: Seq) -> Decision {
+        if by <= self.turn.last || matches!(self.turn.phase, Phase::Burying { .. }) {
+            return self.unchanged();
+        }
+        let commands = match &self.turn.phase {
+            Phase::Running | Phase::Waiting { .. } => vec![Command::CancelRun],
+            Phase::Parked { .. } => vec![Command::Unindex],
+            Phase::Retry { .. } | Phase::Sending(_) | Phase::Burying { .. } => vec![],
+        };
+        self.ends(Step::Stopped, commands)
+    }
+}

@@ -1,0 +1,111 @@
+//! How a turn begins: it asks an expert, says something itself, or ends at once.
+
+use super::{
+    Asked, Availability, Command, Decision, Ending, Head, NewTurn, Notice, OpenTurn, Opening,
+    Parked, Phase, Policy, Purpose, Sending, Step,
+};
+use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
+
+pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) -> Decision {
+    let mut turn = OpenTurn {
+        first: new.first,
+        last: new.last,
+        kind: new.kind,
+        asked: None,
+        accepted_at: new.accepted_at,
+        attempt: 1,
+        run: None,
+        phase: Phase::Running,
+    };
+    let (record, commands) = match new.opening {
+        Opening::Ask { session, is_new, runtime } => {
+            turn.asked = Some(asked(&session, is_new));
+            head.session = Some(session);
+            ask(&mut turn, runtime, at, policy)
+        }
+        Opening::Say { segments, closes_session } => {
+            if closes_session {
+                head.session = None;
+                head.interrupted = None;
+            }
+            turn.phase = Phase::Sending(Sending {
+                answer: None,
+                segments,
+                sent: 0,
+                attempt: 1,
+                not_before: None,
+                has_interrupt: false,
+            });
+            (Step::Answered, vec![Command::Send { segment: 0 }])
+        }
+        Opening::End { ending, closes_session } => {
+            if closes_session {
+                head.session = None;
+                head.interrupted = None;
+            }
+            head.position = new.last;
+            let record = match ending {
+                Ending::Delivered => Step::Delivered,
+                Ending::Stopped => Step::Stopped,
+                Ending::Lost => Step::Lost,
+            };
+            return Decision { head, record: Some(record), commands: vec![] };
+        }
+        Opening::Bury { reason, detail } => {
+            turn.phase = Phase::Burying { reason, detail };
+            (Step::Burying, vec![Command::Bury])
+        }
+    };
+    head.turn = Some(turn);
+    Decision { head, record: Some(record), commands }
+}
+
+fn asked(session: &Session, is_new: bool) -> Asked {
+    Asked {
+        expert: session.expert.clone(),
+        epoch: session.epoch,
+        is_new,
+        expires_at: session.expires_at(),
+    }
+}
+
+fn ask(
+    turn: &mut OpenTurn,
+    runtime: Availability,
+    at: Timestamp,
+    policy: Policy,
+) -> (Step, Vec<Command>) {
+    match runtime {
+        Availability::Ready => (Step::Started, vec![Command::Invoke]),
+        Availability::Away(why) => park(turn, why, policy),
+        Availability::Unknown => {
+            let retry_at = at.after(super::UNKNOWN_WAIT);
+            turn.phase = Phase::Retry { at: retry_at };
+            let purpose = Purpose::Retry { attempt: turn.attempt };
+            (Step::Retry, vec![Command::Arm { at: retry_at, purpose }])
+        }
+    }
+}
+
+/// The wait for an expert. A missing one is told to the sender and expires; a busy or paused one does
+/// neither.
+pub(super) fn park(turn: &mut OpenTurn, why: Parked, policy: Policy) -> (Step, Vec<Command>) {
+    let was_told = match &turn.phase {
+        Phase::Parked { is_told, .. } => *is_told,
+        Phase::Running
+        | Phase::Waiting { .. }
+        | Phase::Retry { .. }
+        | Phase::Sending(_)
+        | Phase::Burying { .. } => false,
+    };
+    let until = (why == Parked::Missing).then(|| turn.accepted_at.after(policy.handoff_age_max));
+    let is_told = was_told || why == Parked::Missing;
+    turn.phase = Phase::Parked { why, until, is_told };
+    let mut commands = vec![Command::Index];
+    commands.extend(until.map(|at| Command::Arm { at, purpose: Purpose::Expiry }));
+    if is_told && !was_told {
+        commands.push(Command::Tell(Notice::ExpertAway));
+    }
+    (Step::Parked, commands)
+}
