@@ -140,10 +140,15 @@ impl Cloud {
 
     /// The service answered the frame `message_id`.
     pub fn acked(self: &Arc<Self>, message_id: &str, connection: u64, ack: Value) {
+        let waiting = locked(&self.delivery.pending).remove(message_id);
+        let Some(flight) = waiting else {
+            let kind = Kind::SystemAcked;
+            return self.record(Record { kind, connection, body: ack, ..Record::default() });
+        };
         if super::control::take_one(&self.lost_acks) {
+            locked(&self.delivery.pending).insert(message_id.to_owned(), flight);
             return;
         }
-        let Some(flight) = locked(&self.delivery.pending).remove(message_id) else { return };
         let data: Value = ack
             .get("data")
             .and_then(Value::as_str)

@@ -136,6 +136,8 @@ struct Session {
     down: mpsc::Receiver<Down>,
     /// Set by the `disconnect` frame: when the server closes.
     closes: Option<Instant>,
+    /// Keeps `down` open when the connection is no longer listed.
+    _connection: Arc<Connection>,
 }
 
 /// Why a session ended, as the book names it.
@@ -145,8 +147,9 @@ impl Session {
     fn new(cloud: Arc<Cloud>, app: Arc<AppState>, subscriptions: Vec<Subscription>) -> Self {
         let id = cloud.next_connection.fetch_add(1, Ordering::Relaxed);
         let (sender, down) = mpsc::channel(FRAMES_MAX);
-        app.join(Arc::new(Connection { id, subscriptions, down: sender }));
-        let session = Self { cloud, app, id, down, closes: None };
+        let connection = Arc::new(Connection { id, subscriptions, down: sender });
+        app.join(connection.clone());
+        let session = Self { cloud, app, id, down, closes: None, _connection: connection };
         session.note(Kind::Connected, "");
         session
     }

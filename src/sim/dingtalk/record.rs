@@ -26,6 +26,8 @@ pub enum Kind {
     Undelivered,
     /// The service answered a push; `detail` is its code, `body` the whole ack.
     Acked,
+    /// An answer to a SYSTEM frame, or one to a push that no longer waits.
+    SystemAcked,
     /// The last attempt went unanswered.
     GaveUp,
     /// The robot spoke; `detail` is the route: `webhook`, `oto`, `group`, `sync`.
