@@ -5,6 +5,8 @@
 
 pub mod server;
 pub mod dingtalk;
+pub mod script;
+pub mod expert;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

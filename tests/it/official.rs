@@ -123,7 +123,9 @@ async fn press(sim: &Sim, expected: &Value) {
     let http = reqwest::Client::new();
     let token = http.post(format!("{}/v1.0/oauth2/accessToken", sim.url()));
     let token = token.json(&json!({ "appKey": ROBOT, "appSecret": SECRET }));
-    let token: Value = token.send().await.unwrap().json().await.unwrap();
+    let granted = token.send().await.expect("an answer");
+    let granted: Value = granted.json().await.expect("JSON");
+    let token = granted["accessToken"].as_str().expect("a token");
     let card = json!({
         "cardTemplateId": "buttons.schema", "outTrackId": "card-1", "callbackType": "STREAM",
         "cardData": { "cardParamMap": { "content": "sure?" } },
@@ -132,9 +134,9 @@ async fn press(sim: &Sim, expected: &Value) {
     });
     let made = http
         .post(format!("{}/v1.0/card/instances/createAndDeliver", sim.url()))
-        .header("x-acs-dingtalk-access-token", token["accessToken"].as_str().unwrap())
+        .header("x-acs-dingtalk-access-token", token)
         .json(&card);
-    assert!(made.send().await.unwrap().status().is_success());
+    assert!(made.send().await.expect("an answer").status().is_success());
     let click = Click {
         out_track_id: "card-1".to_owned(),
         user: "alice".to_owned(),
@@ -143,8 +145,11 @@ async fn press(sim: &Sim, expected: &Value) {
     };
     let response = sim.click(click).await.expect("an answer within 2 s");
     assert_eq!(&response, expected);
-    assert_eq!(sim.card("card-1").unwrap().params["pressed"], "yes");
-    assert_eq!(sim.card("card-1").unwrap().params["content"], "sure?");
+    let card = sim.card("card-1").expect("the card that was created");
+    assert_eq!(
+        (card.params["pressed"].as_str(), card.params["content"].as_str()),
+        (Some("yes"), Some("sure?"))
+    );
 }
 
 fn data(ack: &Value) -> Value {
