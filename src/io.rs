@@ -10,6 +10,7 @@ pub mod journal;
 pub mod handoff;
 pub mod dead;
 pub mod live;
+pub mod lease;
 pub mod governor;
 // the database
 pub mod store;
@@ -18,5 +19,6 @@ pub mod routing;
 // the outside
 pub mod egress;
 pub mod dingtalk;
+pub mod probe;
 pub mod gateway;
 pub mod runtime;
