@@ -10,7 +10,9 @@ pub mod entry;
 pub mod record;
 pub mod token;
 pub mod dead;
+pub mod rate;
 pub mod live;
+pub mod rate;
 // DingTalk
 pub mod loose;
 pub mod callback;
@@ -20,6 +22,8 @@ pub mod action;
 pub mod stream;
 pub mod send;
 // runtimes
+pub mod http;
+pub mod runtime;
 pub mod webhook;
 pub mod sse;
 pub mod xpert;

@@ -16,7 +16,7 @@ use crate::domain::inbound::Sender;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    Pressed(Press),
+    Pressed(Box<Press>),
     /// The card belongs to somebody else.
     Foreign,
 }
@@ -65,7 +65,7 @@ pub fn inspect(integration: &IntegrationId, value: &Value) -> Result<Outcome, Ma
         Sender { staff_id: is_staff(value).then(|| user.clone()), id: user, name: String::new() };
     let params = if params.is_null() { "{}".to_owned() } else { params.to_string() };
     let entry = entry(&turn, &action, by, params);
-    Ok(Outcome::Pressed(Press { turn, entry, message_id }))
+    Ok(Outcome::Pressed(Box::new(Press { turn, entry, message_id })))
 }
 
 /// The turn at the head of an `outTrackId`: what follows its number must not be a digit.
@@ -143,7 +143,7 @@ mod tests {
 
     fn press(value: &Value) -> Press {
         match inspect(&integration(), value).unwrap() {
-            Outcome::Pressed(press) => press,
+            Outcome::Pressed(press) => *press,
             Outcome::Foreign => panic!("taken for somebody else's"),
         }
     }
@@ -188,10 +188,8 @@ mod tests {
         ];
         for (private, expected) in cases {
             let entry = press(&with(&json!({ "cardPrivateData": private }))).entry;
-            let outcome = match entry {
-                Entry::Action(action) => Ok(action.kind),
-                other => Err(other),
-            };
+            let outcome =
+                if let Entry::Action(action) = entry { Ok(action.kind) } else { Err(entry) };
             assert_eq!(outcome, expected, "{private}");
         }
     }

@@ -19,7 +19,7 @@ use crate::domain::time::Timestamp;
 /// What came, as far as a robot is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    Message(Message),
+    Message(Box<Message>),
     /// Written in a group without a mention of the robot.
     NotMentioned,
     /// The robot hears itself.
@@ -58,7 +58,7 @@ pub fn inspect(value: &Value) -> Result<Outcome, Malformed> {
     if message.place.kind == PlaceKind::Group && !is_mentioned(value, robot.as_deref()) {
         return Ok(Outcome::NotMentioned);
     }
-    Ok(Outcome::Message(message))
+    Ok(Outcome::Message(Box::new(message)))
 }
 
 fn is_quota_notice(value: &Value) -> bool {

@@ -185,7 +185,13 @@ fn each_wrong_part_is_refused_by_its_own_error() {
 #[test]
 fn a_key_is_forty_three_characters_of_base64() {
     let good = OFFICIAL[0].key;
-    for bad in ["", &good[1..], &format!("{good}="), &good.replace('4', "*"), &"中".repeat(14)] {
+    for bad in [
+        "",
+        good.trim_start_matches('4'),
+        &format!("{good}="),
+        &good.replace('4', "*"),
+        &"中".repeat(14),
+    ] {
         assert!(aes_key(bad).is_none(), "{bad}");
     }
 }

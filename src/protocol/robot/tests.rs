@@ -20,10 +20,8 @@ macro_rules! fixture {
 const ROBOT: &str = "$:LWCP_v1:$01B/44e/ph+R21B/X+43WLnAcUVO5BKL";
 
 fn message(value: &Value) -> Message {
-    match inspect(value).unwrap() {
-        Outcome::Message(message) => message,
-        other => panic!("not a message: {other:?}"),
-    }
+    let Outcome::Message(message) = inspect(value).unwrap() else { panic!("not a message") };
+    *message
 }
 
 /// The captured private text with some fields replaced; `null` takes one away.
