@@ -9,3 +9,4 @@ mod harness;
 mod child;
 mod store;
 mod stream;
+mod official;
