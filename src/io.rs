@@ -9,6 +9,8 @@ pub mod slot;
 pub mod journal;
 pub mod handoff;
 pub mod dead;
+pub mod tick;
+pub mod state;
 pub mod live;
 pub mod governor;
 // the database

@@ -5,11 +5,10 @@
 
 use async_nats::{HeaderMap, header};
 use bytes::Bytes;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::nats::Nats;
 use super::nats::publish::PublishError;
+use super::nats::read::rfc3339;
 use crate::domain::debounce::Token;
 use crate::domain::id::Conversation;
 use crate::domain::time::Timestamp;
@@ -65,12 +64,4 @@ impl Timers {
         let payload = token::encode_token(token).into();
         self.nats.publish(&subject::due(conversation), headers, payload).await.map(|_| ())
     }
-}
-
-/// A time the broker's scheduler reads; one that is out of range fires at once.
-fn rfc3339(at: Timestamp) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
 }

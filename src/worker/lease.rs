@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::io::nats::Nats;
 use crate::io::nats::pull::Delivery;
 
-/// The consumer's `ack_wait` (streams/DT_RUN.dispatch.json).
+/// The consumer's `ack_wait` (`streams/DT_RUN.dispatch.json`).
 pub const ACK_WAIT: Duration = Duration::from_secs(15);
 
 /// Ends with its value: no renewal outlives the run.

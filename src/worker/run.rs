@@ -26,6 +26,9 @@ pub enum Stopped {
     /// Somebody else has the conversation, or may have: no effect, no ack, no nak.
     #[error("the run is lost to another one")]
     Lost,
+    /// The process ends before the run can: another worker goes on from the journal.
+    #[error("the process drains")]
+    Draining,
     #[error(transparent)]
     Failed(#[from] anyhow::Error),
 }
