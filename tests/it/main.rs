@@ -10,3 +10,4 @@ mod child;
 mod store;
 mod stream;
 mod official;
+mod edge;
