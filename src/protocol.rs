@@ -13,6 +13,7 @@ pub mod card;
 pub mod action;
 pub mod stream;
 pub mod send;
+pub mod rate;
 // runtimes
 pub mod http;
 pub mod runtime;
