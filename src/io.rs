@@ -9,12 +9,16 @@ pub mod slot;
 pub mod journal;
 pub mod handoff;
 pub mod dead;
+pub mod tick;
+pub mod state;
 pub mod live;
 pub mod governor;
 // the database
 pub mod store;
 pub mod seal;
+pub mod routing;
 // the outside
 pub mod egress;
 pub mod dingtalk;
+pub mod gateway;
 pub mod runtime;

@@ -10,7 +10,7 @@
 //! | L1 | [`protocol`] | `domain`: bytes to types and back |
 //! | – | [`context`], [`telemetry`] | `domain`: clock, shutdown, metrics |
 //! | L2 | [`io`] | all above: the only users of NATS, SQL and the HTTP client |
-//! | L3 | [`edge`], [`worker`], [`console`], [`ops`], `sim`, [`bench`] | all above, never each other |
+//! | L3 | [`edge`], [`worker`], [`console`], [`ops`], `sim`, [`mod@bench`] | all above, never each other |
 //! | – | [`config`], `main` | everything: environment, commands, exit codes |
 
 pub mod domain;

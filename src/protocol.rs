@@ -6,7 +6,14 @@
 // our own streams
 pub mod subject;
 pub mod envelope;
+pub mod entry;
+pub mod record;
+pub mod token;
+pub mod dead;
+pub mod rate;
+pub mod live;
 // DingTalk
+pub mod loose;
 pub mod callback;
 pub mod robot;
 pub mod card;

@@ -1,1 +1,84 @@
-//! (next)
+//! The index of conversations that wait for an expert: the stream `DT_HANDOFF`. Only the holder of a
+//! conversation's slot adds or removes its own entry; nobody consumes it.
+
+use std::collections::BTreeMap;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use serde_json::json;
+
+use super::nats::publish::PublishError;
+use super::nats::{self, Nats};
+use super::state::subjects;
+use crate::domain::id::{Conversation, ExpertId, Seq};
+use crate::domain::turn::Parked;
+use crate::protocol::subject;
+
+pub const STREAM: &str = "DT_HANDOFF";
+
+#[derive(Clone)]
+pub struct Handoffs {
+    nats: Nats,
+}
+
+impl Handoffs {
+    pub fn new(nats: &Nats) -> Self {
+        Self { nats: nats.clone() }
+    }
+
+    /// Enters a conversation; durable when this returns.
+    pub async fn enter(
+        &self,
+        expert: &ExpertId,
+        conversation: &Conversation,
+        why: Parked,
+    ) -> Result<(), PublishError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(super::log::KIND, word(why));
+        let subject = subject::handoff(expert, conversation);
+        self.nats.publish(&subject, headers, Bytes::new()).await.map(|_| ())
+    }
+
+    pub async fn leave(
+        &self,
+        expert: &ExpertId,
+        conversation: &Conversation,
+    ) -> Result<(), nats::Error> {
+        let filter = json!({ "filter": subject::handoff(expert, conversation) });
+        let purge = format!("STREAM.PURGE.{STREAM}");
+        self.nats.api::<_, serde_json::Value>(&purge, &filter).await.map(|_| ())
+    }
+
+    /// How many conversations wait for each expert.
+    pub async fn waiting(&self) -> Result<BTreeMap<ExpertId, usize>, nats::Error> {
+        let mut waiting = BTreeMap::new();
+        for text in subjects(&self.nats, STREAM, "dt.handoff.>").await?.keys() {
+            let expert = text.split('.').nth(2).and_then(|token| ExpertId::parse(token).ok());
+            if let Some(expert) = expert {
+                *waiting.entry(expert).or_default() += 1;
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// The conversation that has waited longest for `expert` among those entered after `seq`.
+    pub async fn next(
+        &self,
+        expert: &ExpertId,
+        seq: Seq,
+    ) -> Result<Option<(Seq, Conversation)>, nats::Error> {
+        let filter = format!("dt.handoff.{expert}.>");
+        let found = self.nats.next(STREAM, Seq(seq.0 + 1), &filter).await?;
+        Ok(found.and_then(|record| {
+            subject::conversation_of(&record.subject).map(|conversation| (record.seq, conversation))
+        }))
+    }
+}
+
+fn word(why: Parked) -> &'static str {
+    match why {
+        Parked::Missing => "missing",
+        Parked::Busy => "busy",
+        Parked::Paused => "paused",
+    }
+}

@@ -1,1 +1,135 @@
-//! (next)
+//! The journal: the stream `DT_JOURNAL`. A conversation's state is its last record, written only by
+//! compare-and-set. That is the fence: no effect begins before the record that announces it is stored.
+
+use async_nats::HeaderMap;
+
+use super::nats::publish::PublishError;
+use super::nats::{self, Nats};
+use crate::domain::answer::Answer;
+use crate::domain::id::{Conversation, Seq};
+use crate::domain::time::Timestamp;
+use crate::domain::turn::{Head, Phase, Step};
+use crate::protocol::envelope;
+use crate::protocol::record::{self, Record};
+use crate::protocol::subject;
+
+pub const STREAM: &str = "DT_JOURNAL";
+
+const TURN: &str = "Dt-Turn";
+
+#[derive(Clone)]
+pub struct Journal {
+    nats: Nats,
+}
+
+/// The last record of a conversation, or the beginning.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Last {
+    /// Zero where the conversation has no journal.
+    pub seq: Seq,
+    pub at: Option<Timestamp>,
+    pub nonce: u64,
+    pub count: u32,
+    pub head: Head,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("a newer release wrote the journal (version {0})")]
+    Newer(u8),
+    #[error("journal record {seq} cannot be read: {why}")]
+    Unreadable { seq: Seq, why: String },
+    #[error("the answer in journal record {0} is gone")]
+    AnswerGone(Seq),
+    #[error(transparent)]
+    Nats(#[from] nats::Error),
+}
+
+/// What became of an append.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Another record stands where this one belonged.
+    #[error("the journal has another record")]
+    Conflict,
+    /// Nobody knows whether it was stored.
+    #[error("the journal did not confirm the record: {0}")]
+    Unknown(String),
+}
+
+impl Journal {
+    pub fn new(nats: &Nats) -> Self {
+        Self { nats: nats.clone() }
+    }
+
+    /// The conversation's state, from the leader.
+    pub async fn last(&self, conversation: &Conversation) -> Result<Last, Error> {
+        match self.nats.last(STREAM, &subject::journal(conversation)).await? {
+            None => Ok(Last::default()),
+            Some(stored) => {
+                let record = decode(stored.seq, &stored.payload)?;
+                Ok(Last {
+                    seq: stored.seq,
+                    at: Some(stored.at),
+                    nonce: record.nonce,
+                    count: record.count,
+                    head: pointed(record.head, stored.seq),
+                })
+            }
+        }
+    }
+
+    /// Appends behind `after` or not at all. Gives the record's sequence.
+    pub async fn append(
+        &self,
+        conversation: &Conversation,
+        after: Seq,
+        record: &Record,
+    ) -> Result<Seq, AppendError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(super::log::KIND, record.step.as_str());
+        let turn = record.head.turn.as_ref().map_or(record.head.position, |turn| turn.last);
+        headers.insert(TURN, format!("{conversation}.{turn}"));
+        headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, after.to_string());
+        let payload = record::encode(record).into();
+        match self.nats.publish(&subject::journal(conversation), headers, payload).await {
+            Ok(stored) => Ok(stored.seq),
+            Err(PublishError::Conflict) => Err(AppendError::Conflict),
+            Err(
+                e @ (PublishError::Occupied
+                | PublishError::Full(_)
+                | PublishError::TooLarge
+                | PublishError::Failed(_)),
+            ) => Err(AppendError::Unknown(e.to_string())),
+        }
+    }
+
+    /// The answer that the record at `seq` brought.
+    pub async fn answer(&self, seq: Seq) -> Result<Answer, Error> {
+        let stored = self.nats.at(STREAM, seq).await?.ok_or(Error::AnswerGone(seq))?;
+        decode(seq, &stored.payload)?.answer.ok_or(Error::AnswerGone(seq))
+    }
+}
+
+fn decode(seq: Seq, payload: &[u8]) -> Result<Record, Error> {
+    record::decode(payload).map_err(|e| match e {
+        envelope::Error::Newer(version) => Error::Newer(version),
+        envelope::Error::Empty | envelope::Error::Undecodable(_) => {
+            Error::Unreadable { seq, why: e.to_string() }
+        }
+    })
+}
+
+/// A record that brought an answer cannot name its own sequence; its reader does.
+pub fn pointed(mut head: Head, seq: Seq) -> Head {
+    if let Some(turn) = &mut head.turn
+        && let Phase::Sending(sending) = &mut turn.phase
+    {
+        sending.answer = sending.answer.or(Some(seq));
+    }
+    head
+}
+
+/// True for a record that carries its answer with it.
+pub fn brings_answer(step: Step) -> bool {
+    step == Step::Answered
+}

@@ -1,6 +1,30 @@
 //! The log: the stream `DT_IN`, every conversation's entries in the order the broker stored them.
+//!
+//! Nothing is ever copied out of it; a turn is a range of it, and the sequence of an entry is the
+//! version of its conversation.
 
-use crate::domain::id::Seq;
+use async_nats::HeaderMap;
+
+use super::nats::publish::PublishError;
+use super::nats::read::Record;
+use super::nats::{self, Nats};
+use crate::domain::entry::{Entry, EntryKind, Logged};
+use crate::domain::id::{Conversation, Seq};
+use crate::domain::time::Timestamp;
+use crate::protocol::envelope;
+use crate::protocol::{entry, subject};
+
+pub const STREAM: &str = "DT_IN";
+
+/// The header by which intake and people know an entry without decoding it.
+pub const KIND: &str = "Dt-Kind";
+const MSG_ID: &str = "Dt-Msg-Id";
+
+#[derive(Clone)]
+pub struct Log {
+    nats: Nats,
+    entry_max_bytes: usize,
+}
 
 /// What the log did with an entry. Both mean that it is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,4 +40,129 @@ pub enum Error {
     TooLarge { bytes: usize, max: usize },
     #[error("the log did not confirm the entry: {0}")]
     NotDurable(String),
+    #[error("a newer release wrote entry {seq} (version {version})")]
+    Newer { seq: Seq, version: u8 },
+    #[error(transparent)]
+    Nats(#[from] nats::Error),
+}
+
+impl Log {
+    pub fn new(nats: &Nats, entry_max_bytes: usize) -> Self {
+        Self { nats: nats.clone(), entry_max_bytes }
+    }
+
+    /// Stores an entry once per `message_id` within the dedupe window. `Ok` means durable.
+    pub async fn append(
+        &self,
+        conversation: &Conversation,
+        message_id: &str,
+        entry: &Entry,
+    ) -> Result<Appended, Error> {
+        let payload = entry::encode(entry);
+        if payload.len() > self.entry_max_bytes {
+            let (bytes, max) = (payload.len(), self.entry_max_bytes);
+            return Err(Error::TooLarge { bytes, max });
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
+        headers.insert(KIND, entry.kind().as_str());
+        headers.insert(MSG_ID, message_id);
+        let subject = subject::log(conversation);
+        match self.nats.publish(&subject, headers, payload.into()).await {
+            Ok(stored) if stored.is_duplicate => Ok(Appended::Duplicate(stored.seq)),
+            Ok(stored) => Ok(Appended::Stored(stored.seq)),
+            Err(PublishError::TooLarge) => {
+                Err(Error::TooLarge { bytes: entry_len(entry), max: self.entry_max_bytes })
+            }
+            Err(e) => Err(Error::NotDurable(e.to_string())),
+        }
+    }
+
+    /// The newest entry of a conversation, from the leader.
+    pub async fn newest(&self, conversation: &Conversation) -> Result<Option<Found>, Error> {
+        let found = self.nats.last(STREAM, &subject::log(conversation)).await?;
+        Ok(found.map(|record| Found { seq: record.seq, at: record.at }))
+    }
+
+    /// The first entry after `position`, from the leader.
+    pub async fn first_after(
+        &self,
+        conversation: &Conversation,
+        position: Seq,
+    ) -> Result<Option<Logged>, Error> {
+        let subject = subject::log(conversation);
+        match self.nats.next(STREAM, Seq(position.0 + 1), &subject).await? {
+            Some(record) => read(&record).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The entries after `position` up to `to`, at most `entries_max` and `bytes_max` but at least one.
+    /// An entry that was there and is gone is given as [`Entry::Gone`] at `to`.
+    pub async fn page(
+        &self,
+        conversation: &Conversation,
+        position: Seq,
+        to: Seq,
+        limits: PageLimits,
+    ) -> Result<Vec<Logged>, Error> {
+        let subject = subject::log(conversation);
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        let mut after = position;
+        while after < to && page.len() < limits.entries_max && bytes < limits.bytes_max {
+            let from = Seq(after.0 + 1);
+            let mut found = self.nats.next_direct(STREAM, from, &subject).await?;
+            if found.as_ref().is_none_or(|record| record.seq > to) {
+                // A replica may lag behind, or `to` itself is gone: the leader knows.
+                found = self.nats.next(STREAM, from, &subject).await?;
+            }
+            let Some(record) = found.filter(|record| record.seq <= to) else {
+                page.push(Logged { seq: to, at: Timestamp::default(), entry: Entry::Gone });
+                break;
+            };
+            after = record.seq;
+            bytes += record.payload.len();
+            page.push(read(&record)?);
+        }
+        Ok(page)
+    }
+}
+
+/// An entry's place, without its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    pub seq: Seq,
+    pub at: Timestamp,
+}
+
+/// What bounds one page of the log.
+#[derive(Debug, Clone, Copy)]
+pub struct PageLimits {
+    pub entries_max: usize,
+    pub bytes_max: usize,
+}
+
+/// The kind in an entry's header; an unknown word is treated as a message.
+pub fn kind(headers: &HeaderMap) -> EntryKind {
+    let word = headers.get(KIND).map(async_nats::HeaderValue::as_str);
+    EntryKind::ALL
+        .into_iter()
+        .find(|kind| word == Some(kind.as_str()))
+        .unwrap_or(EntryKind::Message)
+}
+
+fn read(record: &Record) -> Result<Logged, Error> {
+    match entry::decode(&record.payload) {
+        Ok(entry) => Ok(Logged { seq: record.seq, at: record.at, entry }),
+        Err(envelope::Error::Newer(version)) => Err(Error::Newer { seq: record.seq, version }),
+        Err(e @ (envelope::Error::Empty | envelope::Error::Undecodable(_))) => {
+            let entry = Entry::Undecodable { bytes: record.payload.to_vec(), why: e.to_string() };
+            Ok(Logged { seq: record.seq, at: record.at, entry })
+        }
+    }
+}
+
+fn entry_len(entry: &Entry) -> usize {
+    entry::encode(entry).len()
 }

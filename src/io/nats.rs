@@ -1,1 +1,193 @@
-//! (next)
+//! The broker: one connection, and the JetStream calls that the streams are built of.
+//!
+//! Every trap of the client is handled here once: an answer without an acknowledgement is an error, a
+//! conflict is a conflict under either of its codes, a stream without a leader is a reason to try again.
+//! What an entry, a timer or a slot is, the modules beside this one know.
+
+pub mod publish;
+pub mod read;
+pub mod pull;
+pub mod settle;
+pub mod skew;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, RequestErrorKind};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `NATS_URL`, one or several addresses separated by commas.
+    pub url: String,
+    /// `NATS_CREDS`, a credentials file.
+    pub credentials: Option<PathBuf>,
+    /// Shown in the server's connection list.
+    pub name: String,
+    /// How long the broker may take to answer one request.
+    pub request_timeout: Duration,
+}
+
+/// Cheap to clone; all clones share the connection.
+#[derive(Clone)]
+pub struct Nats {
+    client: Client,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No answer, or nobody to answer: worth trying again.
+    #[error("NATS does not answer: {0}; check NATS_URL and the cluster's health")]
+    Unavailable(String),
+    #[error("JetStream refused: {description} ({code})")]
+    Refused { code: u64, description: String },
+    #[error("JetStream's answer cannot be read: {0}")]
+    Unreadable(String),
+    #[error("cannot use the NATS settings: {0}")]
+    Settings(String),
+}
+
+impl Error {
+    pub fn is_not_found(&self) -> bool {
+        // message, stream, consumer
+        matches!(self, Self::Refused { code: 10037 | 10059 | 10014, .. })
+    }
+}
+
+/// The error object of every JetStream answer.
+#[derive(Debug, Deserialize)]
+struct ApiError {
+    #[serde(default)]
+    code: u64,
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+impl From<ApiError> for Error {
+    fn from(error: ApiError) -> Self {
+        // 503 without a code of its own: no leader, or JetStream is not up yet.
+        match error {
+            ApiError { code: 503, err_code: 10008 | 10009 | 10023 | 0, description } => {
+                Self::Unavailable(description)
+            }
+            ApiError { err_code, description, .. } => Self::Refused { code: err_code, description },
+        }
+    }
+}
+
+impl Nats {
+    /// Connects, and keeps connecting without end if the broker is away. Posts `nats` on the health board.
+    pub async fn connect(context: &Context, config: &Config) -> Result<Self, Error> {
+        let health = context.health.clone();
+        health.lacks("nats", "not connected yet");
+        let mut options = ConnectOptions::new()
+            .name(&config.name)
+            .retry_on_initial_connect()
+            .request_timeout(Some(config.request_timeout))
+            .ping_interval(Duration::from_secs(10))
+            .reconnect_delay_callback(reconnect_delay)
+            .event_callback(move |event| {
+                let health = health.clone();
+                async move { note(&health, &event) }
+            });
+        if let Some(path) = &config.credentials {
+            let settings = |e| Error::Settings(format!("NATS_CREDS {}: {e}", path.display()));
+            let text = std::fs::read_to_string(path).map_err(settings)?;
+            options = options.credentials(&text).map_err(settings)?;
+        }
+        let addresses: Vec<_> = config.url.split(',').map(str::trim).collect();
+        let client = options
+            .connect(addresses)
+            .await
+            .map_err(|e| Error::Settings(format!("NATS_URL {}: {e}", config.url)))?;
+        Ok(Self { client })
+    }
+
+    /// The core connection, for hints that may be lost.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A core message: a hint, published without an acknowledgement.
+    #[expect(clippy::disallowed_methods, reason = "hints may be lost, so nobody waits for them")]
+    pub async fn hint(&self, subject: String) {
+        if let Err(error) = self.client.publish(subject, Bytes::new()).await {
+            tracing::debug!(%error, "a hint was not sent");
+        }
+    }
+
+    /// One JetStream API call: `subject` without its prefix, e.g. `STREAM.INFO.DT_IN`.
+    pub async fn api<Q, A>(&self, subject: &str, question: &Q) -> Result<A, Error>
+    where
+        Q: Serialize,
+        A: DeserializeOwned,
+    {
+        let payload = serde_json::to_vec(question)
+            .map_err(|e| Error::Unreadable(format!("request for {subject}: {e}")))?;
+        let message = self.ask(format!("$JS.API.{subject}"), None, payload.into()).await?;
+        answer(&message)
+    }
+
+    /// A request whose answer may be anything; "nobody there" is an error.
+    async fn ask(
+        &self,
+        subject: String,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<Message, Error> {
+        let mut request = async_nats::Request::new().payload(payload);
+        request.headers = headers;
+        let message = self.client.send_request(subject, request).await.map_err(|e| {
+            Error::Unavailable(match e.kind() {
+                RequestErrorKind::TimedOut => "no answer in time".to_owned(),
+                RequestErrorKind::NoResponders => "no stream or no leader".to_owned(),
+                _ => e.to_string(),
+            })
+        })?;
+        match message.status {
+            Some(async_nats::StatusCode::NO_RESPONDERS) => {
+                Err(Error::Unavailable("no stream or no leader".to_owned()))
+            }
+            _ => Ok(message),
+        }
+    }
+}
+
+fn answer<A: DeserializeOwned>(message: &Message) -> Result<A, Error> {
+    #[derive(Deserialize)]
+    struct Failed {
+        error: Option<ApiError>,
+    }
+    let unreadable = |e: serde_json::Error| Error::Unreadable(e.to_string());
+    let failed: Failed = serde_json::from_slice(&message.payload).map_err(unreadable)?;
+    match failed.error {
+        Some(error) => Err(error.into()),
+        None => serde_json::from_slice(&message.payload).map_err(unreadable),
+    }
+}
+
+/// 50 ms, doubling to 2 s: a broker that restarts is found again at once, one that is away is not hammered.
+fn reconnect_delay(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1).min(6)).unwrap_or(6);
+    (Duration::from_millis(50) * 2_u32.pow(doublings)).min(Duration::from_secs(2))
+}
+
+fn note(health: &crate::telemetry::health::Health, event: &Event) {
+    match event {
+        Event::Connected => {
+            health.has("nats");
+            tracing::info!("connected to NATS");
+        }
+        Event::Disconnected => {
+            health.lacks("nats", "the connection is lost; connecting again");
+            tracing::warn!("lost the connection to NATS");
+        }
+        other => tracing::debug!(event = %other, "NATS"),
+    }
+}

@@ -1,1 +1,46 @@
-//! (next)
+//! The slot: a subject of the work queue `DT_RUN` that can hold one message. It is the job and the
+//! lock of a conversation at once.
+
+use async_nats::HeaderMap;
+
+use super::nats::Nats;
+use super::nats::publish::PublishError;
+use crate::domain::id::Conversation;
+use crate::protocol::subject;
+use crate::protocol::token::{self, Slot};
+
+pub const STREAM: &str = "DT_RUN";
+
+#[derive(Clone)]
+pub struct Slots {
+    nats: Nats,
+}
+
+/// Whether the conversation got its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    Taken,
+    /// A run is waiting or in flight.
+    Occupied,
+}
+
+impl Slots {
+    pub fn new(nats: &Nats) -> Self {
+        Self { nats: nats.clone() }
+    }
+
+    pub async fn offer(
+        &self,
+        conversation: &Conversation,
+        slot: &Slot,
+    ) -> Result<Offered, PublishError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(super::log::KIND, "run");
+        let payload = token::encode_slot(slot).into();
+        match self.nats.publish(&subject::slot(conversation), headers, payload).await {
+            Ok(_) => Ok(Offered::Taken),
+            Err(PublishError::Occupied) => Ok(Offered::Occupied),
+            Err(e) => Err(e),
+        }
+    }
+}

@@ -1,1 +1,67 @@
-//! (next)
+//! Timers: scheduled messages in the stream `DT_TIMER` that fire as tokens.
+//!
+//! A timer's subject serves one purpose and one time: arming the same subject again at another time
+//! could lose it while the first one fires.
+
+use async_nats::{HeaderMap, header};
+use bytes::Bytes;
+
+use super::nats::Nats;
+use super::nats::publish::PublishError;
+use super::nats::read::rfc3339;
+use crate::domain::debounce::Token;
+use crate::domain::id::Conversation;
+use crate::domain::time::Timestamp;
+use crate::protocol::{subject, token};
+
+pub const STREAM: &str = "DT_TIMER";
+
+#[derive(Clone)]
+pub struct Timers {
+    nats: Nats,
+}
+
+impl Timers {
+    pub fn new(nats: &Nats) -> Self {
+        Self { nats: nats.clone() }
+    }
+
+    /// Arms a timer under `purpose`; durable when this returns. A time in the past fires at once.
+    pub async fn arm(
+        &self,
+        conversation: &Conversation,
+        purpose: &str,
+        at: Timestamp,
+        token: &Token,
+    ) -> Result<(), PublishError> {
+        self.arm_bytes(conversation, purpose, at, token::encode_token(token).into()).await
+    }
+
+    /// Arms a timer whose token only another release can read.
+    pub async fn arm_bytes(
+        &self,
+        conversation: &Conversation,
+        purpose: &str,
+        at: Timestamp,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::NATS_SCHEDULE, format!("@at {}", rfc3339(at)));
+        headers.insert(header::NATS_SCHEDULE_TARGET, subject::due(conversation));
+        headers.insert(super::log::KIND, "timer");
+        let subject = subject::timer(conversation, purpose);
+        self.nats.publish(&subject, headers, payload).await.map(|_| ())
+    }
+
+    /// Puts a token into the due stage's queue without a timer.
+    pub async fn fire(
+        &self,
+        conversation: &Conversation,
+        token: &Token,
+    ) -> Result<(), PublishError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(super::log::KIND, "token");
+        let payload = token::encode_token(token).into();
+        self.nats.publish(&subject::due(conversation), headers, payload).await.map(|_| ())
+    }
+}

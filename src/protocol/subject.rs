@@ -6,7 +6,7 @@ use data_encoding::BASE32_NOPAD;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::domain::id::{Conversation, ConversationKey, IntegrationId, Seq};
+use crate::domain::id::{Conversation, ConversationKey, ExpertId, IntegrationId, Seq};
 
 /// The session key of (integration, DingTalk conversation, sender). `sender` is `None` where a group
 /// shares one conversation.
@@ -32,4 +32,98 @@ pub fn conversation(
 pub fn thread_id(conversation: &Conversation, epoch: Seq) -> String {
     let name = format!("dingtalk-trigger:{conversation}:{epoch}");
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).to_string()
+}
+
+/// `dt.in.<integration>.<conversation>`: the log.
+pub fn log(conversation: &Conversation) -> String {
+    format!("dt.in.{conversation}")
+}
+
+/// `dt.timer.<integration>.<conversation>.<purpose>`: one purpose and one time each.
+pub fn timer(conversation: &Conversation, purpose: &str) -> String {
+    format!("dt.timer.{conversation}.{purpose}")
+}
+
+/// `dt.due.<integration>.<conversation>`: where a timer fires.
+pub fn due(conversation: &Conversation) -> String {
+    format!("dt.due.{conversation}")
+}
+
+/// `dt.run.<integration>.<conversation>`: the slot.
+pub fn slot(conversation: &Conversation) -> String {
+    format!("dt.run.{conversation}")
+}
+
+/// `dt.journal.<integration>.<conversation>`.
+pub fn journal(conversation: &Conversation) -> String {
+    format!("dt.journal.{conversation}")
+}
+
+/// `dt.handoff.<expert>.<integration>.<conversation>`.
+pub fn handoff(expert: &ExpertId, conversation: &Conversation) -> String {
+    format!("dt.handoff.{expert}.{conversation}")
+}
+
+/// `dt.dead.<stage>.<integration>.<conversation>`.
+pub fn dead(stage: &str, conversation: &Conversation) -> String {
+    format!("dt.dead.{stage}.{conversation}")
+}
+
+/// `dt.control.<integration>.<conversation>`: a core hint that a control entry was logged.
+pub fn control(conversation: &Conversation) -> String {
+    format!("dt.control.{conversation}")
+}
+
+/// The conversation that a subject of ours names in its third and fourth token, or in its fourth and
+/// fifth where something stands before it.
+pub fn conversation_of(subject: &str) -> Option<Conversation> {
+    let mut tokens = subject.split('.').skip(1);
+    if matches!(tokens.next()?, "handoff" | "dead") {
+        tokens.next()?;
+    }
+    let integration = IntegrationId::parse(tokens.next()?).ok()?;
+    let key = ConversationKey::parse(tokens.next()?).ok()?;
+    Some(Conversation { integration, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn robot() -> IntegrationId {
+        IntegrationId::parse("robot-1").unwrap()
+    }
+
+    #[test]
+    fn a_conversation_is_named_by_a_hash_that_never_changes() {
+        let private = conversation(&robot(), "cid+/A==", Some("$:LWCP_v1:$x"));
+        assert_eq!(private.to_string(), "robot-1.6nyjkvtus3vinq3fdlv55tch3q");
+        assert_ne!(private, conversation(&robot(), "cid+/a==", Some("$:LWCP_v1:$x")));
+        assert_ne!(private, conversation(&robot(), "cid+/A==", None));
+    }
+
+    #[test]
+    fn every_subject_names_its_conversation() {
+        let conversation = conversation(&robot(), "cid", None);
+        let expert = ExpertId::parse("expert").unwrap();
+        for subject in [
+            log(&conversation),
+            timer(&conversation, "7b1"),
+            due(&conversation),
+            slot(&conversation),
+            journal(&conversation),
+            handoff(&expert, &conversation),
+            dead("dispatch", &conversation),
+        ] {
+            assert_eq!(conversation_of(&subject).as_ref(), Some(&conversation), "{subject}");
+        }
+        assert_eq!(conversation_of("dt.in"), None);
+    }
+
+    #[test]
+    fn a_thread_is_stable_for_its_session() {
+        let conversation = conversation(&robot(), "cid", None);
+        assert_eq!(thread_id(&conversation, Seq(1)), thread_id(&conversation, Seq(1)));
+        assert_ne!(thread_id(&conversation, Seq(1)), thread_id(&conversation, Seq(2)));
+    }
 }

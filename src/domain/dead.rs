@@ -1,0 +1,18 @@
+//! A dead letter: a buried turn with everything that is needed to ask it again.
+
+use super::entry::Logged;
+use super::id::TurnId;
+use super::reason::Reason;
+use super::turn::Asked;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub turn: TurnId,
+    pub reason: Reason,
+    /// For operators: what the other side said last.
+    pub detail: String,
+    pub attempts: u32,
+    pub asked: Option<Asked>,
+    /// The turn's range of the log.
+    pub entries: Vec<Logged>,
+}

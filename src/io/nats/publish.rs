@@ -1,0 +1,75 @@
+//! Publishing into a stream: done when the stream's leader says stored, and not before.
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::{ApiError, Error, Nats};
+use crate::domain::id::Seq;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    pub seq: Seq,
+    /// The message id was there already; `seq` is the first one's.
+    pub is_duplicate: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The compare-and-set lost: 10071, or 10164 where a rival is still in flight.
+    #[error("another record is newer")]
+    Conflict,
+    /// The subject may hold one message and holds it.
+    #[error("the subject is occupied")]
+    Occupied,
+    #[error("the stream is full: {0}")]
+    Full(String),
+    #[error("the message is larger than the broker's max_payload")]
+    TooLarge,
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+#[derive(Deserialize)]
+struct PubAck {
+    error: Option<ApiError>,
+    #[serde(default)]
+    seq: u64,
+    #[serde(default)]
+    duplicate: bool,
+}
+
+impl Nats {
+    /// Publishes and waits for the acknowledgement. A message id that is being stored by somebody else
+    /// at this moment (10158) is asked again until it is stored.
+    pub async fn publish(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Stored, PublishError> {
+        // Headers count as well; a kilobyte is more than ours ever take.
+        if payload.len().saturating_add(1024) > self.client.max_payload() {
+            return Err(PublishError::TooLarge);
+        }
+        loop {
+            let asked =
+                self.ask(subject.to_owned(), Some(headers.clone()), payload.clone()).await?;
+            let ack: PubAck = serde_json::from_slice(&asked.payload)
+                .map_err(|e| Error::Unreadable(e.to_string()))?;
+            let Some(error) = ack.error else {
+                return Ok(Stored { seq: Seq(ack.seq), is_duplicate: ack.duplicate });
+            };
+            match error.err_code {
+                10158 => tokio::task::yield_now().await,
+                10071 | 10164 => return Err(PublishError::Conflict),
+                10077 if error.description.contains("per subject") => {
+                    return Err(PublishError::Occupied);
+                }
+                10077 | 10023 | 10047 => return Err(PublishError::Full(error.description)),
+                10054 => return Err(PublishError::TooLarge),
+                _ => return Err(Error::from(error).into()),
+            }
+        }
+    }
+}

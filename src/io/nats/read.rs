@@ -1,0 +1,133 @@
+//! Reading single messages of a stream.
+//!
+//! What decides is read from the leader; a direct get may be answered by a replica that lags behind.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Error, Nats};
+use crate::domain::id::Seq;
+use crate::domain::time::Timestamp;
+
+/// A message where it stands in its stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub subject: String,
+    pub seq: Seq,
+    pub at: Timestamp,
+    pub payload: Bytes,
+}
+
+#[derive(Deserialize)]
+struct GetAnswer {
+    message: RawMessage,
+}
+
+#[derive(Deserialize)]
+struct RawMessage {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    data: String,
+    time: String,
+}
+
+impl Nats {
+    /// The last message of `subject`, from the leader.
+    pub async fn last(&self, stream: &str, subject: &str) -> Result<Option<Record>, Error> {
+        self.get(stream, &json!({ "last_by_subj": subject })).await
+    }
+
+    /// The message at `seq`, from the leader.
+    pub async fn at(&self, stream: &str, seq: Seq) -> Result<Option<Record>, Error> {
+        self.get(stream, &json!({ "seq": seq.0 })).await
+    }
+
+    /// The first message of `subject` at or after `seq`, from the leader.
+    pub async fn next(
+        &self,
+        stream: &str,
+        seq: Seq,
+        subject: &str,
+    ) -> Result<Option<Record>, Error> {
+        self.get(stream, &json!({ "seq": seq.0, "next_by_subj": subject })).await
+    }
+
+    /// The first message of `subject` at or after `seq`, from any replica. What it gives is true; that
+    /// it gives nothing may be stale.
+    pub async fn next_direct(
+        &self,
+        stream: &str,
+        seq: Seq,
+        subject: &str,
+    ) -> Result<Option<Record>, Error> {
+        self.direct(stream, &json!({ "seq": seq.0, "next_by_subj": subject })).await
+    }
+
+    /// The first message of `subject` stored at or after `since`, from any replica.
+    pub async fn first_since(
+        &self,
+        stream: &str,
+        since: Timestamp,
+        subject: &str,
+    ) -> Result<Option<Record>, Error> {
+        let question = json!({ "start_time": rfc3339(since), "next_by_subj": subject });
+        self.direct(stream, &question).await
+    }
+
+    async fn direct(&self, stream: &str, question: &Value) -> Result<Option<Record>, Error> {
+        let subject = format!("$JS.API.DIRECT.GET.{stream}");
+        let message = self.ask(subject, None, question.to_string().into()).await?;
+        if message.status.is_some_and(|status| status.as_u16() >= 400) {
+            return Ok(None);
+        }
+        let header = |name: &str| {
+            let headers = message.headers.as_ref();
+            headers.and_then(|h| h.get(name)).map(|value| value.as_str().to_owned())
+        };
+        let unreadable = || Error::Unreadable("direct get without its headers".to_owned());
+        let seq = header("Nats-Sequence").and_then(|text| text.parse().ok());
+        Ok(Some(Record {
+            subject: header("Nats-Subject").ok_or_else(unreadable)?,
+            seq: Seq(seq.ok_or_else(unreadable)?),
+            at: timestamp(&header("Nats-Time-Stamp").ok_or_else(unreadable)?)?,
+            payload: message.payload,
+        }))
+    }
+
+    async fn get(&self, stream: &str, question: &Value) -> Result<Option<Record>, Error> {
+        let answer = self.api(&format!("STREAM.MSG.GET.{stream}"), question).await;
+        let GetAnswer { message } = match answer {
+            Ok(answer) => answer,
+            Err(Error::Refused { code: 10037, .. }) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let data = STANDARD.decode(message.data).map_err(|e| Error::Unreadable(e.to_string()))?;
+        Ok(Some(Record {
+            subject: message.subject,
+            seq: Seq(message.seq),
+            at: timestamp(&message.time)?,
+            payload: data.into(),
+        }))
+    }
+}
+
+/// RFC 3339 to milliseconds.
+pub fn timestamp(text: &str) -> Result<Timestamp, Error> {
+    let time = OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|e| Error::Unreadable(format!("time {text}: {e}")))?;
+    Ok(Timestamp(i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)))
+}
+
+/// A time as the broker reads it; one that is out of range is the beginning of all time.
+pub fn rfc3339(at: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
+}

@@ -1,0 +1,65 @@
+//! The wire form of a dead letter (`dt.dead.<stage>.<integration>.<conversation>`).
+
+use serde::{Deserialize, Serialize};
+
+use super::entry;
+use super::envelope::{self, Error};
+use super::record::wire::{self, Asked};
+use crate::domain::dead::DeadLetter;
+use crate::domain::entry::Logged;
+use crate::domain::id::{InvalidId, Seq};
+use crate::domain::time::Timestamp;
+
+#[derive(Serialize, Deserialize)]
+struct Letter {
+    turn: String,
+    reason: wire::Reason,
+    detail: String,
+    attempts: u32,
+    asked: Option<Asked>,
+    entries: Vec<LoggedBytes>,
+}
+
+/// An entry as it stood in the log, byte for byte where the log still had it.
+#[derive(Serialize, Deserialize)]
+struct LoggedBytes {
+    seq: u64,
+    at: i64,
+    bytes: Vec<u8>,
+}
+
+pub fn encode(letter: &DeadLetter) -> Vec<u8> {
+    envelope::encode(&Letter {
+        turn: letter.turn.to_string(),
+        reason: letter.reason.into(),
+        detail: letter.detail.clone(),
+        attempts: letter.attempts,
+        asked: letter.asked.as_ref().map(Into::into),
+        entries: letter
+            .entries
+            .iter()
+            .map(|logged| LoggedBytes {
+                seq: logged.seq.0,
+                at: logged.at.0,
+                bytes: entry::encode(&logged.entry),
+            })
+            .collect(),
+    })
+}
+
+pub fn decode(bytes: &[u8]) -> Result<DeadLetter, Error> {
+    let letter: Letter = envelope::decode(bytes)?;
+    let invalid = |e: InvalidId| Error::Undecodable(e.to_string());
+    let entries = letter.entries.into_iter().map(|logged| {
+        let entry = entry::decode(&logged.bytes)?;
+        Ok(Logged { seq: Seq(logged.seq), at: Timestamp(logged.at), entry })
+    });
+    Ok(DeadLetter {
+        turn: letter.turn.parse().map_err(invalid)?,
+        reason: letter.reason.try_into().map_err(invalid)?,
+        detail: letter.detail,
+        attempts: letter.attempts,
+        asked: letter.asked.map(TryInto::try_into).transpose().map_err(invalid)?,
+        entries: entries.collect::<Result<_, Error>>()?,
+    })
+}

@@ -1,0 +1,339 @@
+//! The wire form of a log entry (`dt.in.<integration>.<conversation>`).
+
+use serde::{Deserialize, Serialize};
+
+use super::envelope::{self, Error};
+use crate::domain::entry::{Action, ActionKind, Control, ControlKind, Entry, Origin, Replay};
+use crate::domain::id::{ExpertId, InvalidId, MsgId, Seq};
+use crate::domain::inbound::{
+    Media, MediaKind, Message, Part, Place, PlaceKind, Quote, Sender, SessionWebhook,
+};
+use crate::domain::time::Timestamp;
+
+pub fn encode(entry: &Entry) -> Vec<u8> {
+    envelope::encode(&WireEntry::from(entry))
+}
+
+/// Bytes of a newer release are an error; bytes that nobody can read are an entry to be buried.
+pub fn decode(bytes: &[u8]) -> Result<Entry, Error> {
+    let undecodable = |why| Ok(Entry::Undecodable { bytes: bytes.to_vec(), why });
+    match envelope::decode::<WireEntry>(bytes) {
+        Ok(wire) => match Entry::try_from(wire) {
+            Ok(entry) => Ok(entry),
+            Err(e) => undecodable(e.to_string()),
+        },
+        Err(Error::Newer(version)) => Err(Error::Newer(version)),
+        Err(e @ (Error::Empty | Error::Undecodable(_))) => undecodable(e.to_string()),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireEntry {
+    Message(WireMessage),
+    Action(WireAction),
+    Control(WireControl),
+    Replay(WireReplay),
+    Undecodable { bytes: Vec<u8>, why: String },
+    Gone,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireMessage {
+    msg_id: String,
+    place: WirePlace,
+    sender: WireSender,
+    robot_code: Option<String>,
+    created_at: Option<i64>,
+    kind: String,
+    parts: Vec<WirePart>,
+    quote: Option<WireQuote>,
+    webhook: Option<WireWebhook>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WirePlace {
+    id: String,
+    is_group: bool,
+    title: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireSender {
+    id: String,
+    staff_id: Option<String>,
+    name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+enum WirePart {
+    Text(String),
+    Picture(WireMedia),
+    Audio(WireMedia),
+    Video(WireMedia),
+    File(WireMedia),
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireMedia {
+    code: String,
+    name: Option<String>,
+    recognition: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireQuote {
+    msg_id: Option<String>,
+    parts: Vec<WirePart>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireWebhook {
+    url: String,
+    expires_at: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireAction {
+    turn: String,
+    kind: WireActionKind,
+    by: WireSender,
+    place: Option<WirePlace>,
+    params: String,
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireActionKind {
+    Confirm,
+    Reject,
+    Custom(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireControl {
+    kind: WireControlKind,
+    origin: Option<WireOrigin>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireControlKind {
+    Stop,
+    New,
+    End,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireOrigin {
+    place: WirePlace,
+    sender: WireSender,
+    robot_code: Option<String>,
+    webhook: Option<WireWebhook>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireReplay {
+    dead: u64,
+    expert: String,
+    epoch: u64,
+    messages: Vec<WireMessage>,
+}
+
+impl From<&Entry> for WireEntry {
+    fn from(entry: &Entry) -> Self {
+        match entry {
+            Entry::Message(message) => Self::Message(message.into()),
+            Entry::Action(action) => Self::Action(WireAction {
+                turn: action.turn.to_string(),
+                kind: match &action.kind {
+                    ActionKind::Confirm => WireActionKind::Confirm,
+                    ActionKind::Reject => WireActionKind::Reject,
+                    ActionKind::Custom(name) => WireActionKind::Custom(name.clone()),
+                },
+                by: (&action.by).into(),
+                place: action.place.as_ref().map(Into::into),
+                params: action.params.clone(),
+            }),
+            Entry::Control(control) => Self::Control(WireControl {
+                kind: match control.kind {
+                    ControlKind::Stop => WireControlKind::Stop,
+                    ControlKind::New => WireControlKind::New,
+                    ControlKind::End => WireControlKind::End,
+                },
+                origin: control.origin.as_ref().map(|origin| WireOrigin {
+                    place: (&origin.place).into(),
+                    sender: (&origin.sender).into(),
+                    robot_code: origin.robot_code.clone(),
+                    webhook: origin.webhook.as_ref().map(Into::into),
+                }),
+            }),
+            Entry::Replay(replay) => Self::Replay(WireReplay {
+                dead: replay.dead.0,
+                expert: replay.expert.to_string(),
+                epoch: replay.epoch.0,
+                messages: replay.messages.iter().map(Into::into).collect(),
+            }),
+            Entry::Undecodable { bytes, why } => {
+                Self::Undecodable { bytes: bytes.clone(), why: why.clone() }
+            }
+            Entry::Gone => Self::Gone,
+        }
+    }
+}
+
+impl TryFrom<WireEntry> for Entry {
+    type Error = InvalidId;
+
+    fn try_from(wire: WireEntry) -> Result<Self, InvalidId> {
+        Ok(match wire {
+            WireEntry::Message(message) => Self::Message(message.try_into()?),
+            WireEntry::Action(action) => Self::Action(Action {
+                turn: action.turn.parse()?,
+                kind: match action.kind {
+                    WireActionKind::Confirm => ActionKind::Confirm,
+                    WireActionKind::Reject => ActionKind::Reject,
+                    WireActionKind::Custom(name) => ActionKind::Custom(name),
+                },
+                by: action.by.into(),
+                place: action.place.map(Into::into),
+                params: action.params,
+            }),
+            WireEntry::Control(control) => Self::Control(Control {
+                kind: match control.kind {
+                    WireControlKind::Stop => ControlKind::Stop,
+                    WireControlKind::New => ControlKind::New,
+                    WireControlKind::End => ControlKind::End,
+                },
+                origin: control.origin.map(|origin| Origin {
+                    place: origin.place.into(),
+                    sender: origin.sender.into(),
+                    robot_code: origin.robot_code,
+                    webhook: origin.webhook.map(Into::into),
+                }),
+            }),
+            WireEntry::Replay(replay) => Self::Replay(Replay {
+                dead: Seq(replay.dead),
+                expert: ExpertId::parse(&replay.expert)?,
+                epoch: Seq(replay.epoch),
+                messages: replay
+                    .messages
+                    .into_iter()
+                    .map(Message::try_from)
+                    .collect::<Result<_, _>>()?,
+            }),
+            WireEntry::Undecodable { bytes, why } => Self::Undecodable { bytes, why },
+            WireEntry::Gone => Self::Gone,
+        })
+    }
+}
+
+impl From<&Message> for WireMessage {
+    fn from(message: &Message) -> Self {
+        Self {
+            msg_id: message.msg_id.to_string(),
+            place: (&message.place).into(),
+            sender: (&message.sender).into(),
+            robot_code: message.robot_code.clone(),
+            created_at: message.created_at.map(|at| at.0),
+            kind: message.kind.clone(),
+            parts: message.parts.iter().map(Into::into).collect(),
+            quote: message.quote.as_ref().map(|quote| WireQuote {
+                msg_id: quote.msg_id.clone(),
+                parts: quote.parts.iter().map(Into::into).collect(),
+            }),
+            webhook: message.webhook.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<WireMessage> for Message {
+    type Error = InvalidId;
+
+    fn try_from(wire: WireMessage) -> Result<Self, InvalidId> {
+        Ok(Self {
+            msg_id: MsgId::parse(&wire.msg_id)?,
+            place: wire.place.into(),
+            sender: wire.sender.into(),
+            robot_code: wire.robot_code,
+            created_at: wire.created_at.map(Timestamp),
+            kind: wire.kind,
+            parts: wire.parts.into_iter().map(Into::into).collect(),
+            quote: wire.quote.map(|quote| Quote {
+                msg_id: quote.msg_id,
+                parts: quote.parts.into_iter().map(Into::into).collect(),
+            }),
+            webhook: wire.webhook.map(Into::into),
+        })
+    }
+}
+
+impl From<&Place> for WirePlace {
+    fn from(place: &Place) -> Self {
+        let is_group = place.kind == PlaceKind::Group;
+        Self { id: place.id.clone(), is_group, title: place.title.clone() }
+    }
+}
+
+impl From<WirePlace> for Place {
+    fn from(wire: WirePlace) -> Self {
+        let kind = if wire.is_group { PlaceKind::Group } else { PlaceKind::Private };
+        Self { id: wire.id, kind, title: wire.title }
+    }
+}
+
+impl From<&Sender> for WireSender {
+    fn from(sender: &Sender) -> Self {
+        let (id, name) = (sender.id.clone(), sender.name.clone());
+        Self { id, staff_id: sender.staff_id.clone(), name }
+    }
+}
+
+impl From<WireSender> for Sender {
+    fn from(wire: WireSender) -> Self {
+        Self { id: wire.id, staff_id: wire.staff_id, name: wire.name }
+    }
+}
+
+impl From<&Part> for WirePart {
+    fn from(part: &Part) -> Self {
+        let media = match part {
+            Part::Text(text) => return Self::Text(text.clone()),
+            Part::Media(media) => media,
+        };
+        let wire = WireMedia {
+            code: media.code.clone(),
+            name: media.name.clone(),
+            recognition: media.recognition.clone(),
+        };
+        match media.kind {
+            MediaKind::Picture => Self::Picture(wire),
+            MediaKind::Audio => Self::Audio(wire),
+            MediaKind::Video => Self::Video(wire),
+            MediaKind::File => Self::File(wire),
+        }
+    }
+}
+
+impl From<WirePart> for Part {
+    fn from(wire: WirePart) -> Self {
+        let (kind, media) = match wire {
+            WirePart::Text(text) => return Self::Text(text),
+            WirePart::Picture(media) => (MediaKind::Picture, media),
+            WirePart::Audio(media) => (MediaKind::Audio, media),
+            WirePart::Video(media) => (MediaKind::Video, media),
+            WirePart::File(media) => (MediaKind::File, media),
+        };
+        let WireMedia { code, name, recognition } = media;
+        Self::Media(Media { kind, code, name, recognition })
+    }
+}
+
+impl From<&SessionWebhook> for WireWebhook {
+    fn from(webhook: &SessionWebhook) -> Self {
+        Self { url: webhook.url.clone(), expires_at: webhook.expires_at.0 }
+    }
+}
+
+impl From<WireWebhook> for SessionWebhook {
+    fn from(wire: WireWebhook) -> Self {
+        Self { url: wire.url, expires_at: Timestamp(wire.expires_at) }
+    }
+}

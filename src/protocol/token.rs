@@ -1,0 +1,62 @@
+//! The wire forms of a timer's token (`dt.timer.…` → `dt.due.…`) and of a slot (`dt.run.…`).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::envelope::{self, Error};
+use crate::domain::debounce::{TimerKind, Token};
+use crate::domain::id::Seq;
+
+/// The job of one run: the log up to `to`, merged by `window`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    pub to: Seq,
+    pub window: Duration,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireToken {
+    seq: u64,
+    is_window: bool,
+    window_ms: u64,
+    refusals: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireSlot {
+    to: u64,
+    window_ms: u64,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub fn encode_token(token: &Token) -> Vec<u8> {
+    envelope::encode(&WireToken {
+        seq: token.seq.0,
+        is_window: token.kind == TimerKind::Window,
+        window_ms: millis(token.window),
+        refusals: token.refusals,
+    })
+}
+
+pub fn decode_token(bytes: &[u8]) -> Result<Token, Error> {
+    let wire: WireToken = envelope::decode(bytes)?;
+    Ok(Token {
+        seq: Seq(wire.seq),
+        kind: if wire.is_window { TimerKind::Window } else { TimerKind::Now },
+        window: Duration::from_millis(wire.window_ms),
+        refusals: wire.refusals,
+    })
+}
+
+pub fn encode_slot(slot: &Slot) -> Vec<u8> {
+    envelope::encode(&WireSlot { to: slot.to.0, window_ms: millis(slot.window) })
+}
+
+pub fn decode_slot(bytes: &[u8]) -> Result<Slot, Error> {
+    let wire: WireSlot = envelope::decode(bytes)?;
+    Ok(Slot { to: Seq(wire.to), window: Duration::from_millis(wire.window_ms) })
+}

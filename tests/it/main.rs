@@ -1,0 +1,8 @@
+//! The one integration-test binary: real nats-server, real SQLite and PostgreSQL, and fakes over
+//! sockets for what is not ours.
+//!
+//! `ops/dev test` provides the servers and runs it. What several tests need is in `support`.
+
+mod support;
+mod harness;
+mod store;

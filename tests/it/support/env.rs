@@ -1,0 +1,38 @@
+//! What `ops/dev test` tells the tests: where the servers are.
+//!
+//! The only reader of the environment among the tests. A missing setting fails the test that needs it
+//! with a text that says what to do.
+
+use std::path::PathBuf;
+
+/// The nats-server binary: `DT_NATS_SERVER`, else the project's own installation.
+pub(crate) fn nats_server() -> PathBuf {
+    let path = setting("DT_NATS_SERVER").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.tools/bin/nats-server")),
+        PathBuf::from,
+    );
+    assert!(
+        path.is_file(),
+        "no nats-server at {}: run the tests with `ops/dev test`, or set DT_NATS_SERVER",
+        path.display()
+    );
+    path
+}
+
+/// The address of a PostgreSQL server on which tests may create databases.
+pub(crate) fn postgres() -> String {
+    setting("DT_TEST_POSTGRES_URL").expect(
+        "DT_TEST_POSTGRES_URL is not set: run the tests with `ops/dev test`, which starts a private \
+         PostgreSQL, or name a server on which tests may create databases",
+    )
+}
+
+/// The filter of what tests print, shown where a test fails.
+pub(crate) fn log_filter() -> String {
+    setting("DT_TEST_LOG").unwrap_or_else(|| "dingtalk_trigger=debug,warn".to_owned())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests' one reader of the environment")]
+pub(crate) fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
