@@ -20,7 +20,6 @@ pub mod card;
 pub mod action;
 pub mod stream;
 pub mod send;
-pub mod rate;
 // runtimes
 pub mod http;
 pub mod runtime;
