@@ -143,7 +143,7 @@ async fn round(live: &Live, pod: &str) -> Result<Vec<Record>, live::Error> {
     let records = stored.iter().filter_map(|stored| {
         // A record that this release cannot read says nothing about its pod.
         let member: Member = read(&stored.key, &stored.value).ok()?;
-        Some(Record { pod: member.pod, revision: stored.revision, is_leaving: member.is_leaving })
+        Some(Record { pod: member.pod, revision: stored.revision.0, is_leaving: member.is_leaving })
     });
     Ok(records.collect())
 }

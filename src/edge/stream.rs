@@ -66,18 +66,17 @@ pub struct Parts {
     pub gateway: Gateway,
     pub owner: owner::Config,
     pub config: Config,
-    /// Wakes the reading of integrations.
+    /// The integrations changed.
     pub hint: Arc<Notify>,
 }
 
-/// Starts heartbeat, sessions and report; they end when the process stops. `source` reads all
-/// integrations, and gives nothing while they cannot be read.
-pub fn start<H, F, S, R>(parts: Parts, source: S, handler: H) -> Arc<Ownership>
+/// Starts heartbeat, sessions and report; they end when the process stops. `source` gives all
+/// integrations as they are known.
+pub fn start<H, F, S>(parts: Parts, source: S, handler: H) -> Arc<Ownership>
 where
     H: Fn(Arc<Integration>, Kind, Value) -> F + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
-    S: Fn() -> R + Send + Sync + 'static,
-    R: Future<Output = Option<Vec<Arc<Integration>>>> + Send + 'static,
+    S: Fn() -> Vec<Arc<Integration>> + Send + Sync + 'static,
 {
     let Parts { context, live, gateway, owner, config, hint } = parts;
     let ownership = owner::start(&context, live.clone(), &owner);

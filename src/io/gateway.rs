@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
@@ -19,6 +20,7 @@ use crate::protocol::stream::open;
 
 /// How long a write or the closing handshake may take.
 const WRITE_MAX: Duration = Duration::from_secs(10);
+const OPENINGS_MAX: usize = 64;
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
@@ -59,15 +61,18 @@ pub struct Gateway {
     client: reqwest::Client,
     tls: Arc<ClientConfig>,
     config: Config,
+    /// A pod that starts opens its connections in turns, not a thousand at once.
+    turns: Arc<Semaphore>,
 }
 
 impl Gateway {
     pub fn new(client: reqwest::Client, tls: Arc<ClientConfig>, config: Config) -> Self {
-        Self { client, tls, config }
+        Self { client, tls, config, turns: Arc::new(Semaphore::new(OPENINGS_MAX)) }
     }
 
     /// A connection that is open: the handshake is done, nothing was read.
     pub async fn open(&self, client_id: &str, client_secret: &Secret) -> Result<Socket, Error> {
+        let _turn = self.turns.acquire().await.expect("nobody closes the semaphore");
         let timed_out = |_| Error::TimedOut(self.config.timeout);
         let ticket = self.ticket(client_id, client_secret);
         let address =

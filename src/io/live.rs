@@ -7,17 +7,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::{HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use super::nats::publish::PublishError;
+use super::nats::read::timestamp;
+use super::nats::{self, Nats};
+use crate::domain::id::Seq;
 use crate::domain::time::Timestamp;
 
+const STREAM: &str = "KV_DT_LIVE";
 const ROOT: &str = "$KV.DT_LIVE.";
 const READ: &str = "$JS.API.DIRECT.GET.KV_DT_LIVE";
 const PAGE: usize = 500;
@@ -28,9 +29,9 @@ const TOMBSTONE_TTL: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the broker did not confirm the record {key}: {reason}")]
-    Unconfirmed { key: String, reason: String },
-    #[error("the records {prefix}* could not be read: {reason}")]
-    Unread { prefix: String, reason: String },
+    Unconfirmed { key: String, reason: Box<PublishError> },
+    #[error("{keys} in DT_LIVE could not be read: {reason}")]
+    Unread { keys: String, reason: String },
 }
 
 /// A record as it is stored.
@@ -38,59 +39,69 @@ pub enum Error {
 pub struct Stored {
     pub key: String,
     /// Grows with every change of any record.
-    pub revision: u64,
+    pub revision: Seq,
     pub at: Timestamp,
     pub value: Bytes,
 }
 
 #[derive(Clone)]
 pub struct Live {
-    jetstream: Context,
+    nats: Nats,
 }
 
 impl Live {
-    pub fn new(jetstream: Context) -> Self {
-        Self { jetstream }
+    pub fn new(nats: &Nats) -> Self {
+        Self { nats: nats.clone() }
     }
 
     /// Stores the record; it vanishes after `ttl`, in whole seconds, unless it is stored again.
-    pub async fn put(&self, key: &str, value: Vec<u8>, ttl: Duration) -> Result<u64, Error> {
-        self.publish(key, PublishMessage::build().payload(value.into()).ttl(ttl)).await
+    pub async fn put(&self, key: &str, value: Vec<u8>, ttl: Duration) -> Result<Seq, Error> {
+        self.publish(key, HeaderMap::new(), value.into(), ttl).await
     }
 
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
-        let tombstone = PublishMessage::build().header("KV-Operation", "DEL").ttl(TOMBSTONE_TTL);
-        self.publish(key, tombstone).await.map(|_| ())
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "DEL");
+        self.publish(key, headers, Bytes::new(), TOMBSTONE_TTL).await.map(|_| ())
     }
 
-    async fn publish(&self, key: &str, message: PublishMessage) -> Result<u64, Error> {
-        let failed = |error: &dyn std::fmt::Display| Error::Unconfirmed {
-            key: key.to_owned(),
-            reason: error.to_string(),
-        };
-        let subject = format!("{ROOT}{key}");
-        let ack = self.jetstream.send_publish(subject, message).await.map_err(|e| failed(&e))?;
-        Ok(ack.await.map_err(|e| failed(&e))?.sequence)
+    async fn publish(
+        &self,
+        key: &str,
+        mut headers: HeaderMap,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<Seq, Error> {
+        headers.insert("Nats-TTL", ttl.as_secs().max(1).to_string());
+        let published = self.nats.publish(&format!("{ROOT}{key}"), headers, value).await;
+        let unconfirmed =
+            |reason| Error::Unconfirmed { key: key.to_owned(), reason: Box::new(reason) };
+        Ok(published.map_err(unconfirmed)?.seq)
     }
 
+    /// The record as the leader has it.
     pub async fn get(&self, key: &str) -> Result<Option<Stored>, Error> {
-        Ok(self.all(key, format!("{ROOT}{key}")).await?.pop())
+        let unread = |e: nats::Error| Error::Unread { keys: key.to_owned(), reason: e.to_string() };
+        let last = self.nats.last(STREAM, &format!("{ROOT}{key}")).await.map_err(unread)?;
+        // Only what was deleted, or ran out with a marker, is empty.
+        Ok(last.filter(|record| !record.payload.is_empty()).map(|record| Stored {
+            key: key.to_owned(),
+            revision: record.seq,
+            at: record.at,
+            value: record.payload,
+        }))
     }
 
     /// All records whose key begins with `prefix`, which ends with a dot, by key.
     pub async fn read(&self, prefix: &str) -> Result<Vec<Stored>, Error> {
-        self.all(prefix, format!("{ROOT}{prefix}>")).await
-    }
-
-    async fn all(&self, prefix: &str, subject: String) -> Result<Vec<Stored>, Error> {
         let mut found = BTreeMap::new();
-        let mut next = Some(1);
+        let mut next = Some(Seq(1));
         while let Some(first) = next {
-            let failed = |reason| Error::Unread { prefix: prefix.to_owned(), reason };
-            let (page, end) = self.page(&subject, first).await.map_err(failed)?;
-            for (stored, is_tombstone) in page {
+            let unread = |reason| Error::Unread { keys: format!("{prefix}*"), reason };
+            let (page, end) = self.page(prefix, first).await.map_err(unread)?;
+            for stored in page {
                 // A record that changed meanwhile comes again, further up.
-                if is_tombstone {
+                if stored.value.is_empty() {
                     found.remove(&stored.key);
                 } else {
                     found.insert(stored.key.clone(), stored);
@@ -102,15 +113,12 @@ impl Live {
     }
 
     /// A page of records and the sequence where the next begins, if there is one.
-    async fn page(
-        &self,
-        subject: &str,
-        first: u64,
-    ) -> Result<(Vec<(Stored, bool)>, Option<u64>), String> {
-        let client = self.jetstream.client();
+    async fn page(&self, prefix: &str, first: Seq) -> Result<(Vec<Stored>, Option<Seq>), String> {
+        let client = self.nats.client();
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.map_err(|e| e.to_string())?;
-        let request = json!({ "seq": first, "next_by_subj": subject, "batch": PAGE }).to_string();
+        let subject = format!("{ROOT}{prefix}>");
+        let request = json!({ "seq": first.0, "next_by_subj": subject, "batch": PAGE }).to_string();
         client.publish_with_reply(READ, inbox, request.into()).await.map_err(|e| e.to_string())?;
         let mut page = Vec::new();
         loop {
@@ -124,8 +132,9 @@ impl Live {
                 // The end of the page.
                 Some(204) => {
                     let pending: u64 = header(&message, "Nats-Num-Pending").unwrap_or_default();
-                    let last = page.last().map(|(stored, _)| stored.revision);
-                    let next = last.filter(|_| pending > 0).map(|last| last.saturating_add(1));
+                    let last = page.last().map(|stored: &Stored| stored.revision);
+                    let next =
+                        last.filter(|_| pending > 0).map(|last| Seq(last.0.saturating_add(1)));
                     return Ok((page, next));
                 }
                 Some(status) => {
@@ -145,23 +154,16 @@ async fn answer(answers: &mut Subscriber) -> Result<Message, String> {
     }
 }
 
-/// The record in a direct answer, and whether it is only the trace of a deleted one.
-fn stored(message: &Message) -> Option<(Stored, bool)> {
-    let headers = message.headers.as_ref()?;
+/// The record in a direct answer.
+fn stored(message: &Message) -> Option<Stored> {
     let subject: String = header(message, "Nats-Subject")?;
     let at: String = header(message, "Nats-Time-Stamp")?;
-    let at = OffsetDateTime::parse(&at, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000;
-    let stored = Stored {
+    Some(Stored {
         key: subject.strip_prefix(ROOT)?.to_owned(),
-        revision: header(message, "Nats-Sequence")?,
-        at: Timestamp(i64::try_from(at).ok()?),
+        revision: Seq(header(message, "Nats-Sequence")?),
+        at: timestamp(&at).ok()?,
         value: message.payload.clone(),
-    };
-    Some((stored, is_tombstone(headers)))
-}
-
-fn is_tombstone(headers: &HeaderMap) -> bool {
-    headers.get("KV-Operation").is_some() || headers.get("Nats-Marker-Reason").is_some()
+    })
 }
 
 fn header<T: std::str::FromStr>(message: &Message, name: &str) -> Option<T> {

@@ -206,9 +206,12 @@ mod tests {
 
     #[test]
     fn documented_variants_are_read_like_the_usual_form() {
-        let card = |frame: &str| match read(frame.as_bytes()) {
-            Frame::Callback { kind: Kind::Card, id, payload } => (id, payload),
-            other => panic!("{frame} was read as {other:?}"),
+        let card = |frame: &str| {
+            let read = read(frame.as_bytes());
+            let Frame::Callback { kind: Kind::Card, id, payload } = read else {
+                panic!("{frame} was read as {read:?}");
+            };
+            (id, payload)
         };
         let expected = ("7".to_owned(), json!({"outTrackId": "t"}));
         for frame in [
@@ -290,11 +293,11 @@ mod tests {
             let frame = json!({
                 "type": "CALLBACK", "headers": {"topic": BOT_TOPIC, "messageId": id}, "data": data,
             });
-            let fine = match read(frame.to_string().as_bytes()) {
-                Frame::Callback { id: read, .. } | Frame::Skipped { id: Some(read), .. } => read == id,
-                _ => false,
+            let read = read(frame.to_string().as_bytes());
+            let (Frame::Callback { id: read, .. } | Frame::Skipped { id: Some(read), .. }) = read else {
+                return Err(TestCaseError::fail(format!("read as {read:?}")));
             };
-            prop_assert!(fine);
+            prop_assert_eq!(read, id);
         }
     }
 }

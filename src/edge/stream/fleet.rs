@@ -2,7 +2,7 @@
 //!
 //! Takes what it owns, reopens what has new credentials, closes what is gone. What belongs to another
 //! pod by now stays until that pod says it is connected, at the latest for thirty seconds, so that
-//! somebody always listens. The list of integrations is read again every few seconds and on each hint.
+//! somebody always listens. It compares every second and on each hint.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,6 @@ use crate::io::live::Live;
 use crate::protocol::live::{self as record, LinkState, link_key};
 use crate::protocol::stream::Kind;
 
-const READ_EVERY: Duration = Duration::from_secs(3);
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
 /// How long a new owner may take before the old one closes anyway.
 const HANDOVER_MAX: Duration = Duration::from_secs(30);
@@ -51,7 +50,7 @@ pub struct Fleet<H, S> {
     pub live: Live,
     pub ownership: Arc<Ownership>,
     pub handler: Arc<H>,
-    /// Reads all integrations; nothing while they cannot be read.
+    /// All integrations, as they are known.
     pub source: S,
     /// Something changed: read again.
     pub hint: Arc<Notify>,
@@ -59,30 +58,22 @@ pub struct Fleet<H, S> {
     pub links: Arc<Links>,
 }
 
-impl<H, F, S, R> Fleet<H, S>
+impl<H, F, S> Fleet<H, S>
 where
     H: Fn(Arc<Integration>, Kind, Value) -> F + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
-    S: Fn() -> R + Send + Sync + 'static,
-    R: Future<Output = Option<Vec<Arc<Integration>>>> + Send,
+    S: Fn() -> Vec<Arc<Integration>> + Send + Sync + 'static,
 {
     pub async fn run(self) {
         let order = Order::default();
         let mut sessions = BTreeMap::new();
-        let mut wanted = BTreeMap::new();
-        let mut read_at: Option<Instant> = None;
         while !self.context.is_stopping() {
-            if read_at.is_none_or(|at| at.elapsed() >= READ_EVERY) {
-                if let Some(all) = (self.source)().await {
-                    let stream = all.into_iter().filter(|it| it.mode == Mode::Stream);
-                    wanted = stream.map(|it| (it.id.clone(), it)).collect();
-                }
-                read_at = Some(Instant::now());
-            }
+            let stream = (self.source)().into_iter().filter(|it| it.mode == Mode::Stream);
+            let wanted = stream.map(|it| (it.id.clone(), it)).collect();
             self.compare(&wanted, &mut sessions, &order).await;
             tokio::select! {
                 () = tokio::time::sleep(COMPARE_EVERY) => {}
-                () = self.hint.notified() => read_at = None,
+                () = self.hint.notified() => {}
                 () = self.context.stop().cancelled() => {}
             }
         }

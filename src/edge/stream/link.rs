@@ -47,7 +47,8 @@ impl Link {
 
     pub fn is(&self, state: LinkState, now: Timestamp) {
         self.change(|view| {
-            if view.state != state {
+            // One connection may follow another without a state between them.
+            if view.state != state || state == LinkState::Connected {
                 (view.state, view.since) = (state, now);
             }
             if state == LinkState::Connected {

@@ -4,7 +4,6 @@
 //! integration by now. On the gateway's announcement the next connection opens while the old one drains.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
@@ -65,12 +64,17 @@ where
 {
     pub async fn run(self) {
         let mut reconnect = Reconnect::default();
+        let mut is_draining = false;
         while !self.stop.is_cancelled() && self.is_ours() {
-            self.is(LinkState::Connecting);
+            // While the old connection drains, nobody need hear of the change.
+            if !is_draining {
+                self.is(LinkState::Connecting);
+            }
             let Some(event) = self.connect_once(&mut reconnect).await else { break };
             let (next, wait) = reconnect.next(event, rand::random());
             reconnect = next;
-            if wait > Duration::ZERO {
+            is_draining = wait.is_zero();
+            if !is_draining {
                 self.is(LinkState::Retrying);
             }
             tokio::select! {
