@@ -1,1 +1,141 @@
-//! (next)
+//! The edge: what DingTalk sends, verified and put into the log before DingTalk hears that it arrived.
+//!
+//! Guarantees that a success answer is given only for what the log confirmed (I1), and that one
+//! conversation's entries are published in the order of their arrival. It has no table but integrations,
+//! and decides nothing about a conversation.
+
+pub mod accept;
+pub mod order;
+pub mod webhook;
+pub mod action_page;
+pub mod frame;
+pub mod owner;
+pub mod stream;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use self::accept::{Decision, Ignored};
+use self::order::Order;
+use crate::context::Context;
+use crate::domain::binding::{Integration, Mode};
+use crate::io::log::{self, Appended, Log};
+use crate::io::routing::Routing;
+use crate::io::store::events::{Recorder, Seen};
+use crate::protocol::action;
+use crate::telemetry::metrics::{Event, Inbound};
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `DT_EDGE_ADDR`.
+    pub address: String,
+    /// `DT_BODY_MAX_BYTES`.
+    pub body_max_bytes: usize,
+}
+
+/// What both modes need to take something in. Cheap to clone; all clones keep one order.
+#[derive(Clone)]
+pub struct Edge {
+    pub context: Context,
+    pub log: Log,
+    pub routing: Routing,
+    pub recorder: Recorder,
+    pub action_key: action::Key,
+    pub body_max_bytes: usize,
+    pub order: Order,
+}
+
+/// What a decision came to. DingTalk gets the same answer for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    Stored,
+    /// The log had it before: a redelivery.
+    Duplicate,
+    Ignored,
+}
+
+impl Edge {
+    /// Carries a decision out and counts it. `Ok` means that DingTalk may be told of success.
+    pub async fn take(
+        &self,
+        integration: &Integration,
+        decision: &Decision,
+        arrived: Instant,
+    ) -> Result<Taken, log::Error> {
+        let now = self.context.clock.now();
+        let mut seen = Seen { last_event_at: Some(now), ..Seen::default() };
+        let publish = match decision {
+            Decision::Publish(publish) => publish,
+            Decision::Ignore(why) => {
+                match why {
+                    Ignored::QuotaExceeded(said) => seen.last_error = Some((now, said.clone())),
+                    Ignored::Event(kind) => self.count_event(integration, kind),
+                    Ignored::NotMentioned | Ignored::OwnMessage | Ignored::ForeignCard => {}
+                }
+                self.recorder.record(&integration.id, seen);
+                self.count(Some(integration), why.label());
+                return Ok(Taken::Ignored);
+            }
+        };
+        let _turn = self.order.enter(&publish.conversation).await;
+        let appended =
+            self.log.append(&publish.conversation, &publish.message_id, &publish.entry).await;
+        if let Err(log::Error::TooLarge { .. }) = appended {
+            self.context.metrics.limit_breached("entry_bytes");
+        }
+        let appended = appended?;
+        self.context.metrics.accept_seconds.observe(arrived.elapsed().as_secs_f64());
+        self.recorder.record(&integration.id, seen);
+        let (taken, label) = match appended {
+            Appended::Stored(_) => (Taken::Stored, "accepted"),
+            Appended::Duplicate(_) => (Taken::Duplicate, "duplicate"),
+        };
+        self.count(Some(integration), label);
+        Ok(taken)
+    }
+
+    /// `result` is a label of `dt_inbound_total`. What names no integration of ours is counted as one.
+    pub fn count(&self, integration: Option<&Integration>, result: &'static str) {
+        let mode = match integration.map(|integration| integration.mode) {
+            Some(Mode::Http) | None => "http",
+            Some(Mode::Stream) => "stream",
+        };
+        let id = integration.map_or("unknown", |integration| integration.id.as_str());
+        let labels = Inbound { integration: id.to_owned(), mode, result };
+        self.context.metrics.inbound.get_or_create(&labels).inc();
+    }
+
+    fn count_event(&self, integration: &Integration, kind: &str) {
+        let is_plain = (1..=64).contains(&kind.len())
+            && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let kind = if is_plain { kind } else { "other" };
+        let labels = Event { integration: integration.id.to_string(), kind: kind.to_owned() };
+        self.context.metrics.events.get_or_create(&labels).inc();
+    }
+}
+
+/// Serves HTTP until the process stops; the listener is bound before this returns.
+pub async fn serve(edge: Edge, address: &str) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let context = edge.context.clone();
+    let app = Router::new()
+        .route("/api/dingtalk/webhook/{integration}", get(webhook::get).post(webhook::post))
+        .route(action::PATH, get(action_page::get).post(action_page::post))
+        .with_state(Arc::new(edge));
+    let stop = context.stop().clone();
+    context.spawn(async move {
+        let served = axum::serve(listener, app)
+            .with_graceful_shutdown(async move { stop.cancelled().await })
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the edge's listener ended");
+        }
+    });
+    Ok(bound)
+}

@@ -10,7 +10,10 @@ pub mod entry;
 pub mod record;
 pub mod token;
 pub mod dead;
+pub mod rate;
+pub mod live;
 // DingTalk
+pub mod loose;
 pub mod callback;
 pub mod robot;
 pub mod card;
@@ -18,6 +21,8 @@ pub mod action;
 pub mod stream;
 pub mod send;
 // runtimes
+pub mod http;
+pub mod runtime;
 pub mod webhook;
 pub mod sse;
 pub mod xpert;

@@ -124,3 +124,32 @@ pub enum RuntimeKind {
     },
     Echo,
 }
+
+/// Gives an enum its words: the same in SQL, in the admin API and in settings.
+macro_rules! words {
+    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $name {
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+
+            pub fn parse(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Option::Some(Self::$variant),)+
+                    _ => Option::None,
+                }
+            }
+        }
+    };
+}
+
+words!(Mode { Http = "http", Stream = "stream" });
+words!(Scope { Sender = "sender", Group = "group" });
+words!(Language { ZhHans = "zh-Hans", En = "en" });
+words!(BusyPolicy { Queue = "queue", Interrupt = "interrupt", Steer = "steer" });
+words!(QueuedNotice { Reaction = "reaction", Text = "text", None = "none" });
+words!(ActBy { Asker = "asker", Anyone = "anyone" });

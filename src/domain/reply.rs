@@ -1,1 +1,287 @@
-//! (next)
+//! How an answer becomes messages: what each says, in which format, within which size.
+//!
+//! The same answer always gives the same segments, so that a pod that goes on after another sends what
+//! the other would have sent. Nothing of the answer is lost but what a limit cuts, and a cut says so.
+//! Sizes are those of the JSON that DingTalk counts, not of the bare text.
+
+mod adapt;
+mod split;
+
+use super::binding::Language;
+
+/// What DingTalk counts beside the text: the frame, the title, the number, the notice, the mention.
+const RESERVE_BYTES: usize = 1000;
+const TITLE_CHARS: usize = 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The JSON of one message's parameters may be this long.
+    pub segment_max_bytes: usize,
+    pub segments_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { segment_max_bytes: 15_000, segments_max: 40 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    pub format: Format,
+    /// What a list of conversations shows of it; used by markdown only.
+    pub title: String,
+    pub text: String,
+    /// The person to mention, where the route can.
+    pub mention: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Markdown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segments {
+    pub list: Vec<Segment>,
+    /// The answer had more segments than allowed: the last one ends with a notice.
+    pub is_cut: bool,
+}
+
+/// The messages of an answer; at least one, even for an empty text. The first carries the mention.
+pub fn segments(
+    answer: &str,
+    limits: Limits,
+    language: Language,
+    mention: Option<&str>,
+) -> Segments {
+    let text = answer.replace("\r\n", "\n");
+    let format = if adapt::is_markdown(&text) { Format::Markdown } else { Format::Text };
+    let text = match format {
+        Format::Text => text.trim_end().to_owned(),
+        Format::Markdown => adapt::markdown(text.trim_end()),
+    };
+    let budget = limits.segment_max_bytes.saturating_sub(RESERVE_BYTES).max(64);
+    let mut pieces = match format {
+        Format::Text => split::text(&text, budget),
+        Format::Markdown => split::markdown(&text, budget),
+    };
+    let is_cut = pieces.len() > limits.segments_max.max(1);
+    if is_cut {
+        pieces.truncate(limits.segments_max.max(1));
+        if let Some(last) = pieces.last_mut() {
+            last.push_str("\n\n");
+            last.push_str(notice(language));
+        }
+    }
+    let total = pieces.len();
+    let title = title(&text, language);
+    let list = pieces
+        .into_iter()
+        .enumerate()
+        .map(|(index, piece)| Segment {
+            format,
+            title: title.clone(),
+            text: if total == 1 { piece } else { numbered(&piece, index + 1, total) },
+            mention: mention.filter(|_| index == 0).map(ToOwned::to_owned),
+        })
+        .collect();
+    Segments { list, is_cut }
+}
+
+/// `text` within `max_bytes`, ending with a notice; `None` where it is short enough as it is.
+pub fn cut_answer(text: &str, max_bytes: usize, language: Language) -> Option<String> {
+    if text.len() <= max_bytes {
+        return None;
+    }
+    let notice = notice(language);
+    let keep = text.floor_char_boundary(max_bytes.saturating_sub(notice.len() + 2));
+    let (kept, _) = text.split_at_checked(keep).unwrap_or((text, ""));
+    Some(format!("{kept}\n\n{notice}"))
+}
+
+fn numbered(piece: &str, number: usize, total: usize) -> String {
+    format!("({number}/{total})\n\n{piece}")
+}
+
+fn notice(language: Language) -> &'static str {
+    match language {
+        Language::ZhHans => "（回答过长，其余部分未显示。）",
+        Language::En => "(The answer is too long; the rest is not shown.)",
+    }
+}
+
+/// The first words, bare of markup.
+fn title(text: &str, language: Language) -> String {
+    let line = text.lines().map(adapt::bare).find(|line| !line.is_empty()).unwrap_or_default();
+    if line.is_empty() {
+        return match language {
+            Language::ZhHans => "回复".to_owned(),
+            Language::En => "Reply".to_owned(),
+        };
+    }
+    line.chars().take(TITLE_CHARS).collect()
+}
+
+/// How many bytes `text` has inside a JSON string.
+pub fn json_len(text: &str) -> usize {
+    text.chars().map(json_char_len).sum()
+}
+
+fn json_char_len(char: char) -> usize {
+    match char {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        '\0'..='\u{1f}' => 6,
+        _ => char.len_utf8(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn whole(answer: &str) -> Segments {
+        segments(answer, Limits::default(), Language::En, None)
+    }
+
+    fn ink(text: &str) -> String {
+        text.chars().filter(|char| !char.is_whitespace()).collect()
+    }
+
+    /// The text of all segments without their numbers.
+    fn joined(segments: &Segments) -> String {
+        let total = segments.list.len();
+        let mut text = String::new();
+        for (index, segment) in segments.list.iter().enumerate() {
+            let number = format!("({}/{total})\n\n", index + 1);
+            text.push_str(if total == 1 {
+                &segment.text
+            } else {
+                segment.text.strip_prefix(&number).expect("numbered")
+            });
+            text.push('\n');
+        }
+        text
+    }
+
+    #[test]
+    fn a_plain_answer_goes_out_as_it_is() {
+        for answer in ["hello", "a\nb", "多行\n\n文本", "2 * 3 * 4 = 24", "a_b_c", "x < y > z", ""]
+        {
+            let found = whole(answer);
+            assert_eq!(found.list.len(), 1, "{answer}");
+            assert_eq!(found.list[0].format, Format::Text, "{answer}");
+            assert_eq!(found.list[0].text, answer);
+            assert!(!found.is_cut);
+        }
+    }
+
+    #[test]
+    fn a_title_is_the_first_words_without_markup() {
+        let table = [
+            ("## Weather in **Hangzhou**\n\nfine", "Weather in Hangzhou"),
+            ("\n\n> quoted [link](https://x)", "quoted link"),
+            ("```rust\nfn main() {}\n```", "fn main() {}"),
+            (
+                "# 一二三四五六七八九十一二三四五六七八九十一二",
+                "一二三四五六七八九十一二三四五六七八九十",
+            ),
+            ("", "Reply"),
+        ];
+        for (answer, expected) in table {
+            assert_eq!(whole(answer).list[0].title, expected, "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_asker_is_mentioned_once() {
+        let limits = Limits { segment_max_bytes: 1100, segments_max: 40 };
+        let found = segments(&"word ".repeat(60), limits, Language::En, Some("staff1"));
+        let mentions: Vec<_> = found.list.iter().map(|s| s.mention.is_some()).collect();
+        assert!(mentions.len() > 1);
+        assert!(mentions[0] && !mentions[1..].contains(&true));
+    }
+
+    #[test]
+    fn a_fence_that_is_cut_is_closed_and_opened_again() {
+        let code = "let x = 1;\n".repeat(60);
+        let limits = Limits { segment_max_bytes: 1300, segments_max: 40 };
+        let found = segments(&format!("```rust\n{code}```\n"), limits, Language::En, None);
+        assert!(found.list.len() > 1);
+        for segment in &found.list {
+            assert_eq!(segment.text.matches("```").count(), 2, "{}", segment.text);
+            assert_eq!(segment.text.matches("```rust\n").count(), 1, "{}", segment.text);
+        }
+        let lines = joined(&found).lines().filter(|line| *line == "let x = 1;").count();
+        assert_eq!(lines, 60);
+    }
+
+    #[test]
+    fn what_is_over_the_segments_is_cut_with_a_notice_in_the_right_language() {
+        let limits = Limits { segment_max_bytes: 1100, segments_max: 3 };
+        for (language, word) in [(Language::En, "too long"), (Language::ZhHans, "过长")] {
+            let found = segments(&"word ".repeat(600), limits, language, None);
+            assert_eq!(found.list.len(), 3);
+            assert!(found.is_cut);
+            assert!(found.list[2].text.contains(word));
+            assert!(json_len(&found.list[2].text) <= 1100);
+        }
+    }
+
+    #[test]
+    fn an_answer_over_its_limit_is_cut_at_a_character() {
+        assert_eq!(cut_answer("short", 5, Language::En), None);
+        let cut = cut_answer(&"你".repeat(100), 200, Language::ZhHans).unwrap();
+        assert!(cut.len() <= 200 && cut.ends_with("。）"), "{cut}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_lost_and_every_segment_is_within_its_limit(
+            answer in "([a-z你\"\\\\\u{1}]{0,30}[ \n]{0,2}){0,40}",
+            size in 1100usize..1500,
+        ) {
+            let limits = Limits { segment_max_bytes: size, segments_max: 1000 };
+            let found = segments(&answer, limits, Language::En, Some("staff"));
+            prop_assert!(!found.is_cut);
+            prop_assert_eq!(ink(&joined(&found)), ink(&answer));
+            for segment in &found.list {
+                prop_assert!(json_len(&segment.text) + json_len(&segment.title) + 300 <= size);
+            }
+        }
+
+        #[test]
+        fn no_line_of_markdown_is_lost(
+            lines in proptest::collection::vec(
+                prop_oneof![
+                    Just("# heading"), Just("```"), Just("```py"), Just("- item"), Just("1. one"),
+                    Just("| a | b |"), Just("|---|---|"), Just("words \"quoted\""), Just(""),
+                    Just("> quote"), Just("    indented"), Just("**bold**"),
+                ],
+                0..60,
+            ),
+            size in 1100usize..1300,
+        ) {
+            let answer = format!("**b**\n{}", lines.join("\n"));
+            let limits = Limits { segment_max_bytes: size, segments_max: 1000 };
+            let found = segments(&answer, limits, Language::En, None);
+            let text = joined(&found);
+            let mut rest = text.lines().map(str::trim);
+            for line in answer.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("```")) {
+                prop_assert!(rest.any(|found| found == line), "{} is missing in {}", line, text);
+            }
+            for segment in &found.list {
+                prop_assert!(json_len(&segment.text) + json_len(&segment.title) + 300 <= size);
+                let mut is_open = false;
+                for line in segment.text.lines() {
+                    is_open = if is_open { line != "```" } else { line.starts_with("```") };
+                }
+                prop_assert!(!is_open, "a fence is left open in {}", segment.text);
+            }
+            let again = segments(&answer, limits, Language::En, None);
+            prop_assert_eq!(found, again);
+        }
+    }
+}

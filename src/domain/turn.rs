@@ -47,8 +47,12 @@ pub struct OpenTurn {
     pub asked: Option<Asked>,
     /// When the broker stored the last entry.
     pub accepted_at: Timestamp,
+    /// When the turn started; no run of it at the runtime is older.
+    pub started_at: Timestamp,
     /// From 1; results of an older one change nothing.
     pub attempt: u32,
+    /// An earlier try may have reached the runtime.
+    pub is_repeat: bool,
     /// The runtime's own name of the run, where it has one.
     pub run: Option<String>,
     pub phase: Phase,

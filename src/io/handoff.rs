@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::json;
 
 use super::nats::publish::PublishError;
 use super::nats::{self, Nats};
-use crate::domain::id::{Conversation, ExpertId};
+use super::state::subjects;
+use crate::domain::id::{Conversation, ExpertId, Seq};
 use crate::domain::turn::Parked;
 use crate::protocol::subject;
 
@@ -49,30 +49,29 @@ impl Handoffs {
         self.nats.api::<_, serde_json::Value>(&purge, &filter).await.map(|_| ())
     }
 
-    /// The waiting conversations of each expert, at most `max` in all.
-    pub async fn waiting(
-        &self,
-        max: usize,
-    ) -> Result<BTreeMap<ExpertId, Vec<Conversation>>, nats::Error> {
-        #[derive(Deserialize)]
-        struct Info {
-            state: State,
-        }
-        #[derive(Deserialize)]
-        struct State {
-            #[serde(default)]
-            subjects: BTreeMap<String, u64>,
-        }
-        let question = json!({ "subjects_filter": "dt.handoff.>" });
-        let info: Info = self.nats.api(&format!("STREAM.INFO.{STREAM}"), &question).await?;
-        let mut waiting: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for text in info.state.subjects.keys().take(max) {
+    /// How many conversations wait for each expert.
+    pub async fn waiting(&self) -> Result<BTreeMap<ExpertId, usize>, nats::Error> {
+        let mut waiting = BTreeMap::new();
+        for text in subjects(&self.nats, STREAM, "dt.handoff.>").await?.keys() {
             let expert = text.split('.').nth(2).and_then(|token| ExpertId::parse(token).ok());
-            if let Some((expert, conversation)) = expert.zip(subject::conversation_of(text)) {
-                waiting.entry(expert).or_default().push(conversation);
+            if let Some(expert) = expert {
+                *waiting.entry(expert).or_default() += 1;
             }
         }
         Ok(waiting)
+    }
+
+    /// The conversation that has waited longest for `expert` among those entered after `seq`.
+    pub async fn next(
+        &self,
+        expert: &ExpertId,
+        seq: Seq,
+    ) -> Result<Option<(Seq, Conversation)>, nats::Error> {
+        let filter = format!("dt.handoff.{expert}.>");
+        let found = self.nats.next(STREAM, Seq(seq.0 + 1), &filter).await?;
+        Ok(found.and_then(|record| {
+            subject::conversation_of(&record.subject).map(|conversation| (record.seq, conversation))
+        }))
     }
 }
 

@@ -4,11 +4,11 @@
 //! could lose it while the first one fires.
 
 use async_nats::{HeaderMap, header};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use bytes::Bytes;
 
 use super::nats::Nats;
 use super::nats::publish::PublishError;
+use super::nats::read::rfc3339;
 use crate::domain::debounce::Token;
 use crate::domain::id::Conversation;
 use crate::domain::time::Timestamp;
@@ -34,12 +34,22 @@ impl Timers {
         at: Timestamp,
         token: &Token,
     ) -> Result<(), PublishError> {
+        self.arm_bytes(conversation, purpose, at, token::encode_token(token).into()).await
+    }
+
+    /// Arms a timer whose token only another release can read.
+    pub async fn arm_bytes(
+        &self,
+        conversation: &Conversation,
+        purpose: &str,
+        at: Timestamp,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_SCHEDULE, format!("@at {}", rfc3339(at)));
         headers.insert(header::NATS_SCHEDULE_TARGET, subject::due(conversation));
         headers.insert(super::log::KIND, "timer");
         let subject = subject::timer(conversation, purpose);
-        let payload = token::encode_token(token).into();
         self.nats.publish(&subject, headers, payload).await.map(|_| ())
     }
 
@@ -54,12 +64,4 @@ impl Timers {
         let payload = token::encode_token(token).into();
         self.nats.publish(&subject::due(conversation), headers, payload).await.map(|_| ())
     }
-}
-
-/// A time the broker's scheduler reads; one that is out of range fires at once.
-fn rfc3339(at: Timestamp) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
 }

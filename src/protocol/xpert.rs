@@ -1,1 +1,386 @@
-//! (next)
+//! Xpert's public API: what is posted to threads and runs, and what their streams mean.
+//!
+//! [`Fold`] reads a run's events into an answer; it may be fed any part of a stream again from the last
+//! id it saw. Events that say nothing about the answer are skipped, whatever their shape.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::domain::answer::{Answer, Interrupt};
+use crate::domain::entry::ActionKind;
+use crate::domain::time::Timestamp;
+use crate::protocol::sse::Event;
+
+/// Makes the thread of a session, or does nothing where it is there.
+pub fn thread_body(thread_id: &str, expert: &str) -> Value {
+    json!({ "thread_id": thread_id, "assistant_id": expert, "if_exists": "do_nothing" })
+}
+
+/// Asks the expert. The turn is named, so that people can find it in Xpert's own records.
+pub fn send_body(expert: &str, turn: &str, text: &str) -> Value {
+    json!({
+        "assistant_id": expert,
+        "input": {
+            "action": "send",
+            "message": { "clientMessageId": turn, "input": { "input": text } },
+        },
+    })
+}
+
+/// Goes on with an interrupted run; `None` for actions that are no decision.
+pub fn resume_body(expert: &str, run: &str, action: &ActionKind) -> Option<Value> {
+    let decision = match action {
+        ActionKind::Confirm => "confirm",
+        ActionKind::Reject => "reject",
+        ActionKind::Custom(_) => return None,
+    };
+    Some(json!({
+        "assistant_id": expert,
+        "input": {
+            "action": "resume",
+            "target": { "executionId": run },
+            "decision": { "type": decision },
+        },
+    }))
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub id: String,
+    pub status: Status,
+    pub created_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Pending,
+    Running,
+    Success,
+    Error,
+    Timeout,
+    Interrupted,
+    /// A word of a later release.
+    Unknown,
+}
+
+#[derive(Deserialize)]
+struct WireRun {
+    run_id: String,
+    #[serde(default)]
+    status: String,
+    created_at: Option<String>,
+}
+
+pub fn decode_run(body: &[u8]) -> Option<Run> {
+    serde_json::from_slice::<WireRun>(body).ok().map(run)
+}
+
+/// The runs of a thread, in whatever order the server lists them.
+pub fn decode_runs(body: &[u8]) -> Option<Vec<Run>> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Wire {
+        List(Vec<WireRun>),
+        Page { items: Vec<WireRun> },
+    }
+    let list = match serde_json::from_slice(body).ok()? {
+        Wire::List(list) | Wire::Page { items: list } => list,
+    };
+    Some(list.into_iter().map(run).collect())
+}
+
+fn run(wire: WireRun) -> Run {
+    let status = match wire.status.as_str() {
+        "pending" => Status::Pending,
+        "running" => Status::Running,
+        "success" => Status::Success,
+        "error" => Status::Error,
+        "timeout" => Status::Timeout,
+        "interrupted" => Status::Interrupted,
+        _ => Status::Unknown,
+    };
+    let created_at = wire.created_at.as_deref().and_then(time_of);
+    Run { id: wire.run_id, status, created_at }
+}
+
+fn time_of(text: &str) -> Option<Timestamp> {
+    let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+    i64::try_from(nanos / 1_000_000).ok().map(Timestamp)
+}
+
+/// What the expert said last, from the list of a conversation's messages.
+pub fn decode_last_message(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let items = value.get("items").and_then(Value::as_array)?;
+    let last = items.last().filter(|item| text_at(item, "role") == Some("ai"))?;
+    let content = last.get("content")?;
+    let said = match content.as_array() {
+        Some(parts) => parts.iter().filter_map(|part| text_at(part, "text")).collect(),
+        None => content.as_str()?.to_owned(),
+    };
+    Some(said)
+}
+
+/// How a run came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    Answered,
+    /// It waits for a decision.
+    Interrupted(Interrupt),
+    /// Somebody cancelled it.
+    Cancelled,
+    Failed(String),
+}
+
+/// A run's events, read so far.
+pub struct Fold {
+    text: String,
+    /// What is over it is not kept; one piece over it shows that the answer was longer.
+    text_max_bytes: usize,
+    before: Before,
+    /// The id of the last event.
+    pub last_event_id: Option<String>,
+    pub conversation: Option<String>,
+    pub end: Option<End>,
+    /// The stream said that nothing follows.
+    pub is_complete: bool,
+}
+
+/// What the last piece of the answer was: it decides what separates the next.
+#[derive(PartialEq)]
+enum Before {
+    Nothing,
+    Text(Option<String>),
+    Component,
+}
+
+impl Fold {
+    /// Begins after the event `from`, or at the first.
+    pub fn new(text_max_bytes: usize, from: Option<String>) -> Self {
+        Self {
+            text: String::new(),
+            text_max_bytes,
+            before: Before::Nothing,
+            last_event_id: from,
+            conversation: None,
+            end: None,
+            is_complete: false,
+        }
+    }
+
+    pub fn push(&mut self, event: &Event) {
+        if let Some(id) = &event.id {
+            self.last_event_id = Some(id.clone());
+        }
+        if event.kind.as_deref() == Some("error") {
+            self.end = Some(End::Failed(event.data.clone()));
+            return;
+        }
+        // Some servers send their keep-alive as data.
+        let Ok(value) = serde_json::from_str::<Value>(&event.data) else { return };
+        let data = value.get("data").unwrap_or(&Value::Null);
+        match (text_at(&value, "type"), text_at(&value, "event")) {
+            (Some("complete"), _) => self.is_complete = true,
+            (Some("message"), _) => self.push_message(data),
+            (Some("event"), Some("on_conversation_start")) => {
+                self.conversation = text_at(data, "id").map(ToOwned::to_owned);
+            }
+            (Some("event"), Some("on_conversation_end")) => self.end = Some(end(data)),
+            (Some("event"), Some("on_error")) => self.end = Some(failed(data)),
+            (_, _) => {}
+        }
+    }
+
+    fn push_message(&mut self, data: &Value) {
+        if let Some(text) = data.as_str() {
+            return self.push_text(None, text);
+        }
+        match text_at(data, "type") {
+            Some("text") => {
+                let id = text_at(data, "id").map(ToOwned::to_owned);
+                self.push_text(id, text_at(data, "text").unwrap_or_default());
+            }
+            Some("component") => self.before = Before::Component,
+            Some(_) | None => {}
+        }
+    }
+
+    fn push_text(&mut self, id: Option<String>, text: &str) {
+        if text.is_empty() || self.text.len() > self.text_max_bytes {
+            return;
+        }
+        let now = Before::Text(id);
+        let separator = match &self.before {
+            before if *before == now => "",
+            Before::Nothing => "",
+            Before::Component => "\n\n",
+            Before::Text(_) => "\n",
+        };
+        let is_apart = self.text.is_empty()
+            || self.text.ends_with(char::is_whitespace)
+            || text.starts_with(char::is_whitespace);
+        if !is_apart {
+            self.text.push_str(separator);
+        }
+        self.text.push_str(text);
+        self.before = now;
+    }
+
+    pub fn has_text(&self) -> bool {
+        !self.text.trim().is_empty()
+    }
+
+    /// The answer so far.
+    pub fn into_answer(self, interrupt: Option<Interrupt>) -> Answer {
+        Answer { text: self.text, interrupt }
+    }
+}
+
+fn end(data: &Value) -> End {
+    match text_at(data, "status") {
+        Some("interrupted") => match data.get("operation").filter(|value| value.is_object()) {
+            Some(operation) => End::Interrupted(interrupt(operation)),
+            None => End::Cancelled,
+        },
+        Some("error") => failed(data),
+        Some(_) | None => End::Answered,
+    }
+}
+
+fn failed(data: &Value) -> End {
+    let error = text_at(data, "error").or(data.as_str()).unwrap_or("the expert gave no reason");
+    End::Failed(error.to_owned())
+}
+
+/// What the person is asked to decide: every task with what it would be called with.
+fn interrupt(operation: &Value) -> Interrupt {
+    let empty = Vec::new();
+    let tasks = operation.get("tasks").and_then(Value::as_array).unwrap_or(&empty);
+    let mut titles = Vec::new();
+    let mut lines = Vec::new();
+    for task in tasks {
+        let info = task.get("info").unwrap_or(&Value::Null);
+        let title = text_at(info, "title").or(text_at(info, "name")).or(text_at(task, "name"));
+        titles.extend(title);
+        lines.extend(text_at(info, "description").map(ToOwned::to_owned));
+        let arguments = task.get("call").and_then(|call| call.get("args"));
+        for (name, value) in arguments.and_then(Value::as_object).into_iter().flatten() {
+            let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            lines.push(format!("- {name}: {value}"));
+        }
+        let questions = task.get("interrupts").and_then(Value::as_array).unwrap_or(&empty);
+        for value in questions.iter().filter_map(|question| question.get("value")) {
+            lines.extend(value.as_str().map(ToOwned::to_owned));
+        }
+    }
+    Interrupt { title: titles.join(", "), text: lines.join("\n") }
+}
+
+fn text_at<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    value.get(name)?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fold(events: &[&str]) -> Fold {
+        let mut fold = Fold::new(1_000, None);
+        for (index, data) in events.iter().enumerate() {
+            let id = Some(format!("{index}-0"));
+            fold.push(&Event { id, kind: None, data: (*data).to_owned() });
+        }
+        fold
+    }
+
+    #[test]
+    fn chunks_join_by_their_stream() {
+        let part = |id: &str, text: &str| {
+            json!({"type":"message","data":{"type":"text","id":id,"text":text}}).to_string()
+        };
+        let plain = |text: &str| json!({"type":"message","data":text}).to_string();
+        let component =
+            json!({"type":"message","data":{"type":"component","id":"t","data":{}}}).to_string();
+        let reasoning =
+            json!({"type":"message","data":{"type":"reasoning","text":"hm","id":"r"}}).to_string();
+        let table: [(Vec<String>, &str); 9] = [
+            (vec![part("1", "a"), part("1", "b")], "ab"),
+            (vec![part("1", "a"), part("2", "b")], "a\nb"),
+            (vec![part("1", "a\n"), part("2", "b")], "a\nb"),
+            (vec![part("1", "a"), part("2", " b")], "a b"),
+            (vec![part("1", "a"), component.clone(), part("1", "b")], "a\n\nb"),
+            (vec![component, part("1", "b")], "b"),
+            (vec![part("1", "a"), reasoning, part("1", "b")], "ab"),
+            (vec![plain("a"), plain("b")], "ab"),
+            (vec![": keep-alive".to_owned(), plain("a")], "a"),
+        ];
+        for (events, expected) in table {
+            let events: Vec<_> = events.iter().map(String::as_str).collect();
+            assert_eq!(fold(&events).into_answer(None).text, expected, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn ends_are_told_apart() {
+        let end = |data: Value| {
+            json!({"type":"event","event":"on_conversation_end","data":data}).to_string()
+        };
+        let operation = json!({"tasks":[{"name":"mail","info":{"title":"Send mail",
+            "description":"Sends a mail"},"call":{"args":{"to":"ann","n":1}}}]});
+        let asked =
+            Interrupt { title: "Send mail".into(), text: "Sends a mail\n- n: 1\n- to: ann".into() };
+        let table = [
+            (end(json!({"status":"idle"})), End::Answered),
+            (end(json!({"status":"interrupted","operation":operation})), End::Interrupted(asked)),
+            (end(json!({"status":"interrupted"})), End::Cancelled),
+            (end(json!({"status":"error","error":"boom"})), End::Failed("boom".into())),
+            (
+                r#"{"type":"event","event":"on_error","data":{"error":"bad"}}"#.to_owned(),
+                End::Failed("bad".into()),
+            ),
+        ];
+        for (event, expected) in table {
+            assert_eq!(fold(&[&event]).end, Some(expected), "{event}");
+        }
+        let mut fold = fold(&[r#"{"type":"complete"}"#]);
+        assert!(fold.is_complete && fold.end.is_none());
+        assert_eq!(fold.last_event_id.as_deref(), Some("0-0"));
+        let error = Event { id: None, kind: Some("error".into()), data: "text".into() };
+        fold.push(&error);
+        assert_eq!(fold.end, Some(End::Failed("text".into())));
+    }
+
+    #[test]
+    fn bodies_are_what_the_api_takes() {
+        let sent = send_body("x", "turn", "hi");
+        let expected = json!({"assistant_id":"x","input":{"action":"send","message":
+            {"clientMessageId":"turn","input":{"input":"hi"}}}});
+        assert_eq!(sent, expected);
+        let resumed = resume_body("x", "run", &ActionKind::Reject).unwrap();
+        assert_eq!(resumed["input"]["decision"]["type"], "reject");
+        assert_eq!(resumed["input"]["target"]["executionId"], "run");
+        assert!(resume_body("x", "run", &ActionKind::Custom("c".into())).is_none());
+    }
+
+    #[test]
+    fn runs_and_messages_are_read() {
+        let one = br#"{"run_id":"r","status":"running","created_at":"1970-01-01T00:00:01.5Z"}"#;
+        let run = decode_run(one).unwrap();
+        assert_eq!((run.status, run.created_at), (Status::Running, Some(Timestamp(1_500))));
+        assert_eq!(decode_runs(br#"[{"run_id":"r","status":"new"}]"#).unwrap().len(), 1);
+        assert_eq!(decode_runs(br#"{"items":[],"total":0}"#).unwrap().len(), 0);
+        let table = [
+            (
+                r#"{"items":[{"role":"human","content":"q"},{"role":"ai","content":"a"}]}"#,
+                Some("a"),
+            ),
+            (r#"{"items":[{"role":"ai","content":[{"type":"text","text":"b"}]}]}"#, Some("b")),
+            (r#"{"items":[{"role":"human","content":"q"}]}"#, None),
+        ];
+        for (body, expected) in table {
+            assert_eq!(decode_last_message(body.as_bytes()).as_deref(), expected, "{body}");
+        }
+    }
+}

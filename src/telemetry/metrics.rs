@@ -19,6 +19,13 @@ pub struct Inbound {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Event {
+    pub integration: String,
+    /// DingTalk's own word for it.
+    pub kind: String,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Stage {
     pub stage: &'static str,
 }
@@ -70,6 +77,7 @@ impl MetricConstructor<Histogram> for Seconds {
 pub struct Metrics {
     registry: Registry,
     pub inbound: Family<Inbound, Counter>,
+    pub events: Family<Event, Counter>,
     pub accept_seconds: Histogram,
     pub stage_seconds: Family<Stage, Histogram, Seconds>,
     pub stage_outcomes: Family<StageOutcome, Counter>,
@@ -92,6 +100,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             inbound: Family::default(),
+            events: Family::default(),
             accept_seconds: Seconds.new_metric(),
             stage_seconds: Family::new_with_constructor(Seconds),
             stage_outcomes: Family::default(),
@@ -118,6 +127,7 @@ impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register("dt_inbound", "What DingTalk sent, by result", self.inbound.clone());
+        r.register("dt_events", "Events answered and left, by type", self.events.clone());
         r.register(
             "dt_accept_seconds",
             "Received to confirmed by the log",

@@ -40,9 +40,12 @@ impl Machine {
 
     /// Another run takes the turn over: it announces itself before its first effect, so that the
     /// journal stops whoever had the turn before.
-    pub(super) fn taken(self, runtime: Availability, at: Timestamp) -> Decision {
+    pub(super) fn taken(mut self, runtime: Availability, at: Timestamp) -> Decision {
         match self.turn.phase.clone() {
-            Phase::Running => self.asked(runtime, at),
+            Phase::Running => {
+                self.turn.is_repeat = true;
+                self.asked(runtime, at)
+            }
             Phase::Retry { at: due } if at < due => {
                 let purpose = Purpose::Retry { attempt: self.turn.attempt };
                 self.again(vec![Command::Arm { at: due, purpose }])
@@ -193,6 +196,7 @@ impl Machine {
             return self.bury(reason, failure.detail);
         };
         self.turn.attempt += 1;
+        self.turn.is_repeat = true;
         let due = at.after(wait);
         self.turn.phase = Phase::Retry { at: due };
         let purpose = Purpose::Retry { attempt: self.turn.attempt };

@@ -14,7 +14,9 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
         kind: new.kind,
         asked: None,
         accepted_at: new.accepted_at,
+        started_at: at,
         attempt: 1,
+        is_repeat: false,
         run: None,
         phase: Phase::Running,
     };

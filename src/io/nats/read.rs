@@ -66,9 +66,23 @@ impl Nats {
         seq: Seq,
         subject: &str,
     ) -> Result<Option<Record>, Error> {
-        let question = json!({ "seq": seq.0, "next_by_subj": subject }).to_string();
+        self.direct(stream, &json!({ "seq": seq.0, "next_by_subj": subject })).await
+    }
+
+    /// The first message of `subject` stored at or after `since`, from any replica.
+    pub async fn first_since(
+        &self,
+        stream: &str,
+        since: Timestamp,
+        subject: &str,
+    ) -> Result<Option<Record>, Error> {
+        let question = json!({ "start_time": rfc3339(since), "next_by_subj": subject });
+        self.direct(stream, &question).await
+    }
+
+    async fn direct(&self, stream: &str, question: &Value) -> Result<Option<Record>, Error> {
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
-        let message = self.ask(subject, None, question.into()).await?;
+        let message = self.ask(subject, None, question.to_string().into()).await?;
         if message.status.is_some_and(|status| status.as_u16() >= 400) {
             return Ok(None);
         }
@@ -108,4 +122,12 @@ pub fn timestamp(text: &str) -> Result<Timestamp, Error> {
     let time = OffsetDateTime::parse(text, &Rfc3339)
         .map_err(|e| Error::Unreadable(format!("time {text}: {e}")))?;
     Ok(Timestamp(i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)))
+}
+
+/// A time as the broker reads it; one that is out of range is the beginning of all time.
+pub fn rfc3339(at: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
 }

@@ -62,7 +62,9 @@ struct OpenTurn {
     kind: TurnKind,
     asked: Option<Asked>,
     accepted_at: i64,
+    started_at: i64,
     attempt: u32,
+    is_repeat: bool,
     run: Option<String>,
     phase: Phase,
 }
@@ -246,7 +248,9 @@ impl From<&turn::OpenTurn> for OpenTurn {
             },
             asked: turn.asked.as_ref().map(Into::into),
             accepted_at: turn.accepted_at.0,
+            started_at: turn.started_at.0,
             attempt: turn.attempt,
+            is_repeat: turn.is_repeat,
             run: turn.run.clone(),
             phase: (&turn.phase).into(),
         }
@@ -269,7 +273,9 @@ impl TryFrom<OpenTurn> for turn::OpenTurn {
             },
             asked: wire.asked.map(TryInto::try_into).transpose()?,
             accepted_at: Timestamp(wire.accepted_at),
+            started_at: Timestamp(wire.started_at),
             attempt: wire.attempt,
+            is_repeat: wire.is_repeat,
             run: wire.run,
             phase: wire.phase.try_into()?,
         })

@@ -1,0 +1,67 @@
+//! What a runtime is asked: one attempt at one turn, complete in itself.
+//!
+//! Nothing here is read from anywhere else while the runtime works, so that an attempt can be made
+//! again by any pod from the journal and the log alone. How it is written down for a kind of runtime
+//! is the business of `protocol`.
+
+use super::binding::Language;
+use super::entry::ActionKind;
+use super::id::{ExpertId, MsgId, TurnId};
+use super::inbound::{MediaKind, Place, Sender};
+use super::time::Timestamp;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnRequest {
+    /// Names the integration and the conversation too.
+    pub turn: TurnId,
+    /// From 1.
+    pub attempt: u32,
+    pub expert: ExpertId,
+    pub place: Place,
+    pub sender: Sender,
+    pub session: Session,
+    pub action: Option<ActionKind>,
+    /// The turn whose interrupt the action answers.
+    pub resumes: Option<TurnId>,
+    /// The text of all messages, as the expert reads it.
+    pub text: String,
+    pub messages: Vec<Asked>,
+    /// Where an answer that comes later is posted.
+    pub reply_url: String,
+    pub language: Language,
+    /// The time of the record `Started`: a run of this turn is not older.
+    pub started_at: Timestamp,
+    /// An earlier try of this turn may have reached the runtime.
+    pub is_repeat: bool,
+    /// The runtime's own name of the run that an earlier try of this turn started.
+    pub run: Option<String>,
+    /// The runtime's own name of the run that `resumes` left interrupted.
+    pub resumed_run: Option<String>,
+}
+
+/// The runtime's side of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    pub thread_id: String,
+    pub is_new: bool,
+    pub expires_at: Timestamp,
+}
+
+/// One message of the turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub msg_id: MsgId,
+    pub at: Timestamp,
+    /// DingTalk's `msgtype`.
+    pub kind: String,
+    pub text: String,
+    pub files: Vec<File>,
+}
+
+/// A file that the runtime may fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    pub kind: MediaKind,
+    pub name: Option<String>,
+    pub url: String,
+}

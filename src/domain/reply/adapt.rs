@@ -1,0 +1,210 @@
+//! Markdown as DingTalk renders it.
+//!
+//! DingTalk joins lines that a single line feed separates, needs an empty line before tables and
+//! lists, and shows indented fences as text. Only white space is added, and fences are closed.
+
+/// Whether any of `text` would look better rendered.
+pub(super) fn is_markdown(text: &str) -> bool {
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let is_table = line.contains('|') && lines.peek().is_some_and(|next| is_table_rule(next));
+        if is_fence(line) || is_heading(line) || is_quote(line) || is_table || has_inline(line) {
+            return true;
+        }
+    }
+    false
+}
+
+/// `text` with line breaks, tables, lists and fences written as DingTalk needs them.
+pub(super) fn markdown(text: &str) -> String {
+    let mut adapted = String::with_capacity(text.len() + text.len() / 8);
+    // Inside a fence: how far its opening line was indented.
+    let mut fence: Option<usize> = None;
+    let mut before = Kind::Empty;
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some(indent) = fence {
+            let line = without_indent(line, indent);
+            if line.trim() == "```" {
+                fence = None;
+            }
+            adapted.push_str(line);
+            adapted.push('\n');
+            continue;
+        }
+        let kind = kind_of(line, before, lines.peek().copied());
+        adapted.push_str(break_between(before, kind, adapted.is_empty()));
+        if kind == Kind::Fence {
+            fence = Some(line.len() - line.trim_start().len());
+            adapted.push_str(line.trim_start());
+            adapted.push('\n');
+            // What follows the fence stands on its own already.
+            before = Kind::Fence;
+        } else {
+            adapted.push_str(line.trim_end());
+            before = kind;
+        }
+    }
+    if fence.is_some() {
+        adapted.push_str("```\n");
+    }
+    adapted.truncate(adapted.trim_end().len());
+    adapted
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Empty,
+    Plain,
+    /// Headings and quotes: each line stands for itself.
+    Block,
+    Item,
+    Table,
+    Fence,
+}
+
+fn kind_of(line: &str, before: Kind, next: Option<&str>) -> Kind {
+    if line.trim().is_empty() {
+        Kind::Empty
+    } else if is_fence(line) {
+        Kind::Fence
+    } else if line.contains('|') && (before == Kind::Table || next.is_some_and(is_table_rule)) {
+        Kind::Table
+    } else if is_heading(line) || is_quote(line) {
+        Kind::Block
+    } else if is_item(line) {
+        Kind::Item
+    } else {
+        Kind::Plain
+    }
+}
+
+/// What separates a line from the one before it.
+fn break_between(before: Kind, kind: Kind, is_first: bool) -> &'static str {
+    if is_first {
+        return "";
+    }
+    match (before, kind) {
+        // The fence has ended its own line.
+        (Kind::Fence, _) => "",
+        (Kind::Plain, Kind::Plain) => "  \n  ",
+        (Kind::Plain | Kind::Block, Kind::Item) => "\n\n",
+        (Kind::Plain | Kind::Block | Kind::Item, Kind::Table) => "\n\n",
+        (Kind::Table, Kind::Plain | Kind::Block | Kind::Item) => "\n\n",
+        (_, _) => "\n",
+    }
+}
+
+pub(super) fn is_fence(line: &str) -> bool {
+    line.trim_start().starts_with("```")
+}
+
+fn is_heading(line: &str) -> bool {
+    let rest = line.trim_start_matches('#');
+    (1..=6).contains(&(line.len() - rest.len())) && rest.starts_with(' ')
+}
+
+fn is_quote(line: &str) -> bool {
+    line.starts_with("> ")
+}
+
+fn is_item(line: &str) -> bool {
+    let line = line.trim_start();
+    let digits = line.len() - line.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let is_numbered = (1..=9).contains(&digits)
+        && line.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(". ");
+    is_numbered || ["- ", "* ", "+ "].iter().any(|mark| line.starts_with(mark))
+}
+
+/// The line below a table's head, e.g. `|---|:-:|`.
+fn is_table_rule(line: &str) -> bool {
+    let line = line.trim();
+    line.contains('-')
+        && line.contains('|')
+        && line.chars().all(|char| matches!(char, '|' | '-' | ':' | ' '))
+}
+
+/// Bold text, code, a link or a picture.
+fn has_inline(line: &str) -> bool {
+    let has_pair = |mark: &str| {
+        line.split(mark).skip(1).any(|inside| !inside.is_empty() && !inside.starts_with(' '))
+            && line.matches(mark).count() > 1
+    };
+    let has_link = line
+        .split_once("](")
+        .is_some_and(|(text, address)| text.contains('[') && address.contains(')'));
+    has_pair("**") || has_pair("`") || has_link
+}
+
+fn without_indent(line: &str, indent: usize) -> &str {
+    let own = line.len() - line.trim_start_matches([' ', '\t']).len();
+    line.get(own.min(indent)..).unwrap_or(line)
+}
+
+/// A line without its markup, for titles.
+pub(super) fn bare(line: &str) -> String {
+    if is_fence(line) {
+        return String::new();
+    }
+    let line = line.trim_start_matches(['#', '>', ' ', '-', '*', '+', '|']);
+    let mut bare = String::new();
+    let mut is_address = false;
+    let mut previous = ' ';
+    for char in line.chars() {
+        match char {
+            '(' if previous == ']' => is_address = true,
+            ')' if is_address => is_address = false,
+            _ if is_address => {}
+            '*' | '`' | '[' | ']' | '!' if char != '!' || line.contains("![") => {}
+            _ if char.is_control() => {}
+            _ => bare.push(char),
+        }
+        previous = char;
+    }
+    bare.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_is_told_from_plain_text() {
+        let marked = [
+            "# a",
+            "a\n> b",
+            "**a**",
+            "a `b` c",
+            "[a](https://b)",
+            "![](x)",
+            "```\na\n```",
+            "a|b\n-|-\n1|2",
+            "  ```\n  x\n  ```",
+        ];
+        let plain = ["a", "#a", "#", "2 ** 3", "a > b", "- item", "1. one", "a|b", "[x] (y)", "`"];
+        for text in marked {
+            assert!(is_markdown(text), "{text}");
+        }
+        for text in plain {
+            assert!(!is_markdown(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn line_breaks_tables_lists_and_fences_are_written_as_dingtalk_needs_them() {
+        let table = [
+            ("a\nb", "a  \n  b"),
+            ("a\n\nb", "a\n\nb"),
+            ("# h\na", "# h\na"),
+            ("a\n1. x\n2. y", "a\n\n1. x\n2. y"),
+            ("a\n- x\n  - y\nz", "a\n\n- x\n  - y\nz"),
+            ("a\n|h|i|\n|-|-|\n|1|2|\nb", "a\n\n|h|i|\n|-|-|\n|1|2|\n\nb"),
+            ("```\na\nb\n```\nc", "```\na\nb\n```\nc"),
+            ("- x\n  ```py\n  a\n    b\n  ```\nc", "- x\n```py\na\n  b\n```\nc"),
+            ("a\n```\nopen", "a\n```\nopen\n```"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(markdown(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Cutting a text into pieces of a limited JSON size, at the best place there is.
+//!
+//! The order of preference: between paragraphs, between lines, after a space, between characters. A
+//! code fence is one paragraph; where it must be cut, the piece closes it and the next opens it again.
+
+use super::adapt::is_fence;
+use super::{json_char_len, json_len};
+
+const FENCE_END: &str = "```";
+
+/// Plain text: fences mean nothing in it.
+pub(super) fn text(text: &str, budget: usize) -> Vec<String> {
+    let mut pieces = Pieces::new(budget);
+    for paragraph in paragraphs(text, |_| false) {
+        pieces.add_paragraph(&paragraph);
+    }
+    pieces.finish()
+}
+
+/// Markdown whose fences are all closed and not indented.
+pub(super) fn markdown(text: &str, budget: usize) -> Vec<String> {
+    let mut pieces = Pieces::new(budget);
+    for paragraph in paragraphs(text, is_fence) {
+        match paragraph.first() {
+            Some(first) if is_fence(first) => pieces.add_fence(&paragraph),
+            Some(_) | None => pieces.add_paragraph(&paragraph),
+        }
+    }
+    pieces.finish()
+}
+
+/// Runs of lines without an empty line between them, but for those inside a fence. Empty lines are
+/// paragraphs of their own.
+fn paragraphs<'a>(text: &'a str, is_fence: impl Fn(&str) -> bool) -> Vec<Vec<&'a str>> {
+    let mut found: Vec<Vec<&str>> = Vec::new();
+    let mut current: Vec<&str> = Vec::new();
+    let mut is_open = false;
+    for line in text.split('\n') {
+        let is_mark = if is_open { line.trim() == FENCE_END } else { is_fence(line) };
+        if is_open {
+            current.push(line);
+            if is_mark {
+                is_open = false;
+                found.push(std::mem::take(&mut current));
+            }
+        } else if is_mark || line.trim().is_empty() {
+            found.push(std::mem::take(&mut current));
+            if is_mark {
+                is_open = true;
+                current.push(line);
+            } else {
+                found.push(vec![line]);
+            }
+        } else {
+            current.push(line);
+        }
+    }
+    found.push(current);
+    found.retain(|paragraph| !paragraph.is_empty());
+    found
+}
+
+struct Pieces {
+    budget: usize,
+    done: Vec<String>,
+    current: Option<String>,
+}
+
+impl Pieces {
+    fn new(budget: usize) -> Self {
+        Self { budget, done: Vec::new(), current: None }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        self.flush();
+        if self.done.is_empty() {
+            self.done.push(String::new());
+        }
+        self.done
+    }
+
+    /// Ends the current piece; empty lines at its rim carry nothing.
+    fn flush(&mut self) {
+        if let Some(piece) = self.current.take() {
+            let piece = piece.trim_matches('\n').trim_end();
+            if !piece.is_empty() {
+                self.done.push(piece.to_owned());
+            }
+        }
+    }
+
+    /// Adds a part on a line of its own if the current piece has room for it.
+    fn try_add(&mut self, part: &str) -> bool {
+        match &mut self.current {
+            Some(piece) if json_len(piece) + 2 + json_len(part) <= self.budget => {
+                piece.push('\n');
+                piece.push_str(part);
+                true
+            }
+            Some(_) => false,
+            None if json_len(part) <= self.budget => {
+                self.current = Some(part.to_owned());
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn add_paragraph(&mut self, lines: &[&str]) {
+        let whole = lines.join("\n");
+        if self.try_add(&whole) {
+            return;
+        }
+        self.flush();
+        if self.try_add(&whole) {
+            return;
+        }
+        for line in lines {
+            for part in parts(line, self.budget) {
+                if !self.try_add(&part) {
+                    self.flush();
+                    self.current = Some(part);
+                }
+            }
+        }
+    }
+
+    fn add_fence(&mut self, lines: &[&str]) {
+        let whole = lines.join("\n");
+        if self.try_add(&whole) {
+            return;
+        }
+        self.flush();
+        if self.try_add(&whole) {
+            return;
+        }
+        let Some((opening, rest)) = lines.split_first() else { return };
+        // An absurdly long opening line is no language; it must leave room for the code.
+        let opening = if json_len(opening) * 4 > self.budget { FENCE_END } else { *opening };
+        let code = match rest.split_last() {
+            Some((_, code)) => code,
+            None => rest,
+        };
+        let frame = json_len(opening) + json_len(FENCE_END) + 4;
+        let mut inside = Self::new(self.budget.saturating_sub(frame).max(8));
+        for line in code {
+            for part in parts(line, inside.budget) {
+                if !inside.try_add(&part) {
+                    inside.done.extend(inside.current.take());
+                    inside.current = Some(part);
+                }
+            }
+        }
+        inside.done.extend(inside.current.take());
+        for code in inside.done {
+            self.flush();
+            self.current = Some(format!("{opening}\n{code}\n{FENCE_END}"));
+        }
+    }
+}
+
+/// A line in parts that fit, cut after a space where one is near the end.
+fn parts(line: &str, budget: usize) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut current = String::new();
+    let mut size = 0;
+    for char in line.chars() {
+        let cost = json_char_len(char);
+        if size + cost > budget {
+            let at = current.rfind(' ').map(|space| space + 1).filter(|at| *at * 2 > current.len());
+            let rest = at.map(|at| current.split_off(at)).unwrap_or_default();
+            parts.push(std::mem::replace(&mut current, rest));
+            size = json_len(&current);
+        }
+        current.push(char);
+        size += cost;
+    }
+    parts.push(current);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_place_to_cut_is_found() {
+        let table: [(&str, usize, &[&str]); 6] = [
+            ("aaaa\n\nbbbb\n\ncccc", 12, &["aaaa\n\nbbbb", "cccc"][..]),
+            ("aaaa\nbbbb\ncccc", 10, &["aaaa\nbbbb", "cccc"]),
+            ("aaaa bbbb cccc", 10, &["aaaa bbbb", "cccc"]),
+            ("aaaaaaaaaaaa", 8, &["aaaaaaaa", "aaaa"]),
+            ("你你你", 7, &["你你", "你"]),
+            ("", 8, &[""]),
+        ];
+        for (input, budget, expected) in table {
+            assert_eq!(text(input, budget), expected, "{input}");
+        }
+    }
+
+    #[test]
+    fn fences_stay_whole_where_they_can() {
+        let input = "words\n\n```\na\n\nb\n```\nmore";
+        assert_eq!(markdown(input, 100), [input]);
+        assert_eq!(markdown(input, 20), ["words", "```\na\n\nb\n```", "more"]);
+    }
+}

@@ -1,0 +1,63 @@
+//! Every word the service says of its own accord, in each language: one catalogue file a language.
+
+mod en;
+mod zh_hans;
+
+use super::binding::Language;
+
+/// What there is to say. Texts are plain; names of people or experts never appear in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    Unbound,
+    ExpertAway,
+    Failed,
+    Unsupported,
+    Stopped,
+    SessionNew,
+    SessionEnded,
+    ActionExpired,
+    Help,
+    ConfirmTitle,
+    Confirm,
+    Reject,
+    End,
+}
+
+impl Word {
+    pub const ALL: [Self; 13] = [
+        Self::Unbound,
+        Self::ExpertAway,
+        Self::Failed,
+        Self::Unsupported,
+        Self::Stopped,
+        Self::SessionNew,
+        Self::SessionEnded,
+        Self::ActionExpired,
+        Self::Help,
+        Self::ConfirmTitle,
+        Self::Confirm,
+        Self::Reject,
+        Self::End,
+    ];
+
+    pub fn text(self, language: Language) -> &'static str {
+        match language {
+            Language::En => en::text(self),
+            Language::ZhHans => zh_hans::text(self),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_said_differently_in_each_language() {
+        for word in Word::ALL {
+            let (en, zh) = (word.text(Language::En), word.text(Language::ZhHans));
+            assert!(en.is_ascii() && !en.is_empty(), "{word:?}");
+            assert!(zh.chars().any(|c| !c.is_ascii()), "{word:?}");
+        }
+    }
+}

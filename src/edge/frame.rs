@@ -1,0 +1,53 @@
+//! A callback frame of Stream mode, taken like a callback in HTTP mode.
+//!
+//! The gateway's word is enough for who sent it. What can never be taken is acknowledged all the same
+//! and counted: DingTalk would send it again for ever.
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::accept;
+use super::stream::Outcome;
+use super::{Edge, Taken};
+use crate::domain::binding::Integration;
+use crate::io::log;
+use crate::protocol::stream::Kind;
+
+impl Edge {
+    pub async fn take_frame(&self, integration: &Integration, kind: Kind, value: Value) -> Outcome {
+        let arrived = Instant::now();
+        let decided = match kind {
+            Kind::Bot => accept::robot(integration, &value),
+            Kind::Card => accept::card(integration, &value),
+        };
+        let decision = match decided {
+            Ok(decision) => decision,
+            Err(error) => {
+                tracing::warn!(integration.id = %integration.id, %error, "a frame is malformed");
+                self.count(Some(integration), "MALFORMED");
+                return Outcome::Unreadable;
+            }
+        };
+        match self.take(integration, &decision, arrived).await {
+            Ok(Taken::Stored | Taken::Duplicate | Taken::Ignored) => Outcome::Ack(response(kind)),
+            Err(error @ log::Error::TooLarge { .. }) => {
+                tracing::warn!(integration.id = %integration.id, %error, "a frame is too large");
+                self.count(Some(integration), "PAYLOAD_TOO_LARGE");
+                Outcome::Ack(response(kind))
+            }
+            Err(error) => {
+                tracing::warn!(integration.id = %integration.id, %error, "a frame was not stored");
+                self.count(Some(integration), "NOT_DURABLE");
+                Outcome::NoAck
+            }
+        }
+    }
+}
+
+fn response(kind: Kind) -> Value {
+    match kind {
+        Kind::Bot => Value::Null,
+        // What a press changes on its card comes with the turn's own update.
+        Kind::Card => json!({}),
+    }
+}

@@ -1,0 +1,107 @@
+//! Stream mode: the connections that this pod holds to DingTalk's gateway.
+//!
+//! Every Stream integration that this pod owns has one connection that is opened again for ever. A
+//! callback is acknowledged when the handler says that it is durable, and only then. What a payload
+//! means, and the log, are the handler's business.
+
+pub mod order;
+pub mod link;
+pub mod connection;
+pub mod session;
+pub mod fleet;
+pub mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use self::fleet::Fleet;
+use self::report::Report;
+use super::owner::{self, Ownership};
+use crate::context::Context;
+use crate::domain::binding::Integration;
+use crate::io::gateway::Gateway;
+use crate::io::live::Live;
+use crate::protocol::stream::Kind;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Callbacks of one connection that are handled at the same time; more stay in the socket.
+    pub frames_in_flight: usize,
+    pub ping_every: Duration,
+    /// Without a frame or pong for so long, a connection is dead.
+    pub silence_max: Duration,
+    /// How long a connection that ends may still read and finish what it took.
+    pub drain_max: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            frames_in_flight: 256,
+            ping_every: Duration::from_secs(20),
+            silence_max: Duration::from_secs(60),
+            drain_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a handler says about a callback.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It is durable, or needs no durability. The response is null but for cards.
+    Ack(Value),
+    /// It lacks what a callback needs and always will.
+    Unreadable,
+    /// It is not durable: no acknowledgement, so that it may come again.
+    NoAck,
+}
+
+/// What the connections of a pod need.
+pub struct Parts {
+    pub context: Context,
+    pub live: Live,
+    pub gateway: Gateway,
+    pub owner: owner::Config,
+    pub config: Config,
+    /// The integrations changed.
+    pub hint: Arc<Notify>,
+}
+
+/// Starts heartbeat, sessions and report; they end when the process stops. `source` gives all
+/// integrations as they are known.
+pub fn start<H, F, S>(parts: Parts, source: S, handler: H) -> Arc<Ownership>
+where
+    H: Fn(Arc<Integration>, Kind, Value) -> F + Send + Sync + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
+    S: Fn() -> Vec<Arc<Integration>> + Send + Sync + 'static,
+{
+    let Parts { context, live, gateway, owner, config, hint } = parts;
+    let ownership = owner::start(&context, live.clone(), &owner);
+    let links = Arc::default();
+    let changes = Arc::new(Notify::new());
+    let report = Report {
+        context: context.clone(),
+        live: live.clone(),
+        pod: owner.pod,
+        links: Arc::clone(&links),
+        changes: changes.clone(),
+    };
+    context.spawn(report.run());
+    let fleet = Fleet {
+        context: context.clone(),
+        config,
+        gateway,
+        live,
+        ownership: ownership.clone(),
+        handler: Arc::new(handler),
+        source,
+        hint,
+        changes,
+        links,
+    };
+    context.spawn(fleet.run());
+    ownership
+}

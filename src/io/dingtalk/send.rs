@@ -1,0 +1,313 @@
+//! One segment to one conversation: the route that is open, the permit, the post, the verdict.
+//!
+//! Nothing is tried twice here but what cannot have been delivered: another route when the session
+//! webhook is gone, another token when this one is refused. Whether and when to try again is the
+//! caller's, who knows the journal; an outcome that nobody knows is marked for it.
+
+use std::time::Duration;
+
+use reqwest::RequestBuilder;
+
+use crate::context::Context;
+use crate::domain::binding::Integration;
+use crate::domain::entry::Origin;
+use crate::domain::reason::Reason;
+use crate::domain::reply::Segment;
+use crate::domain::route::{Route, Webhook, choose};
+use crate::io::dingtalk::token::{self, Tokens};
+use crate::io::egress::Egress;
+use crate::io::egress::host::HostList;
+use crate::io::governor::{Api, Governor, Permit};
+use crate::protocol::http::retry_after;
+use crate::protocol::send::{
+    Verdict, direct_body, group_body, judge_api, judge_webhook, webhook_body,
+};
+use crate::telemetry::metrics;
+
+/// A complaint holds back an app's other sends for at most this long.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+pub struct Config {
+    /// `DT_DINGTALK_API_URL`.
+    pub api_url: String,
+    /// `DT_REPLY_HOSTS`.
+    pub reply_hosts: HostList,
+    pub timeout: Duration,
+}
+
+/// How a segment went out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// `webhook`, `oto`, `group`.
+    pub route: &'static str,
+    /// What recalls the message, where the API gives it.
+    pub query_key: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct SendError {
+    pub class: SendClass,
+    /// The message may have been delivered all the same.
+    pub is_ambiguous: bool,
+    /// What the dead letter says should this be the last attempt.
+    pub reason: Reason,
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendClass {
+    Permanent,
+    /// Worth another attempt, not before `after` where DingTalk said so.
+    Retryable {
+        after: Option<Duration>,
+    },
+    /// Not tried: the next permit is that far. No attempt was spent.
+    Wait(Duration),
+}
+
+#[derive(Clone)]
+pub struct Sender {
+    context: Context,
+    egress: Egress,
+    tokens: Tokens,
+    governor: Governor,
+    config: std::sync::Arc<Config>,
+}
+
+/// What came back from one post.
+enum Posted {
+    Judged(Verdict),
+    /// No answer: `is_ambiguous` unless the request surely was not written.
+    Unanswered {
+        is_ambiguous: bool,
+        detail: String,
+    },
+}
+
+impl Sender {
+    pub fn new(
+        context: Context,
+        egress: Egress,
+        tokens: Tokens,
+        governor: Governor,
+        config: Config,
+    ) -> Self {
+        Self { context, egress, tokens, governor, config: std::sync::Arc::new(config) }
+    }
+
+    pub async fn send(
+        &self,
+        integration: &Integration,
+        origin: &Origin,
+        segment: &Segment,
+    ) -> Result<Sent, SendError> {
+        let mut webhook = self.webhook_of(origin);
+        loop {
+            let now = self.context.clock.now();
+            let route = choose(origin, webhook, now).map_err(|why| permanent(why.to_string()))?;
+            self.pass(integration, &route).await?;
+            let posted = match &route {
+                Route::Webhook { url } => self.post_webhook(url, segment).await?,
+                Route::Direct { .. } | Route::Group { .. } => {
+                    self.post_api(integration, origin, &route, segment).await?
+                }
+            };
+            let is_webhook = matches!(route, Route::Webhook { .. });
+            if is_webhook && matches!(posted, Posted::Judged(Verdict::SessionGone)) {
+                self.count(&route, "session_gone");
+                webhook = Webhook::Unusable;
+                continue;
+            }
+            return self.settle(integration, &route, posted).await;
+        }
+    }
+
+    /// The webhook of a message is followed only to a host that the operator allows.
+    fn webhook_of(&self, origin: &Origin) -> Webhook {
+        match &origin.webhook {
+            Some(session) if self.egress.allow(&self.config.reply_hosts, &session.url).is_err() => {
+                self.context.metrics.limit_breached("reply_hosts");
+                Webhook::Unusable
+            }
+            Some(_) | None => Webhook::Usable,
+        }
+    }
+
+    async fn pass(&self, integration: &Integration, route: &Route) -> Result<(), SendError> {
+        match self.governor.permit(&integration.id, api(route)).await {
+            Ok(Permit::Granted) => Ok(()),
+            Ok(Permit::Wait(wait)) => Err(SendError {
+                class: SendClass::Wait(wait),
+                is_ambiguous: false,
+                reason: Reason::ReplyExhausted,
+                detail: "the app's rate is used up".into(),
+            }),
+            Err(error) => Err(retryable(None, error.to_string())),
+        }
+    }
+
+    async fn post_webhook(&self, url: &str, segment: &Segment) -> Result<Posted, SendError> {
+        let allowed = self
+            .egress
+            .allow(&self.config.reply_hosts, url)
+            .map_err(|error| permanent(error.to_string()))?;
+        let request = allowed.client.post(allowed.url).body(webhook_body(segment));
+        Ok(self.post(request, judge_webhook).await)
+    }
+
+    async fn post_api(
+        &self,
+        integration: &Integration,
+        origin: &Origin,
+        route: &Route,
+        segment: &Segment,
+    ) -> Result<Posted, SendError> {
+        let robot = origin.robot_code.as_deref().unwrap_or(integration.robot_code());
+        let (path, body, staff_id) = match route {
+            Route::Direct { staff_id } => (
+                "oToMessages/batchSend",
+                direct_body(robot, staff_id, segment),
+                Some(staff_id.as_str()),
+            ),
+            Route::Group { conversation_id } => {
+                ("groupMessages/send", group_body(robot, conversation_id, segment), None)
+            }
+            Route::Webhook { .. } => return Err(permanent("a webhook is no API".into())),
+        };
+        let url = format!("{}/v1.0/robot/{path}", self.config.api_url.trim_end_matches('/'));
+        let mut is_second = false;
+        loop {
+            let token = self.tokens.get(integration).await.map_err(token_error)?;
+            let request = self
+                .egress
+                .client()
+                .post(&url)
+                .header("x-acs-dingtalk-access-token", token.expose())
+                .body(body.clone());
+            let posted =
+                self.post(request, |status, after, body| judge_api(status, after, body, staff_id));
+            match posted.await {
+                Posted::Judged(Verdict::TokenInvalid { .. }) if !is_second => {
+                    self.tokens.refuse(&integration.id, &token).await;
+                    is_second = true;
+                }
+                posted => return Ok(posted),
+            }
+        }
+    }
+
+    async fn post(
+        &self,
+        request: RequestBuilder,
+        judge: impl Fn(u16, Option<Duration>, &[u8]) -> Verdict,
+    ) -> Posted {
+        let request = request
+            .header("content-type", "application/json; charset=utf-8")
+            .header("accept", "application/json")
+            .timeout(self.config.timeout);
+        let unanswered = |error: reqwest::Error| Posted::Unanswered {
+            is_ambiguous: !error.is_connect() && !error.is_builder(),
+            detail: format!("DingTalk did not answer: {}", error.without_url()),
+        };
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return unanswered(error),
+        };
+        let status = response.status().as_u16();
+        let after = response
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| retry_after(value, self.context.clock.now()));
+        match response.bytes().await {
+            Ok(body) => Posted::Judged(judge(status, after, &body)),
+            Err(error) => unanswered(error),
+        }
+    }
+
+    async fn settle(
+        &self,
+        integration: &Integration,
+        route: &Route,
+        posted: Posted,
+    ) -> Result<Sent, SendError> {
+        let verdict = match posted {
+            Posted::Judged(verdict) => verdict,
+            Posted::Unanswered { is_ambiguous, detail } => Verdict::Failed { is_ambiguous, detail },
+        };
+        match verdict {
+            Verdict::Delivered { query_key } => {
+                self.count(route, "ok");
+                Ok(Sent { route: route.as_str(), query_key })
+            }
+            Verdict::TooFast { after, detail } => {
+                self.count(route, "too_fast");
+                // One conversation's long wait must not stop the whole app.
+                let pause = after.min(PAUSE_MAX);
+                if let Err(error) =
+                    self.governor.slow_down(&integration.id, api(route), pause).await
+                {
+                    tracing::warn!(%error, "the send bucket could not be slowed down");
+                }
+                Err(retryable(Some(after), detail))
+            }
+            Verdict::TokenInvalid { detail } => {
+                self.count(route, "token_invalid");
+                Err(retryable(None, detail))
+            }
+            Verdict::Failed { is_ambiguous, detail } => {
+                self.count(route, if is_ambiguous { "unknown" } else { "failed" });
+                Err(SendError { is_ambiguous, ..retryable(None, detail) })
+            }
+            Verdict::SessionGone => {
+                self.count(route, "session_gone");
+                Err(permanent("DingTalk does not know the conversation".into()))
+            }
+            Verdict::Refused { detail } => {
+                self.count(route, "refused");
+                Err(permanent(detail))
+            }
+        }
+    }
+
+    fn count(&self, route: &Route, result: &'static str) {
+        let labels = metrics::Send { route: route.as_str(), result };
+        self.context.metrics.sends.get_or_create(&labels).inc();
+    }
+}
+
+fn api(route: &Route) -> Api {
+    match route {
+        Route::Webhook { .. } => Api::Webhook,
+        Route::Direct { .. } => Api::Direct,
+        Route::Group { .. } => Api::Group,
+    }
+}
+
+fn token_error(error: token::Error) -> SendError {
+    let detail = error.to_string();
+    match error {
+        token::Error::Refused { .. } => permanent(detail),
+        token::Error::Failed { after, .. } => retryable(after, detail),
+        token::Error::Unreachable(_) => retryable(None, detail),
+    }
+}
+
+fn permanent(detail: String) -> SendError {
+    SendError {
+        class: SendClass::Permanent,
+        is_ambiguous: false,
+        reason: Reason::ReplyPermanent,
+        detail,
+    }
+}
+
+fn retryable(after: Option<Duration>, detail: String) -> SendError {
+    SendError {
+        class: SendClass::Retryable { after },
+        is_ambiguous: false,
+        reason: Reason::ReplyExhausted,
+        detail,
+    }
+}

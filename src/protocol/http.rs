@@ -1,0 +1,78 @@
+//! What a plain HTTP answer says about trying again, for runtimes and for DingTalk alike.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use crate::domain::time::Timestamp;
+
+/// Longer than this nobody is asked to wait by a header.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+const EXCERPT_CHARS: usize = 300;
+
+/// The same request would be refused again: 4xx, but for those that speak of time or load.
+pub fn is_permanent(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 408 | 409 | 425 | 429)
+}
+
+/// The header `Retry-After`: seconds or a date.
+pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    let wait = if let Ok(seconds) = value.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let at = OffsetDateTime::parse(value, &Rfc2822).ok()?;
+        Timestamp(at.unix_timestamp().saturating_mul(1000)).since(now)
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// The beginning of a response, on one line, for operators.
+pub fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let mut excerpt = String::new();
+    for word in text.split_whitespace() {
+        if !excerpt.is_empty() {
+            excerpt.push(' ');
+        }
+        excerpt.push_str(word);
+        if excerpt.len() > 4 * EXCERPT_CHARS {
+            break;
+        }
+    }
+    excerpt.chars().take(EXCERPT_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_as_a_date() {
+        let now = Timestamp(784_111_777_000); // Sun, 06 Nov 1994 08:49:37 GMT
+        let table = [
+            ("0", Some(0)),
+            (" 7 ", Some(7)),
+            ("99999999", Some(3600)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+            ("", None),
+        ];
+        for (value, expected) in table {
+            assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value}");
+        }
+    }
+
+    #[test]
+    fn only_refusals_that_would_repeat_are_permanent() {
+        for status in [400, 401, 403, 404, 410, 413, 422, 451] {
+            assert!(is_permanent(status), "{status}");
+        }
+        for status in [200, 302, 408, 409, 425, 429, 500, 502, 503, 504] {
+            assert!(!is_permanent(status), "{status}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The message that a message replies to, in each shape DingTalk has sent it.
+//!
+//! Most often `repliedMsg` beside the text; in older payloads `quoteMessage` at the top; for a card
+//! of the robot itself nothing but ids. What cannot be read leaves the quote without parts.
+
+use serde_json::Value;
+
+use super::content;
+use crate::domain::inbound::Quote;
+use crate::protocol::loose;
+
+/// `body` is the object that holds what the message itself says.
+pub fn read(message: &Value, body: Option<&Value>) -> Option<Quote> {
+    let original = loose::text(message, "originalMsgId");
+    let replied = body
+        .and_then(|body| loose::nested(body, "repliedMsg"))
+        .or_else(|| loose::nested(message, "repliedMsg"))
+        .or_else(|| loose::nested(message, "quoteMessage"))
+        .filter(|replied| replied.is_object());
+    let Some(replied) = replied else {
+        return original.map(|id| Quote { msg_id: Some(id), parts: Vec::new() });
+    };
+    let kind = ["msgType", "msgtype"].iter().find_map(|field| loose::text(&replied, field));
+    let kind = kind.as_deref().unwrap_or("text");
+    let said = content::body(&replied, kind);
+    Some(Quote {
+        msg_id: loose::text(&replied, "msgId").or(original),
+        parts: content::parts(kind, said.as_deref(), None),
+    })
+}

@@ -1,0 +1,313 @@
+//! The dispatch stage: one run of one conversation, strictly in order.
+//!
+//! The open turn of the journal comes first; then the log up to the slot's `to`, turn by turn. The slot
+//! is acknowledged last, and only then is the log asked what follows.
+
+pub mod asking;
+pub mod telling;
+pub mod turning;
+pub mod following;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::driver::Disposition;
+use super::lease::Lease;
+use super::resolve::{Question, Resolved, Resolver};
+use super::run::{Run, Stopped};
+use super::watch::Watch;
+use crate::context::Context;
+use crate::domain::binding::{Integration, Language};
+use crate::domain::debounce::{TimerKind, Token};
+use crate::domain::entry::Logged;
+use crate::domain::id::{Conversation, Seq};
+use crate::domain::plan::{self, plan};
+use crate::domain::reply;
+use crate::domain::turn::{Availability, Event, Policy};
+use crate::io::dead::DeadLetters;
+use crate::io::dingtalk::send::Sender;
+use crate::io::handoff::Handoffs;
+use crate::io::journal::{self, Journal};
+use crate::io::log::{self, Log, PageLimits};
+use crate::io::nats::Nats;
+use crate::io::nats::pull::Delivery;
+use crate::io::routing::Routing;
+use crate::io::runtime::Runtimes;
+use crate::io::slot::Slots;
+use crate::io::store::writer::Writer;
+use crate::io::timer::Timers;
+use crate::protocol::envelope;
+use crate::protocol::subject;
+use crate::protocol::token::{Slot, decode_slot};
+use turning::Turning;
+
+/// Deliveries of one slot beyond which its open turn is buried: waiting never counts, crashes do.
+const DELIVERIES_MAX: u64 = 20;
+/// How long something that a newer release wrote, or that needs an absent database, is left alone.
+const LATER: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub plan: plan::Limits,
+    pub page: PageLimits,
+    pub reply: reply::Limits,
+    pub policy: Policy,
+    /// How long a run may go on after the process was told to stop.
+    pub drain: Duration,
+    /// `DT_WEBHOOK_RATE`: posts to one conversation's webhook in a minute; 0 is without a limit.
+    pub webhook_rate: u32,
+    /// `DT_PUBLIC_URL`: where action links and late answers come back to.
+    pub public_url: String,
+}
+
+/// Everything a run needs; shared by all runs of the worker.
+pub struct Dispatch {
+    pub context: Context,
+    pub config: Config,
+    pub nats: Nats,
+    pub log: Log,
+    pub journal: Journal,
+    pub slots: Slots,
+    pub timers: Timers,
+    pub handoffs: Handoffs,
+    pub dead: DeadLetters,
+    pub routing: Routing,
+    pub resolver: Resolver,
+    pub runtimes: Runtimes,
+    pub sender: Sender,
+    pub writer: Writer,
+    pub watch: Watch,
+    pub links: crate::protocol::action::Key,
+}
+
+/// How far a run got.
+enum Worked {
+    /// Up to `to`, or to a wait that has its timer or index entry.
+    Through,
+    /// The process drains: the rest is for another worker.
+    Draining,
+}
+
+impl Dispatch {
+    pub async fn handle(self: Arc<Self>, delivery: Delivery) -> anyhow::Result<Disposition> {
+        let Some(conversation) = subject::conversation_of(&delivery.subject) else {
+            bail!("subject {} names no conversation", delivery.subject);
+        };
+        let slot = match decode_slot(&delivery.payload) {
+            Ok(slot) => slot,
+            Err(envelope::Error::Newer(_)) => return self.leave(&conversation, &delivery).await,
+            // The log has the messages; what the slot said is looked up there.
+            Err(envelope::Error::Empty | envelope::Error::Undecodable(_)) => {
+                let newest = self.log.newest(&conversation).await.context("read newest")?;
+                Slot { to: newest.map_or(Seq(0), |found| found.seq), window: Duration::ZERO }
+            }
+        };
+        let last = match self.journal.last(&conversation).await {
+            Ok(last) => last,
+            Err(journal::Error::Newer(_)) => return self.leave(&conversation, &delivery).await,
+            Err(e) => return Err(e).context("read journal"),
+        };
+        let lease = Lease::hold(&self.context, &self.nats, &delivery);
+        let mut run = Run::new(conversation.clone(), self.journal.clone(), last, lease);
+        match self.work(&mut run, slot, delivery.deliveries).await {
+            Ok(Worked::Through) => {
+                run.check()?;
+                self.nats.ack_confirmed(&delivery).await.context("acknowledge slot")?;
+                let head = run.head().clone();
+                drop(run);
+                self.follow(&conversation, &head).await?;
+                Ok(Disposition::Settled)
+            }
+            Ok(Worked::Draining) => {
+                self.nats.hand_back(&delivery).await.context("hand slot back")?;
+                Ok(Disposition::Settled)
+            }
+            Err(Stopped::Lost) => {
+                self.context.metrics.runs_lost.inc();
+                tracing::warn!(conversation = %conversation, "run lost, another one has it");
+                Ok(Disposition::Left)
+            }
+            Err(Stopped::Draining) => {
+                self.nats.hand_back(&delivery).await.context("hand slot back")?;
+                Ok(Disposition::Settled)
+            }
+            Err(Stopped::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn work(&self, run: &mut Run, slot: Slot, deliveries: u64) -> Result<Worked, Stopped> {
+        let integration = self.integration(&run.conversation).await?;
+        let mut page: Vec<Logged> = Vec::new();
+        loop {
+            if run.head().turn.is_some() {
+                if deliveries > DELIVERIES_MAX {
+                    self.poisoned(run, integration.as_deref(), deliveries).await?;
+                } else {
+                    self.resume(run, integration.as_deref()).await?;
+                }
+                if run.head().turn.is_some() {
+                    return Ok(Worked::Through);
+                }
+                page.clear();
+                continue;
+            }
+            let position = run.head().position;
+            if position >= slot.to {
+                return Ok(Worked::Through);
+            }
+            if self.context.is_stopping() {
+                return Ok(Worked::Draining);
+            }
+            if page.is_empty() {
+                page = match self.page(run, position, slot.to).await? {
+                    Some(page) => page,
+                    None => return Ok(Worked::Through),
+                };
+            }
+            let Some(planned) = plan(&page, slot.window, self.config.plan) else {
+                return Ok(Worked::Through);
+            };
+            let rest = page.split_off(planned.count);
+            let entries = std::mem::replace(&mut page, rest);
+            let question = Question {
+                conversation: &run.conversation,
+                head: run.head(),
+                planned,
+                entries: &entries,
+                language: language(integration.as_deref()),
+                now: self.context.clock.now(),
+            };
+            match self.resolver.resolve(&question).await {
+                Resolved::Unknown => {
+                    self.later(&run.conversation, slot.to).await?;
+                    return Ok(Worked::Through);
+                }
+                Resolved::Turn { turn, reach, says } => {
+                    let mut turning = Turning::new(self, integration.as_deref(), entries);
+                    turning.reach = reach;
+                    turning.answer = says;
+                    let at = self.context.clock.now();
+                    turning.drive(run, Event::Opened { turn: *turn, at }).await?;
+                }
+            }
+        }
+    }
+
+    /// The open turn, with the range that its record fixed.
+    async fn opened<'a>(
+        &'a self,
+        run: &Run,
+        integration: Option<&'a Integration>,
+    ) -> Result<Option<Turning<'a>>, Stopped> {
+        let Some(turn) = &run.head().turn else { return Ok(None) };
+        let before = Seq(turn.first.0.saturating_sub(1));
+        let whole = PageLimits { entries_max: usize::MAX, bytes_max: usize::MAX };
+        let entries = self.log.page(&run.conversation, before, turn.last, whole).await;
+        let entries = entries.context("read the open turn's entries")?;
+        Ok(Some(Turning::new(self, integration, entries)))
+    }
+
+    async fn resume(
+        &self,
+        run: &mut Run,
+        integration: Option<&Integration>,
+    ) -> Result<(), Stopped> {
+        let Some(mut turning) = self.opened(run, integration).await? else { return Ok(()) };
+        let last = run.head().turn.as_ref().map_or(Seq(0), |turn| turn.last);
+        let control = self.control_after(&run.conversation, last).await?;
+        let event = match (control, run.head().turn.as_ref().and_then(|t| t.asked.as_ref())) {
+            (Some(by), _) => Event::Controlled { by },
+            (None, None) => {
+                Event::Taken { runtime: Availability::Ready, at: self.context.clock.now() }
+            }
+            (None, Some(asked)) => {
+                let reach = self.resolver.reach(&asked.expert).await;
+                let runtime = reach.availability;
+                turning.reach = Some(reach);
+                Event::Taken { runtime, at: self.context.clock.now() }
+            }
+        };
+        turning.drive(run, event).await
+    }
+
+    async fn poisoned(
+        &self,
+        run: &mut Run,
+        integration: Option<&Integration>,
+        deliveries: u64,
+    ) -> Result<(), Stopped> {
+        let Some(mut turning) = self.opened(run, integration).await? else { return Ok(()) };
+        turning.drive(run, Event::Poisoned { deliveries }).await
+    }
+
+    /// `None`: a newer release must read it, and has been asked to.
+    async fn page(
+        &self,
+        run: &Run,
+        position: Seq,
+        to: Seq,
+    ) -> Result<Option<Vec<Logged>>, Stopped> {
+        match self.log.page(&run.conversation, position, to, self.config.page).await {
+            Ok(page) => Ok(Some(page)),
+            Err(log::Error::Newer { .. }) => {
+                self.later(&run.conversation, to).await?;
+                Ok(None)
+            }
+            Err(e) => Err(Stopped::Failed(anyhow::Error::new(e).context("read log"))),
+        }
+    }
+
+    /// The first control entry after `last`, if there is one.
+    async fn control_after(
+        &self,
+        conversation: &Conversation,
+        last: Seq,
+    ) -> Result<Option<Seq>, Stopped> {
+        use crate::domain::entry::Entry;
+        let newest = self.log.newest(conversation).await.context("read newest")?;
+        let Some(newest) = newest.filter(|newest| newest.seq > last) else { return Ok(None) };
+        let whole = PageLimits { entries_max: 1000, bytes_max: usize::MAX };
+        let page = self.log.page(conversation, last, newest.seq, whole).await;
+        let page = page.context("look for control entries")?;
+        let control = page.iter().find(|logged| matches!(logged.entry, Entry::Control(_)));
+        Ok(control.map(|logged| logged.seq))
+    }
+
+    /// An integration that is gone is no reason to stop: its turns end without a word.
+    async fn integration(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<Option<Arc<Integration>>, Stopped> {
+        let found = self.routing.integration(&conversation.integration).await;
+        Ok(found.context("read integration")?)
+    }
+
+    /// Brings the conversation back in a moment.
+    async fn later(&self, conversation: &Conversation, to: Seq) -> anyhow::Result<()> {
+        let at = self.context.clock.now().after(LATER);
+        let window = Duration::ZERO;
+        let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
+        let purpose = format!("{to}lt{}", at.0);
+        self.timers.arm(conversation, &purpose, at, &token).await.context("arm later")
+    }
+
+    /// Left to a newer release: this one cannot read it.
+    async fn leave(
+        &self,
+        conversation: &Conversation,
+        delivery: &Delivery,
+    ) -> anyhow::Result<Disposition> {
+        let newest = self.log.newest(conversation).await.context("read newest")?;
+        if let Some(found) = newest {
+            self.later(conversation, found.seq).await?;
+        }
+        self.nats.ack_confirmed(delivery).await.context("acknowledge slot")?;
+        Ok(Disposition::Settled)
+    }
+}
+
+fn language(integration: Option<&Integration>) -> Language {
+    integration.map_or(Language::ZhHans, |integration| integration.language)
+}

@@ -1,0 +1,187 @@
+//! Asking the expert: what a turn says to its runtime, and what comes back.
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::language;
+use super::turning::{Turning, thread, turn_id};
+use crate::domain::answer::{Failure, FailureClass};
+use crate::domain::entry::{ActionKind, Entry};
+use crate::domain::id::TurnId;
+use crate::domain::inbound::Message;
+use crate::domain::invocation::{Asked, Session, TurnRequest};
+use crate::domain::time::Timestamp;
+use crate::domain::turn::decide::decide;
+use crate::domain::turn::{Answered, Event, Failed, OpenTurn, TurnKind};
+use crate::io::runtime::{Learned, Line, Outcome};
+use crate::worker::lease::ACK_WAIT;
+use crate::worker::run::{Run, Stopped};
+
+/// What ended the wait for a runtime.
+enum Heard {
+    Outcome(Result<Outcome, Failure>),
+    Learned(Learned),
+    /// Perhaps a control entry was logged.
+    Hint,
+    Lost,
+    Draining,
+}
+
+impl Turning<'_> {
+    /// One attempt. While the runtime works, control entries end it and a lost lease stops it.
+    pub(super) async fn invoke(
+        &mut self,
+        run: &mut Run,
+        turn: &OpenTurn,
+    ) -> Result<Event, Stopped> {
+        let hands = self.hands;
+        let reach = self.reach.as_ref().and_then(|reach| reach.runtime.clone());
+        let (Some(runtime), Some(request)) = (reach, self.request(run, turn)) else {
+            let at = hands.context.clock.now();
+            return Ok(Event::Taken { runtime: crate::domain::turn::Availability::Unknown, at });
+        };
+        let (learned, mut said) = mpsc::channel(1);
+        let line = Line { learned, cancel: CancellationToken::new() };
+        let watching = hands.watch.conversation(&run.conversation);
+        let asked = hands.runtimes.invoke(&runtime, &request, &line);
+        tokio::pin!(asked);
+        loop {
+            // Every arm but the first only looks; the call itself goes on until it is dropped.
+            let heard = tokio::select! {
+                outcome = &mut asked => Heard::Outcome(outcome),
+                Some(learned) = said.recv() => Heard::Learned(learned),
+                () = watching.hinted() => Heard::Hint,
+                () = sleep(ACK_WAIT / 5) => Heard::Hint,
+                () = run.lease().lost() => Heard::Lost,
+                () = self.drained() => Heard::Draining,
+            };
+            match heard {
+                Heard::Outcome(outcome) => return Ok(self.outcome(run, turn, outcome)),
+                Heard::Learned(learned) => {
+                    self.name_run(run, turn, learned.run).await?;
+                    learned.stored.send(()).ok();
+                }
+                Heard::Hint => {
+                    let control = hands.control_after(&run.conversation, turn.last).await?;
+                    if let Some(by) = control {
+                        line.cancel.cancel();
+                        // The runtime is told on the way out; its own limits bound the wait.
+                        asked.await.ok();
+                        return Ok(Event::Controlled { by });
+                    }
+                }
+                Heard::Lost => return Err(Stopped::Lost),
+                Heard::Draining => return Err(Stopped::Draining),
+            }
+        }
+    }
+
+    fn outcome(&mut self, run: &Run, turn: &OpenTurn, outcome: Result<Outcome, Failure>) -> Event {
+        let at = self.hands.context.clock.now();
+        let attempt = turn.attempt;
+        match outcome {
+            Ok(Outcome::Answer(answer)) => {
+                let has_interrupt = answer.interrupt.is_some();
+                self.answer = Some(answer);
+                let segments = self.count_segments(&turn_id(run, turn));
+                let answered = Answered { segments, has_interrupt, is_late: false, at };
+                Event::Answered { attempt, answered }
+            }
+            Ok(Outcome::Accepted) => Event::Accepted { attempt, at },
+            // Nobody cancels but the loop above, which does not ask for the outcome then.
+            Ok(Outcome::Cancelled) => Event::Controlled { by: turn.last },
+            Err(failure) => {
+                let retry = match failure.class {
+                    FailureClass::Permanent => None,
+                    FailureClass::Retryable { after } => Some(after.unwrap_or_default()),
+                };
+                let failure = Failed { reason: failure.reason, detail: failure.detail, retry };
+                Event::Failed { attempt, failure, at }
+            }
+        }
+    }
+
+    /// The runtime's name of its run goes on record before the runtime goes on.
+    async fn name_run(&self, run: &mut Run, turn: &OpenTurn, name: String) -> Result<(), Stopped> {
+        let event = Event::RunNamed { attempt: turn.attempt, run: name };
+        let policy = self.hands.config.policy;
+        let decision = decide(run.head().clone(), &run.conversation, event, policy);
+        match decision.record {
+            Some(step) => run.record(step, decision.head, None).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends once the process has been told to stop and its time for runs is over.
+    async fn drained(&self) {
+        self.hands.context.stop().cancelled().await;
+        sleep(self.hands.config.drain).await;
+    }
+
+    /// `None` where the turn asks nobody.
+    fn request(&self, run: &Run, turn: &OpenTurn) -> Option<TurnRequest> {
+        let (asked, origin) = (turn.asked.as_ref()?, self.origin.clone()?);
+        let messages: Vec<_> =
+            self.entries.iter().flat_map(|logged| asks(&logged.entry, logged.at)).collect();
+        let texts: Vec<_> = messages
+            .iter()
+            .map(|message| message.text.as_str())
+            .filter(|text| !text.is_empty())
+            .collect();
+        let action = self.entries.iter().rev().find_map(|logged| match &logged.entry {
+            Entry::Action(action) => Some((action.kind.clone(), action.turn.clone())),
+            Entry::Message(_)
+            | Entry::Control(_)
+            | Entry::Replay(_)
+            | Entry::Undecodable { .. }
+            | Entry::Gone => None,
+        });
+        let (action, resumes): (Option<ActionKind>, Option<TurnId>) = action.unzip();
+        let id = turn_id(run, turn);
+        let interrupted = run.head().interrupted.as_ref();
+        Some(TurnRequest {
+            reply_url: format!("{}/api/turns/{id}/reply", self.hands.config.public_url),
+            turn: id,
+            attempt: turn.attempt,
+            expert: asked.expert.clone(),
+            place: origin.place,
+            sender: origin.sender,
+            session: Session {
+                thread_id: thread(run, turn),
+                is_new: asked.is_new,
+                expires_at: asked.expires_at,
+            },
+            action,
+            resumed_run: interrupted
+                .filter(|_| turn.kind == TurnKind::Action)
+                .and_then(|interrupted| interrupted.run.clone()),
+            resumes,
+            text: texts.join("\n"),
+            messages,
+            language: language(self.integration),
+            started_at: turn.started_at,
+            is_repeat: turn.is_repeat,
+            run: turn.run.clone(),
+        })
+    }
+}
+
+/// What one entry asks.
+fn asks(entry: &Entry, at: Timestamp) -> Vec<Asked> {
+    match entry {
+        Entry::Message(message) => vec![ask(message, at)],
+        Entry::Replay(replay) => replay.messages.iter().map(|m| ask(m, at)).collect(),
+        Entry::Action(_) | Entry::Control(_) | Entry::Undecodable { .. } | Entry::Gone => vec![],
+    }
+}
+
+fn ask(message: &Message, at: Timestamp) -> Asked {
+    Asked {
+        msg_id: message.msg_id.clone(),
+        at,
+        kind: message.kind.clone(),
+        text: message.text(),
+        files: vec![],
+    }
+}

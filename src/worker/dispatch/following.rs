@@ -1,0 +1,115 @@
+//! After a run: what follows it in the log, and what others read of it in SQL.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::{Instant, sleep};
+
+use super::Dispatch;
+use super::turning::{Turning, thread, turn_id};
+use crate::domain::debounce::{TimerKind, Token, wait_max};
+use crate::domain::entry::Entry;
+use crate::domain::id::{Conversation, Seq};
+use crate::domain::turn::{Head, OpenTurn};
+use crate::io::log::Found;
+use crate::io::slot::Offered;
+use crate::io::store::conversations::Session;
+use crate::io::store::messages::Trace;
+use crate::io::store::writer::Row;
+use crate::protocol::token::Slot;
+use crate::worker::run::Run;
+
+/// On a cluster an acknowledged slot disappears a moment later.
+const SLOT_SETTLES: Duration = Duration::from_millis(200);
+
+impl Dispatch {
+    /// Offers the slot again where something ripe follows; what waits for quiet has its own timer, and
+    /// so has an open turn.
+    pub(super) async fn follow(
+        &self,
+        conversation: &Conversation,
+        head: &Head,
+    ) -> anyhow::Result<()> {
+        if head.turn.is_some() {
+            return Ok(());
+        }
+        let newest = self.log.newest(conversation).await.context("read what follows")?;
+        let Some(newest) = newest.filter(|newest| newest.seq > head.position) else {
+            return Ok(());
+        };
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        let window = trigger.map_or(Duration::ZERO, |trigger| trigger.summary_window);
+        if !self.is_ripe(conversation, head.position, newest, window).await? {
+            return Ok(());
+        }
+        let slot = Slot { to: newest.seq, window };
+        let until = Instant::now() + SLOT_SETTLES;
+        while self.slots.offer(conversation, &slot).await.context("offer slot")?
+            == Offered::Occupied
+        {
+            if Instant::now() >= until {
+                let at = self.context.clock.now().after(Duration::from_secs(1));
+                let token = Token { seq: newest.seq, kind: TimerKind::Now, window, refusals: 0 };
+                let purpose = format!("{}ft{}", newest.seq, at.0);
+                return self
+                    .timers
+                    .arm(conversation, &purpose, at, &token)
+                    .await
+                    .context("arm now");
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    async fn is_ripe(
+        &self,
+        conversation: &Conversation,
+        position: Seq,
+        newest: Found,
+        window: Duration,
+    ) -> anyhow::Result<bool> {
+        let now = self.context.clock.now();
+        if window == Duration::ZERO || now.since(newest.at) >= window {
+            return Ok(true);
+        }
+        let page = self.log.page(conversation, position, newest.seq, self.config.page).await;
+        let page = page.context("read what follows")?;
+        let is_message = |entry: &Entry| matches!(entry, Entry::Message(_));
+        let has_waited = page.first().is_some_and(|first| now.since(first.at) >= wait_max(window));
+        Ok(has_waited || page.iter().any(|logged| !is_message(&logged.entry)))
+    }
+}
+
+impl Turning<'_> {
+    /// Rows for the projections: never waited for, repaired by the sweep.
+    pub(super) fn project(&self, run: &Run, before: Option<&OpenTurn>) {
+        let open = run.head().turn.as_ref().or(before);
+        for logged in &self.entries {
+            let Entry::Message(message) = &logged.entry else { continue };
+            self.hands.writer.offer(Row::Message(Trace {
+                msg_id: message.msg_id.clone(),
+                conversation: run.conversation.clone(),
+                seq: logged.seq,
+                turn: open.map(|turn| turn_id(run, turn)),
+                at: logged.at,
+            }));
+        }
+        let (Some(turn), Some(origin)) = (open, &self.origin) else { return };
+        let Some(asked) = &turn.asked else { return };
+        let current = run.head().session.as_ref().filter(|session| session.epoch == asked.epoch);
+        self.hands.writer.offer(Row::Conversation(Session {
+            conversation: run.conversation.clone(),
+            expert: asked.expert.clone(),
+            thread: thread(run, turn),
+            epoch: asked.epoch,
+            last_activity: current.map_or(turn.accepted_at, |session| session.last_activity),
+            timeout: current.map_or(Duration::ZERO, |session| session.timeout),
+            place_id: origin.place.id.clone(),
+            place_title: origin.place.title.clone(),
+            sender_id: origin.sender.user_id().to_owned(),
+            sender_name: origin.sender.name.clone(),
+            is_ended: current.is_none(),
+        }));
+    }
+}

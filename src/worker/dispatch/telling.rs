@@ -1,0 +1,170 @@
+//! Saying it to the person: the segments of an answer in order, and the service's own words.
+
+use anyhow::Context as _;
+
+use super::language;
+use super::turning::{Turning, turn_id};
+use crate::domain::answer::{Answer, Interrupt};
+use crate::domain::binding::Integration;
+use crate::domain::entry::Origin;
+use crate::domain::id::TurnId;
+use crate::domain::inbound::PlaceKind;
+use crate::domain::rate;
+use crate::domain::reply::{Format, Segment, segments};
+use crate::domain::turn::{Event, Failed, Notice, OpenTurn, Phase};
+use crate::domain::words::Word;
+use crate::io::dingtalk::send::{SendClass, SendError};
+use crate::protocol::action::{Kind, Link};
+use crate::worker::run::{Run, Stopped};
+
+/// How long the links of an interrupt may be pressed.
+const LINK_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+impl From<Notice> for Word {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::ExpertAway => Self::ExpertAway,
+            Notice::Failed => Self::Failed,
+            Notice::Unbound => Self::Unbound,
+        }
+    }
+}
+
+impl Turning<'_> {
+    /// The next segment. What DingTalk says of it is the next event.
+    pub(super) async fn send(
+        &mut self,
+        run: &Run,
+        turn: &OpenTurn,
+        segment: u32,
+    ) -> Result<Event, Stopped> {
+        let clock = &self.hands.context.clock;
+        self.load_answer(turn).await?;
+        let list = self.segments_of(&turn_id(run, turn));
+        let index = usize::try_from(segment).unwrap_or(usize::MAX);
+        let said = (list.get(index), self.integration, &self.origin);
+        let (Some(segment), Some(integration), Some(origin)) = said else {
+            // Nobody to tell: the integration is gone, or the entry never named a place.
+            return Ok(Event::Sent { webhook_free_at: None, at: clock.now() });
+        };
+        let now = clock.now();
+        let per_minute = self.hands.config.webhook_rate;
+        let webhook_free_at = match rate::webhook(run.head().webhook_free_at, now, per_minute) {
+            Ok(free_at) => free_at,
+            Err(wait) => return Ok(Event::SendHeld { until: now.after(wait) }),
+        };
+        run.check()?;
+        match self.hands.sender.send(integration, origin, segment).await {
+            Ok(_) => Ok(Event::Sent { webhook_free_at, at: clock.now() }),
+            Err(error) => Ok(self.send_failed(&error)),
+        }
+    }
+
+    fn send_failed(&self, error: &SendError) -> Event {
+        let at = self.hands.context.clock.now();
+        let retry = match error.class {
+            SendClass::Wait(wait) => return Event::SendHeld { until: at.after(wait) },
+            SendClass::Permanent => None,
+            SendClass::Retryable { after } => Some(after.unwrap_or_default()),
+        };
+        if error.is_ambiguous && retry.is_some() {
+            self.hands.context.metrics.ambiguous_sends.inc();
+        }
+        let failure = Failed { reason: error.reason, detail: error.detail.clone(), retry };
+        Event::SendFailed { failure, at }
+    }
+
+    /// One of the service's own words, said once at the most: it may be lost, it is never doubled.
+    pub(super) async fn tell(&self, word: Word) {
+        let (Some(integration), Some(origin)) = (self.integration, &self.origin) else { return };
+        let text = word.text(integration.language);
+        let said = segments(text, self.hands.config.reply, integration.language, None);
+        for segment in &said.list {
+            if let Err(error) = self.hands.sender.send(integration, origin, segment).await {
+                tracing::warn!(?word, reason = error.reason.as_str(), "a notice was not sent");
+            }
+        }
+    }
+
+    pub(super) fn count_segments(&self, turn: &TurnId) -> u32 {
+        u32::try_from(self.segments_of(turn).len()).unwrap_or(u32::MAX)
+    }
+
+    fn segments_of(&self, turn: &TurnId) -> Vec<Segment> {
+        let Some(answer) = &self.answer else { return vec![] };
+        let language = language(self.integration);
+        let mention = self.origin.as_ref().and_then(|origin| self.mention(origin));
+        let mut list = vec![];
+        if !answer.text.trim().is_empty() {
+            let said = segments(&answer.text, self.hands.config.reply, language, mention);
+            if said.is_cut {
+                self.hands.context.metrics.limit_breached("segments");
+            }
+            list = said.list;
+        }
+        if let (Some(interrupt), Some(integration), Some(origin)) =
+            (&answer.interrupt, self.integration, &self.origin)
+        {
+            list.push(self.question(interrupt, integration, origin, turn));
+        }
+        list
+    }
+
+    /// In a group the answer names who asked, where the trigger wants it.
+    fn mention<'b>(&self, origin: &'b Origin) -> Option<&'b str> {
+        let integration = &self.integration?.id;
+        let trigger = self.hands.routing.trigger_of(integration)?;
+        let is_group = origin.place.kind == PlaceKind::Group;
+        (is_group && trigger.mention_asker).then_some(origin.sender.staff_id.as_deref()?)
+    }
+
+    /// The runtime's question, with a signed link for each answer.
+    fn question(
+        &self,
+        interrupt: &Interrupt,
+        integration: &Integration,
+        origin: &Origin,
+        turn: &TurnId,
+    ) -> Segment {
+        let language = integration.language;
+        let asked_at = self.entries.last().map_or_else(Default::default, |logged| logged.at);
+        let link = |kind: Kind, word: Word| {
+            let link = Link {
+                kind,
+                integration: integration.id.clone(),
+                conversation_id: origin.place.id.clone(),
+                sender_id: origin.sender.id.clone(),
+                staff_id: origin.sender.staff_id.clone(),
+                place_kind: Some(origin.place.kind),
+                turn: Some(turn.clone()),
+                expires_at: asked_at.after(LINK_LIFE),
+            };
+            let url = link.to_url(&self.hands.config.public_url, &self.hands.links);
+            format!("[{}]({url})", word.text(language))
+        };
+        let title = match interrupt.title.trim() {
+            "" => Word::ConfirmTitle.text(language).to_owned(),
+            title => title.to_owned(),
+        };
+        let links = [
+            link(Kind::Confirm, Word::Confirm),
+            link(Kind::Reject, Word::Reject),
+            link(Kind::End, Word::End),
+        ];
+        let text = format!("#### {title}\n\n{}\n\n{}", interrupt.text.trim(), links.join("　"));
+        Segment { format: Format::Markdown, title, text, mention: None }
+    }
+
+    /// A run that goes on after another reads the answer from the journal.
+    async fn load_answer(&mut self, turn: &OpenTurn) -> Result<(), Stopped> {
+        if self.answer.is_some() {
+            return Ok(());
+        }
+        let Phase::Sending(sending) = &turn.phase else { return Ok(()) };
+        let Some(seq) = sending.answer else { return Ok(()) };
+        let answer: Answer =
+            self.hands.journal.answer(seq).await.context("read the answer from the journal")?;
+        self.answer = Some(answer);
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! One turn in the hands of one run: an event is decided, its record stored, its commands carried out,
+//! and what they bring is the next event.
+
+use anyhow::Context as _;
+
+use super::Dispatch;
+use crate::domain::answer::Answer;
+use crate::domain::binding::Integration;
+use crate::domain::dead::DeadLetter;
+use crate::domain::debounce::{TimerKind, Token};
+use crate::domain::entry::{Entry, Logged, Origin};
+use crate::domain::id::TurnId;
+use crate::domain::time::Timestamp;
+use crate::domain::turn::decide::decide;
+use crate::domain::turn::{Availability, Command, Event, OpenTurn, Parked, Phase, Purpose, Step};
+use crate::domain::words::Word;
+use crate::io::journal;
+use crate::protocol::subject;
+use crate::telemetry::metrics;
+use crate::worker::resolve::Reach;
+use crate::worker::run::{Run, Stopped};
+
+pub struct Turning<'a> {
+    pub hands: &'a Dispatch,
+    pub integration: Option<&'a Integration>,
+    /// The turn's range of the log.
+    pub entries: Vec<Logged>,
+    pub origin: Option<Origin>,
+    /// The expert's runtime and a place among its runs.
+    pub reach: Option<Reach>,
+    /// The answer, once it is known.
+    pub answer: Option<Answer>,
+}
+
+impl<'a> Turning<'a> {
+    pub fn new(
+        hands: &'a Dispatch,
+        integration: Option<&'a Integration>,
+        entries: Vec<Logged>,
+    ) -> Self {
+        let origin = entries.iter().rev().find_map(|logged| origin(&logged.entry));
+        Self { hands, integration, entries, origin, reach: None, answer: None }
+    }
+
+    /// Until the turn ends or waits.
+    pub async fn drive(&mut self, run: &mut Run, first: Event) -> Result<(), Stopped> {
+        let mut event = first;
+        loop {
+            let before = run.head().turn.clone();
+            let policy = self.hands.config.policy;
+            let decision = decide(run.head().clone(), &run.conversation, event, policy);
+            if let Some(step) = decision.record {
+                let answer = journal::brings_answer(step).then(|| self.answer.clone()).flatten();
+                run.record(step, decision.head, answer).await?;
+                self.note(run, step, before.as_ref());
+            }
+            let mut next = None;
+            for command in decision.commands {
+                run.check()?;
+                // The turn as it stood before the decision is what an ended turn still needs.
+                let turn = run.head().turn.clone().or_else(|| before.clone());
+                let Some(turn) = turn else { continue };
+                next = self.carry_out(run, &turn, command).await?.or(next);
+            }
+            match next {
+                Some(event_after) => event = event_after,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        run: &mut Run,
+        turn: &OpenTurn,
+        command: Command,
+    ) -> Result<Option<Event>, Stopped> {
+        match command {
+            Command::Invoke => self.invoke(run, turn).await.map(Some),
+            Command::Send { segment } => self.send(run, turn, segment).await.map(Some),
+            // A call in our hands was cancelled where it was made.
+            Command::CancelRun => Ok(None),
+            Command::CountAmbiguous => {
+                self.hands.context.metrics.ambiguous_sends.inc();
+                Ok(None)
+            }
+            Command::Arm { at, purpose } => {
+                self.arm(run, turn, at, purpose).await?;
+                Ok(None)
+            }
+            Command::Index => self.index(run, turn).await,
+            Command::Unindex => {
+                if let Some(asked) = &turn.asked {
+                    let left = self.hands.handoffs.leave(&asked.expert, &run.conversation).await;
+                    left.context("leave the hand-off index")?;
+                }
+                Ok(None)
+            }
+            Command::Bury => {
+                self.bury(run, turn).await?;
+                Ok(Some(Event::Buried))
+            }
+            Command::SettleDead { dead } => {
+                self.hands.dead.delete(dead).await.context("delete the dead letter")?;
+                Ok(Some(Event::DeadSettled { at: self.hands.context.clock.now() }))
+            }
+            Command::Tell(notice) => {
+                self.tell(Word::from(notice)).await;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn arm(
+        &self,
+        run: &Run,
+        turn: &OpenTurn,
+        at: Timestamp,
+        purpose: Purpose,
+    ) -> Result<(), Stopped> {
+        let window = std::time::Duration::ZERO;
+        let token = Token { seq: turn.last, kind: TimerKind::Now, window, refusals: 0 };
+        let word = match purpose {
+            Purpose::Retry { attempt } => format!("{}r{attempt}", turn.last),
+            Purpose::SendRetry { sent, attempt } => format!("{}s{sent}r{attempt}", turn.last),
+            Purpose::Expiry => format!("{}x", turn.last),
+        };
+        // The time stands in the subject as well: no subject is ever armed at two times.
+        let word = format!("{word}t{}", at.0);
+        let armed = self.hands.timers.arm(&run.conversation, &word, at, &token).await;
+        Ok(armed.context("arm timer")?)
+    }
+
+    /// Enters the index, then looks at the expert once more: it may have come between.
+    async fn index(&mut self, run: &Run, turn: &OpenTurn) -> Result<Option<Event>, Stopped> {
+        let Phase::Parked { why, .. } = turn.phase else { return Ok(None) };
+        let Some(asked) = &turn.asked else { return Ok(None) };
+        let entered = self.hands.handoffs.enter(&asked.expert, &run.conversation, why).await;
+        entered.context("enter the hand-off index")?;
+        if why != Parked::Missing {
+            return Ok(None);
+        }
+        let reach = self.hands.resolver.reach(&asked.expert).await;
+        if reach.availability != Availability::Ready {
+            return Ok(None);
+        }
+        let (runtime, at) = (reach.availability, self.hands.context.clock.now());
+        self.reach = Some(reach);
+        Ok(Some(Event::Taken { runtime, at }))
+    }
+
+    async fn bury(&self, run: &Run, turn: &OpenTurn) -> Result<(), Stopped> {
+        let Phase::Burying { reason, detail } = &turn.phase else { return Ok(()) };
+        let letter = DeadLetter {
+            turn: TurnId { conversation: run.conversation.clone(), last: turn.last },
+            reason: *reason,
+            detail: detail.clone(),
+            attempts: turn.attempt,
+            asked: turn.asked.clone(),
+            entries: self.entries.clone(),
+        };
+        self.hands.dead.bury("dispatch", &letter).await.context("store the dead letter")?;
+        let (stage, reason) = ("dispatch", reason.as_str());
+        let dead = metrics::Dead { stage, reason };
+        self.hands.context.metrics.dead.get_or_create(&dead).inc();
+        tracing::warn!(turn.id = %letter.turn, reason, "turn buried");
+        Ok(())
+    }
+
+    /// What others read of a turn: metrics, and the projections in SQL.
+    fn note(&self, run: &Run, step: Step, before: Option<&OpenTurn>) {
+        let metrics = &self.hands.context.metrics;
+        let is_end = matches!(step, Step::Delivered | Step::Stopped | Step::Lost | Step::Dead);
+        if is_end {
+            let result = step.as_str();
+            metrics.turns.get_or_create(&metrics::Outcome { result }).inc();
+            let accepted_at = self.entries.last().map(|logged| logged.at);
+            if let (Step::Delivered, Some(at)) = (step, accepted_at) {
+                let now = self.hands.context.clock.now();
+                metrics.turn_seconds.observe(now.since(at).as_secs_f64());
+            }
+        }
+        if step == Step::Lost {
+            metrics.entries_gone.inc();
+        }
+        let is_start = before.is_none() && !is_end;
+        if is_start || is_end {
+            self.project(run, before);
+        }
+    }
+}
+
+/// Whom an entry's answer goes to, and where.
+fn origin(entry: &Entry) -> Option<Origin> {
+    match entry {
+        Entry::Message(message) => Some(message.origin()),
+        Entry::Control(control) => control.origin.clone(),
+        Entry::Action(action) => action.place.clone().map(|place| Origin {
+            place,
+            sender: action.by.clone(),
+            robot_code: None,
+            webhook: None,
+        }),
+        Entry::Replay(replay) => {
+            replay.messages.last().map(crate::domain::inbound::Message::origin)
+        }
+        Entry::Undecodable { .. } | Entry::Gone => None,
+    }
+}
+
+/// The turn's name, as runtimes and logs know it.
+pub fn turn_id(run: &Run, turn: &OpenTurn) -> TurnId {
+    TurnId { conversation: run.conversation.clone(), last: turn.last }
+}
+
+/// The runtime's thread of the session that a turn belongs to.
+pub fn thread(run: &Run, turn: &OpenTurn) -> String {
+    let epoch = turn.asked.as_ref().map_or(turn.first, |asked| asked.epoch);
+    subject::thread_id(&run.conversation, epoch)
+}

@@ -1,0 +1,116 @@
+//! The loop of a stage: take a permit, take a message, handle it, settle it.
+//!
+//! The permit comes first, so that nothing ages in our memory. A handler that fails leaves its message
+//! to be delivered again after `ack_wait`; nothing is retried inside a retry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::context::Context;
+use crate::io::nats::Nats;
+use crate::io::nats::pull::{Delivery, Puller};
+use crate::telemetry::metrics::{Stage, StageOutcome};
+
+/// A consumer and how much of it one worker handles at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Source {
+    /// The stage's word in logs and metrics.
+    pub stage: &'static str,
+    pub stream: &'static str,
+    pub consumer: &'static str,
+    pub concurrency: usize,
+}
+
+/// What becomes of a message after its handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// What it caused is durable: acknowledge.
+    Done,
+    /// The handler has settled it.
+    Settled,
+    /// Left to be delivered again.
+    Left,
+}
+
+/// Runs until the process stops taking new work.
+pub async fn drive<H, F>(context: Context, nats: Nats, source: Source, handle: H)
+where
+    H: Fn(Delivery) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = anyhow::Result<Disposition>> + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(source.concurrency));
+    let mut puller = loop {
+        match Puller::new(&nats, source.stream, source.consumer).await {
+            Ok(puller) => break puller,
+            Err(error) => tracing::warn!(stage = source.stage, %error, "cannot take messages yet"),
+        }
+        if pause(&context, Duration::from_secs(1)).await {
+            return;
+        }
+    };
+    loop {
+        let permit = tokio::select! {
+            () = context.stop().cancelled() => return,
+            permit = permits.clone().acquire_owned() => permit,
+        };
+        let Ok(permit) = permit else { return };
+        let free = permits.available_permits() + 1;
+        let taken = tokio::select! {
+            () = context.stop().cancelled() => return,
+            taken = puller.next(free) => taken,
+        };
+        let delivery = match taken {
+            Ok(delivery) => delivery,
+            Err(error) => {
+                tracing::warn!(stage = source.stage, %error, "cannot take messages");
+                if pause(&context, Duration::from_millis(500)).await {
+                    return;
+                }
+                continue;
+            }
+        };
+        let (handler, nats, metrics) = (handle.clone(), nats.clone(), context.metrics.clone());
+        context.spawn(async move {
+            let began = delivery.taken;
+            let outcome = handler(delivery.clone()).await;
+            let word = settle(&nats, &delivery, source.stage, outcome).await;
+            let stage = source.stage;
+            metrics.stage_outcomes.get_or_create(&StageOutcome { stage, outcome: word }).inc();
+            let seconds = began.elapsed().as_secs_f64();
+            metrics.stage_seconds.get_or_create(&Stage { stage }).observe(seconds);
+            drop(permit);
+        });
+    }
+}
+
+async fn settle(
+    nats: &Nats,
+    delivery: &Delivery,
+    stage: &'static str,
+    outcome: anyhow::Result<Disposition>,
+) -> &'static str {
+    match outcome {
+        Ok(Disposition::Done) => {
+            nats.ack(delivery).await;
+            "done"
+        }
+        Ok(Disposition::Settled) => "settled",
+        Ok(Disposition::Left) => "left",
+        Err(error) => {
+            let subject = delivery.subject.as_str();
+            tracing::warn!(stage, subject, error = %format!("{error:#}"), "left for redelivery");
+            "failed"
+        }
+    }
+}
+
+/// True when the process is to stop.
+async fn pause(context: &Context, duration: Duration) -> bool {
+    tokio::select! {
+        () = context.stop().cancelled() => true,
+        () = sleep(duration) => false,
+    }
+}

@@ -1,0 +1,117 @@
+//! The hand-off stage: brings waiting conversations back when their expert is there again.
+//!
+//! Hints are fast and may be lost; the index is read every 10 s anyway. The conversation that has waited
+//! longest comes first.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::bulkhead::Bulkhead;
+use crate::context::Context;
+use crate::domain::debounce::{TimerKind, Token};
+use crate::domain::id::{ExpertId, Seq};
+use crate::io::handoff::Handoffs;
+use crate::io::journal::Journal;
+use crate::io::routing::{Change, Routing};
+use crate::io::tick::Ticks;
+use crate::io::timer::Timers;
+
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Two hints within this time are one.
+const HINT_INTERVAL: Duration = Duration::from_millis(300);
+/// One token in this time: 50 a second for each expert.
+const PACE: Duration = Duration::from_millis(20);
+
+#[derive(Clone)]
+pub struct HandoffStage {
+    pub context: Context,
+    pub handoffs: Handoffs,
+    pub journal: Journal,
+    pub timers: Timers,
+    pub ticks: Ticks,
+    pub routing: Routing,
+    pub bulkhead: Bulkhead,
+}
+
+impl HandoffStage {
+    pub async fn run(self) {
+        let mut changes = self.routing.changes();
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // Cancel safe: a change that is not taken stays in its channel, a freed expert stays noted.
+            let (experts, every) = tokio::select! {
+                () = self.context.stop().cancelled() => return,
+                _ = look.tick() => (self.waiting().await, LOOK_EVERY / 2),
+                freed = self.bulkhead.freed() => (freed, HINT_INTERVAL),
+                change = changes.recv() => match change {
+                    Ok(Change::Runtime(expert)) => (BTreeSet::from([expert]), HINT_INTERVAL),
+                    Ok(Change::Integration(_) | Change::Trigger(_)) => continue,
+                    Err(RecvError::Lagged(_)) => (self.waiting().await, HINT_INTERVAL),
+                    Err(RecvError::Closed) => return,
+                },
+            };
+            for expert in experts {
+                let stage = self.clone();
+                self.context.spawn(async move {
+                    if let Err(error) = stage.resume(&expert, every).await {
+                        let error = format!("{error:#}");
+                        tracing::warn!(%expert, error, "waiting conversations are looked at later");
+                    }
+                });
+            }
+        }
+    }
+
+    async fn waiting(&self) -> BTreeSet<ExpertId> {
+        match self.handoffs.waiting().await {
+            Ok(waiting) => {
+                let count: usize = waiting.values().sum();
+                self.context.metrics.parked.set(i64::try_from(count).unwrap_or(i64::MAX));
+                waiting.into_keys().collect()
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the index of waiting conversations does not answer");
+                BTreeSet::new()
+            }
+        }
+    }
+
+    /// Tokens for all that wait for `expert`, if it is there.
+    async fn resume(&self, expert: &ExpertId, every: Duration) -> anyhow::Result<()> {
+        if self.handoffs.next(expert, Seq(0)).await.context("read the index")?.is_none() {
+            return Ok(());
+        }
+        let runtime = self.routing.runtime_fresh(expert).await.context("read runtime")?;
+        if runtime.is_none_or(|runtime| runtime.is_paused) {
+            return Ok(());
+        }
+        let now = self.context.clock.now();
+        let name = format!("handoff-{expert}");
+        if !self.ticks.win(&name, every, now).await.context("win the tick")? {
+            return Ok(());
+        }
+        let mut after = Seq(0);
+        let mut due = Instant::now();
+        while let Some((seq, conversation)) =
+            self.handoffs.next(expert, after).await.context("read the index")?
+        {
+            after = seq;
+            let last = self.journal.last(&conversation).await.context("read journal")?;
+            let to = last.head.turn.map_or(last.head.position, |turn| turn.last);
+            let window = Duration::ZERO;
+            let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
+            self.timers.fire(&conversation, &token).await.context("fire token")?;
+            due += PACE;
+            tokio::select! {
+                () = self.context.stop().cancelled() => return Ok(()),
+                () = sleep_until(due) => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! The intake stage: every entry of the log gets a timer or a slot. It decodes and buries nothing.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::driver::Disposition;
+use crate::context::Context;
+use crate::domain::debounce::{self, Intake, TimerKind, Token};
+use crate::domain::entry::EntryKind;
+use crate::domain::id::Conversation;
+use crate::io::log;
+use crate::io::nats::Nats;
+use crate::io::nats::pull::Delivery;
+use crate::io::routing::Routing;
+use crate::io::slot::{Offered, Slots};
+use crate::io::timer::Timers;
+use crate::protocol::subject;
+use crate::protocol::token::Slot;
+
+#[derive(Clone)]
+pub struct IntakeStage {
+    pub context: Context,
+    pub nats: Nats,
+    pub slots: Slots,
+    pub timers: Timers,
+    pub routing: Routing,
+}
+
+impl IntakeStage {
+    pub async fn handle(self, delivery: Delivery) -> anyhow::Result<Disposition> {
+        let Some(conversation) = subject::conversation_of(&delivery.subject) else {
+            // Nobody of ours writes such a subject, and no consumer could ever handle it.
+            bail!("subject {} names no conversation", delivery.subject);
+        };
+        let kind = log::kind(&delivery.headers);
+        let window = self.window(&conversation);
+        let token = Token { seq: delivery.seq, kind: TimerKind::Window, window, refusals: 0 };
+        match debounce::intake(kind, window) {
+            Intake::ArmWindow => {
+                let at = delivery.at.after(window);
+                let purpose = delivery.seq.to_string();
+                self.timers.arm(&conversation, &purpose, at, &token).await.context("arm window")?;
+            }
+            Intake::OfferSlot => self.offer(&conversation, &token).await?,
+        }
+        if kind == EntryKind::Control {
+            self.nats.hint(subject::control(&conversation)).await;
+        }
+        Ok(Disposition::Done)
+    }
+
+    /// Occupied: the run in flight looks at what follows; the timer is there if it dies.
+    async fn offer(&self, conversation: &Conversation, token: &Token) -> anyhow::Result<()> {
+        let slot = Slot { to: token.seq, window: token.window };
+        match self.slots.offer(conversation, &slot).await.context("offer slot")? {
+            Offered::Taken => Ok(()),
+            Offered::Occupied => {
+                let at = self.context.clock.now().after(Duration::from_secs(1));
+                let again = Token { kind: TimerKind::Now, ..*token };
+                let purpose = format!("{}b0t{}", token.seq, at.0);
+                self.timers.arm(conversation, &purpose, at, &again).await.context("arm now")
+            }
+        }
+    }
+
+    /// Without a binding the entry is looked at at once, so that its sender is told.
+    fn window(&self, conversation: &Conversation) -> Duration {
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        trigger.map_or(Duration::ZERO, |trigger| trigger.summary_window)
+    }
+}

@@ -1,0 +1,202 @@
+//! What a planned turn is: asked of an expert, answered by the service, ended, or buried.
+//!
+//! An existing, unexpired session wins over the trigger; opening one reads the binding from SQL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bulkhead::{Bulkhead, Place};
+use crate::domain::answer::Answer;
+use crate::domain::binding::{Language, Runtime};
+use crate::domain::entry::{ControlKind, Entry, Logged};
+use crate::domain::id::{Conversation, ExpertId};
+use crate::domain::plan::{Planned, PlannedKind};
+use crate::domain::reason::Reason;
+use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
+use crate::domain::turn::{
+    Availability, Ending, Head, Interrupted, NewTurn, Opening, Parked, TurnKind,
+};
+use crate::domain::words::Word;
+use crate::io::routing::Routing;
+
+/// An entry older than this is buried: the log is about to drop it.
+const ENTRY_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
+
+#[derive(Clone)]
+pub struct Resolver {
+    pub routing: Routing,
+    pub bulkhead: Bulkhead,
+}
+
+/// An expert that can be asked, held for as long as it is.
+pub struct Reach {
+    pub availability: Availability,
+    pub runtime: Option<Arc<Runtime>>,
+    pub place: Option<Place>,
+}
+
+pub enum Resolved {
+    Turn {
+        turn: Box<NewTurn>,
+        reach: Option<Reach>,
+        says: Option<Answer>,
+    },
+    /// The database that knows the binding is away.
+    Unknown,
+}
+
+/// The turn to resolve, and when.
+pub struct Question<'a> {
+    pub conversation: &'a Conversation,
+    pub head: &'a Head,
+    pub planned: Planned,
+    pub entries: &'a [Logged],
+    pub language: Language,
+    pub now: Timestamp,
+}
+
+impl Resolver {
+    pub async fn resolve(&self, question: &Question<'_>) -> Resolved {
+        let Some(newest) = question.entries.last() else { return Resolved::Unknown };
+        let ends = |ending| Opening::End { ending, closes_session: false };
+        let (kind, opening, says) = match (question.planned.kind, &newest.entry) {
+            (PlannedKind::Stopped { .. }, _) => (TurnKind::Messages, ends(Ending::Stopped), None),
+            (PlannedKind::Gone, _) => (TurnKind::Unreadable, ends(Ending::Lost), None),
+            (_, Entry::Control(control)) => {
+                let closes_session = control.kind != ControlKind::Stop;
+                let word = match control.kind {
+                    ControlKind::Stop => Word::Stopped,
+                    ControlKind::New => Word::SessionNew,
+                    ControlKind::End => Word::SessionEnded,
+                };
+                // An operator's hand has nobody to answer.
+                match control.origin {
+                    Some(_) => {
+                        let opening = Opening::Say { segments: 1, closes_session };
+                        (TurnKind::Control, opening, Some(word))
+                    }
+                    None => {
+                        let ending = Ending::Delivered;
+                        (TurnKind::Control, Opening::End { ending, closes_session }, None)
+                    }
+                }
+            }
+            (_, Entry::Undecodable { why, .. }) => {
+                let opening = Opening::Bury { reason: Reason::Decode, detail: why.clone() };
+                (TurnKind::Unreadable, opening, None)
+            }
+            _ if question.now.since(newest.at) > ENTRY_AGE_MAX => {
+                let detail = "the entry was not finished within 6 days".to_owned();
+                (TurnKind::Messages, Opening::Bury { reason: Reason::Expired, detail }, None)
+            }
+            (_, Entry::Message(message)) if message.is_unsupported() => {
+                let opening = Opening::Say { segments: 1, closes_session: false };
+                (TurnKind::Messages, opening, Some(Word::Unsupported))
+            }
+            (_, Entry::Action(action)) if !answers(question, action.turn.last) => {
+                let opening = Opening::Say { segments: 1, closes_session: false };
+                (TurnKind::Action, opening, Some(Word::ActionExpired))
+            }
+            (_, Entry::Replay(replay)) => {
+                let session = Session {
+                    epoch: replay.epoch,
+                    expert: replay.expert.clone(),
+                    timeout: question.head.session.as_ref().map_or(DEFAULT_TIMEOUT, |s| s.timeout),
+                    last_activity: newest.at,
+                };
+                let kind = TurnKind::Replay { dead: replay.dead };
+                return self.ask(question, kind, session, false).await;
+            }
+            (_, Entry::Action(_)) => return self.in_session(question, TurnKind::Action).await,
+            (_, Entry::Message(_) | Entry::Gone) => {
+                return self.in_session(question, TurnKind::Messages).await;
+            }
+        };
+        let says = says
+            .map(|word| Answer { text: word.text(question.language).to_owned(), interrupt: None });
+        Resolved::Turn { turn: Box::new(new_turn(question, kind, opening)), reach: None, says }
+    }
+
+    /// The session of the conversation, or a new one with the expert that the trigger names now.
+    async fn in_session(&self, question: &Question<'_>, kind: TurnKind) -> Resolved {
+        let (Some(first), Some(newest)) = (question.entries.first(), question.entries.last())
+        else {
+            return Resolved::Unknown;
+        };
+        let existing =
+            question.head.session.clone().filter(|session| !session.is_expired(first.at));
+        if let Some(session) = existing {
+            return self.ask(question, kind, session.touched(newest.at), false).await;
+        }
+        let bound = self.routing.trigger_fresh(&question.conversation.integration).await;
+        let Ok(bound) = bound else { return Resolved::Unknown };
+        let Some(trigger) = bound else {
+            let detail = "no enabled trigger names this integration".to_owned();
+            let opening = Opening::Bury { reason: Reason::Unbound, detail };
+            let turn = Box::new(new_turn(question, kind, opening));
+            return Resolved::Turn { turn, reach: None, says: None };
+        };
+        let session = Session {
+            epoch: first.seq,
+            expert: trigger.expert.clone(),
+            timeout: trigger.session_timeout,
+            last_activity: newest.at,
+        };
+        self.ask(question, kind, session, true).await
+    }
+
+    async fn ask(
+        &self,
+        question: &Question<'_>,
+        kind: TurnKind,
+        session: Session,
+        is_new: bool,
+    ) -> Resolved {
+        let reach = self.reach(&session.expert).await;
+        let opening = Opening::Ask { session, is_new, runtime: reach.availability };
+        let turn = Box::new(new_turn(question, kind, opening));
+        Resolved::Turn { turn, reach: Some(reach), says: None }
+    }
+
+    /// Whether the expert can be asked now; holds a place among its runs where it can.
+    pub async fn reach(&self, expert: &ExpertId) -> Reach {
+        let away =
+            |why| Reach { availability: Availability::Away(why), runtime: None, place: None };
+        let runtime = match self.routing.runtime(expert).await {
+            Ok(Some(runtime)) if runtime.is_paused => return away(Parked::Paused),
+            Ok(Some(runtime)) => runtime,
+            Ok(None) => return away(Parked::Missing),
+            Err(error) => {
+                tracing::warn!(expert = %expert, %error, "the expert's runtime is unknown");
+                let availability = Availability::Unknown;
+                return Reach { availability, runtime: None, place: None };
+            }
+        };
+        match self.bulkhead.enter(expert).await {
+            Some(place) => Reach {
+                availability: Availability::Ready,
+                runtime: Some(runtime),
+                place: Some(place),
+            },
+            None => away(Parked::Busy),
+        }
+    }
+}
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// An action counts only for the interrupt that still waits.
+fn answers(question: &Question<'_>, turn: crate::domain::id::Seq) -> bool {
+    question.head.interrupted.as_ref().is_some_and(|Interrupted { turn: asked, .. }| *asked == turn)
+}
+
+fn new_turn(question: &Question<'_>, kind: TurnKind, opening: Opening) -> NewTurn {
+    NewTurn {
+        first: question.planned.first,
+        last: question.planned.last,
+        kind,
+        accepted_at: question.entries.last().map_or(question.now, |logged| logged.at),
+        opening,
+    }
+}

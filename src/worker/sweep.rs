@@ -1,0 +1,176 @@
+//! The sweep: finds what is stranded, and makes room.
+//!
+//! Nothing strands by itself; purged timers, restored backups and operators' hands do it. Whoever wins
+//! the minute looks at every conversation whose log goes on behind its position.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::context::Context;
+use crate::domain::debounce::{TimerKind, Token};
+use crate::domain::id::{Conversation, Seq};
+use crate::domain::time::Timestamp;
+use crate::io::journal::{self, Journal};
+use crate::io::log::{self, Log};
+use crate::io::nats::Nats;
+use crate::io::state;
+use crate::io::tick::Ticks;
+use crate::io::timer::{self, Timers};
+use crate::io::{handoff, slot};
+use crate::protocol::subject;
+
+const EVERY: Duration = Duration::from_mins(1);
+/// Conversations looked at side by side.
+const ABREAST: usize = 32;
+
+#[derive(Clone)]
+pub struct Sweep {
+    pub context: Context,
+    pub nats: Nats,
+    pub log: Log,
+    pub journal: Journal,
+    pub timers: Timers,
+    pub ticks: Ticks,
+    /// An entry younger than this may be on its way.
+    pub patience: Duration,
+    /// Entries younger than this are kept for the log's dedupe.
+    pub dedupe_window: Duration,
+}
+
+impl Sweep {
+    pub async fn run(self) {
+        let mut minute = interval(EVERY);
+        minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.context.stop().cancelled() => return,
+                _ = minute.tick() => {}
+            }
+            if let Err(error) = self.minute().await {
+                tracing::warn!(error = %format!("{error:#}"), "the sweep is done later");
+            }
+        }
+    }
+
+    async fn minute(&self) -> anyhow::Result<()> {
+        let now = self.context.clock.now();
+        if self.ticks.win("sweep", EVERY.mul_f64(0.9), now).await.context("win the tick")? {
+            self.sweep().await?;
+        }
+        Ok(())
+    }
+
+    /// One pass over all conversations. Gives how many it brought back.
+    pub async fn sweep(&self) -> anyhow::Result<usize> {
+        let intake = state::consumer(&self.nats, log::STREAM, "intake").await?;
+        let (of_log, log_max) = state::stream(&self.nats, log::STREAM).await?;
+        let (of_journal, journal_max) = state::stream(&self.nats, journal::STREAM).await?;
+        let pressed = Pressed {
+            log: is_pressed(of_log.bytes, log_max),
+            journal: is_pressed(of_journal.bytes, journal_max),
+        };
+        let subjects = state::subjects(&self.nats, log::STREAM, "dt.in.>").await?;
+        let conversations: Vec<_> =
+            subjects.keys().filter_map(|text| subject::conversation_of(text)).collect();
+        let looked = stream::iter(conversations)
+            .map(|conversation| async move {
+                let floor = intake.ack_floor;
+                match self.look(&conversation, floor, pressed).await {
+                    Ok(is_stranded) => usize::from(is_stranded),
+                    Err(error) => {
+                        let error = format!("{error:#}");
+                        tracing::debug!(%conversation, error, "swept later");
+                        0
+                    }
+                }
+            })
+            .buffer_unordered(ABREAST)
+            .collect::<Vec<_>>()
+            .await;
+        let stranded = looked.into_iter().sum();
+        if stranded > 0 {
+            tracing::warn!(stranded, "brought stranded conversations back");
+        }
+        Ok(stranded)
+    }
+
+    async fn look(
+        &self,
+        conversation: &Conversation,
+        floor: Seq,
+        pressed: Pressed,
+    ) -> anyhow::Result<bool> {
+        let now = self.context.clock.now();
+        let Some(newest) = self.log.newest(conversation).await? else { return Ok(false) };
+        let last = self.journal.last(conversation).await?;
+        let is_waiting = newest.seq > last.head.position;
+        if pressed.log {
+            self.purge_log(conversation, last.head.position).await?;
+        }
+        if pressed.journal && last.head.turn.is_none() {
+            let filter = json!({ "filter": subject::journal(conversation), "keep": 1 });
+            self.purge(journal::STREAM, &filter).await?;
+        }
+        let is_old = now.since(newest.at) > self.patience && newest.seq <= floor;
+        if !is_waiting || !is_old || self.is_on_its_way(conversation).await? {
+            return Ok(false);
+        }
+        let window = Duration::ZERO;
+        let token = Token { seq: newest.seq, kind: TimerKind::Now, window, refusals: 0 };
+        let purpose = format!("{}wt{}", newest.seq, now.0);
+        self.timers.arm(conversation, &purpose, now, &token).await?;
+        Ok(true)
+    }
+
+    /// A slot, a timer, a token or a hand-off entry will bring the conversation back.
+    async fn is_on_its_way(&self, conversation: &Conversation) -> anyhow::Result<bool> {
+        for (stream, filter) in [
+            (slot::STREAM, subject::slot(conversation)),
+            (timer::STREAM, subject::timer(conversation, "*")),
+            (timer::STREAM, subject::due(conversation)),
+            (handoff::STREAM, format!("dt.handoff.*.{conversation}")),
+        ] {
+            if !state::subjects(&self.nats, stream, &filter).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Entries up to their own conversation's position, as far as the dedupe window allows: one
+    /// waiting conversation never fills the log for all.
+    async fn purge_log(&self, conversation: &Conversation, position: Seq) -> anyhow::Result<()> {
+        let kept = Timestamp(self.context.clock.now().0 - millis(self.dedupe_window));
+        let subject = subject::log(conversation);
+        let young = self.nats.first_since(log::STREAM, kept, &subject).await?;
+        let finished = Seq(position.0 + 1);
+        let seq = young.map_or(finished, |record| record.seq.min(finished));
+        let filter = json!({ "filter": subject, "seq": seq.0 });
+        self.purge(log::STREAM, &filter).await
+    }
+
+    async fn purge(&self, stream: &str, filter: &serde_json::Value) -> anyhow::Result<()> {
+        let subject = format!("STREAM.PURGE.{stream}");
+        self.nats.api::<_, serde_json::Value>(&subject, filter).await?;
+        Ok(())
+    }
+}
+
+/// Which streams are over 70 % of what they may hold.
+#[derive(Clone, Copy)]
+struct Pressed {
+    log: bool,
+    journal: bool,
+}
+
+fn is_pressed(bytes: u64, max: i64) -> bool {
+    u64::try_from(max).is_ok_and(|max| max > 0 && bytes / 7 > max / 10)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

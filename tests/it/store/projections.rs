@@ -1,0 +1,144 @@
+//! Projections: conversations, messages and what the edge saw, through the batching writer.
+#![expect(clippy::unwrap_used, reason = "test bodies that run on both databases")]
+
+use std::time::Duration;
+
+use dingtalk_trigger::context::{Clock, Context};
+use dingtalk_trigger::domain::id::{MsgId, Seq, TurnId};
+use dingtalk_trigger::domain::time::Timestamp;
+use dingtalk_trigger::io::store::conversations::{Cursor, Filter, Session};
+use dingtalk_trigger::io::store::events::{Recorder, Seen};
+use dingtalk_trigger::io::store::messages::Trace;
+use dingtalk_trigger::io::store::writer::{Row, Writer};
+
+use crate::store::{expert_id, integration_id, session, store};
+use crate::support::logs::Logs;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+on_both!(
+    an_older_epoch_never_overwrites_a_newer_one,
+    conversations_are_found_by_integration_expert_and_name,
+    ten_thousand_rows_go_through_the_writer,
+    a_message_keeps_its_turn_and_is_forgotten_in_time,
+    what_the_edge_saw_is_added_up,
+);
+
+async fn an_older_epoch_never_overwrites_a_newer_one(url: &str) {
+    let store = store(url).await;
+    let old = session(1, 10, 500);
+    let new = Session { thread: "new".to_owned(), ..session(1, 20, 400) };
+    let read = async || store.conversation(&old.conversation.key).await.unwrap().unwrap();
+    store.put_conversations(std::slice::from_ref(&new)).await.unwrap();
+    store.put_conversations(std::slice::from_ref(&old)).await.unwrap();
+    assert_eq!(read().await, new);
+    let ended = Session { is_ended: true, last_activity: Timestamp(700), ..new.clone() };
+    store.put_conversations(std::slice::from_ref(&ended)).await.unwrap();
+    store.put_conversations(std::slice::from_ref(&new)).await.unwrap();
+    assert_eq!(read().await, ended, "an earlier record of the same session changes nothing");
+    let next = session(1, 30, 800);
+    store.put_conversations(std::slice::from_ref(&next)).await.unwrap();
+    assert_eq!(read().await, next);
+}
+
+async fn conversations_are_found_by_integration_expert_and_name(url: &str) {
+    let store = store(url).await;
+    let mut rows: Vec<_> = (0..6).map(|n| session(n, 1, 1_000 + i64::from(n / 2))).collect();
+    rows[0].place_title = Some("Team_100% A".to_owned());
+    rows[1].sender_name = "ALICE\0".to_owned();
+    rows[2].is_ended = true;
+    rows[3].expert = expert_id("expert-2");
+    rows[4].conversation.integration = integration_id("robot-2");
+    store.put_conversations(&rows).await.unwrap();
+    let count = async |filter: Filter| store.conversations(&filter, None, 50).await.unwrap().len();
+    let search = |text: &str| Filter { search: Some(text.to_owned()), ..Filter::default() };
+    let by_expert = Filter { expert: Some(expert_id("expert-2")), ..Filter::default() };
+    let by_robot = Filter { integration: Some(integration_id("robot-2")), ..Filter::default() };
+    let cases = [
+        (Filter::default(), 6),
+        (Filter { open_only: true, ..Filter::default() }, 5),
+        (by_expert, 1),
+        (by_robot, 1),
+        (search("alice"), 1),
+        (search("m_100% a"), 1),
+        (search("m%a"), 0),
+        (search("张"), 5),
+        (search("\0"), 6),
+    ];
+    for (filter, expected) in cases {
+        assert_eq!(count(filter.clone()).await, expected, "{filter:?}");
+    }
+    let first = store.conversations(&Filter::default(), None, 3).await.unwrap();
+    let last = first.last().unwrap();
+    let cursor =
+        Cursor { last_activity: last.last_activity, key: last.conversation.key.to_string() };
+    let rest = store.conversations(&Filter::default(), Some(&cursor), 50).await.unwrap();
+    let mut all: Vec<_> = first.iter().chain(&rest).map(|s| s.conversation.key.clone()).collect();
+    assert_eq!(all.len(), 6);
+    assert!(first[0].last_activity > rest[2].last_activity);
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 6, "each once");
+}
+
+async fn ten_thousand_rows_go_through_the_writer(url: &str) {
+    let logs = Logs::watch();
+    let store = store(url).await;
+    let context = Context::new(Clock::system());
+    let writer = Writer::start(&context, store.clone());
+    for number in 0..9_900 {
+        writer.offer(Row::Conversation(session(number % 5_000, u64::from(number), 1_000)));
+    }
+    drop(writer);
+    assert!(context.finish(LIMIT).await, "the writer ends with what it was given");
+    let first = session(0, 5_000, 1_000);
+    let stored = store.conversation(&first.conversation.key).await.unwrap().unwrap();
+    assert_eq!(stored, first);
+    let rows = store.conversations(&Filter::default(), None, 10_000).await.unwrap();
+    assert_eq!(rows.len(), 5_000);
+    assert!(rows.iter().all(|row| row.epoch >= Seq(4_900)));
+    assert!(logs.unexpected().is_empty());
+}
+
+async fn a_message_keeps_its_turn_and_is_forgotten_in_time(url: &str) {
+    let store = store(url).await;
+    let conversation = session(1, 1, 1).conversation;
+    let turn = TurnId { conversation: conversation.clone(), last: Seq(9) };
+    let with = Trace {
+        msg_id: MsgId::parse("msg+/==").unwrap(),
+        conversation,
+        seq: Seq(8),
+        turn: Some(turn),
+        at: Timestamp(5_000),
+    };
+    let without = Trace { turn: None, ..with.clone() };
+    for trace in [&without, &with, &without] {
+        store.put_messages(std::slice::from_ref(trace)).await.unwrap();
+    }
+    let find = async || store.message(&with.conversation.integration, &with.msg_id).await.unwrap();
+    assert_eq!(find().await, Some(with.clone()));
+    assert_eq!(store.forget_messages(Timestamp(5_000)).await.unwrap(), 0);
+    assert_eq!(store.forget_messages(Timestamp(5_001)).await.unwrap(), 1);
+    assert_eq!(find().await, None);
+}
+
+async fn what_the_edge_saw_is_added_up(url: &str) {
+    let store = store(url).await;
+    let id = integration_id("robot-1");
+    assert_eq!(store.seen(&id).await.unwrap(), Seen::default());
+    let context = Context::new(Clock::system());
+    let recorder = Recorder::start(&context, store.clone());
+    let rejected = Some((Timestamp(2), "SIGNATURE_MISMATCH".to_owned()));
+    recorder.record(&id, Seen { verified_at: Some(Timestamp(1)), ..Seen::default() });
+    recorder.record(&id, Seen { rejected: rejected.clone(), ..Seen::default() });
+    assert!(context.finish(LIMIT).await);
+    let later = Seen { last_event_at: Some(Timestamp(3)), ..Seen::default() };
+    store.put_seen(&[(id.clone(), later)]).await.unwrap();
+    let expected = Seen {
+        verified_at: Some(Timestamp(1)),
+        rejected,
+        last_event_at: Some(Timestamp(3)),
+        last_error: None,
+    };
+    assert_eq!(store.seen(&id).await.unwrap(), expected);
+}
