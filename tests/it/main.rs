@@ -11,3 +11,4 @@ mod child;
 mod store;
 mod stream;
 mod official;
+mod edge;
