@@ -14,7 +14,7 @@ use clap::ValueEnum;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
-    /// Signed HTTP callbacks to PubAck, against a handler that only publishes the body
+    /// Signed HTTP callbacks to `PubAck`, against a handler that only publishes the body
     Accept,
     /// Turns through the whole worker, against the bare broker operations of a turn
     Pass,

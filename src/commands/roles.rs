@@ -160,7 +160,7 @@ pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: V
         expert_runs_max: config.limits.expert_runs_max,
         dedupe_window: config.topology.dedupe_window,
     };
-    worker::start(context, made, settings);
+    worker::start(context, &made, &settings);
 }
 
 pub async fn start_console(
