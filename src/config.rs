@@ -1,1 +1,186 @@
-//! The environment, read once.
+//! The environment, read once, into every module's `Config`. The only reader of the environment.
+//!
+//! Every bad setting is named at once, with its remedy. Secrets may come as `NAME_FILE`.
+
+pub mod settings;
+pub mod reader;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reader::Reader;
+
+use crate::domain::binding::Language;
+use crate::domain::plan;
+use crate::domain::reply;
+use crate::domain::secret::Secret;
+use crate::domain::turn::Policy;
+use crate::io::egress::host::{HostList, Scheme};
+use crate::io::log::PageLimits;
+use crate::io::{governor, nats, runtime, store, topology};
+use crate::worker::dispatch;
+
+/// A variable of the environment.
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// What every command reads; which of it a command needs, it says by asking.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub nats: nats::Config,
+    pub topology: topology::Config,
+    pub store: Option<store::Config>,
+    pub data_dir: PathBuf,
+    pub nats_server: Option<PathBuf>,
+    pub edge_address: String,
+    pub console_address: String,
+    pub health_address: String,
+    pub sim_address: String,
+    pub public_url: String,
+    pub admin_token: Option<Secret>,
+    pub dingtalk_api_url: String,
+    pub dingtalk_oapi_url: String,
+    pub reply_hosts: HostList,
+    pub download_hosts: HostList,
+    pub language: Language,
+    pub drain: Duration,
+    pub log_filter: String,
+    pub pod: String,
+    pub limits: Limits,
+}
+
+/// Every limit of the design.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub body_max_bytes: usize,
+    pub entry_max_bytes: usize,
+    pub turn_messages_max: usize,
+    pub turn_max_bytes: usize,
+    pub runs_max: usize,
+    pub expert_runs_max: usize,
+    pub answer_max_bytes: usize,
+    pub segments_max: usize,
+    pub segment_max_bytes: usize,
+    pub send_rate: u32,
+    pub webhook_rate: u32,
+    pub handoff_age_max: Duration,
+    pub runtime_timeout: Duration,
+    pub runtime_idle: Duration,
+    pub frames_in_flight: usize,
+    pub stream_owners: usize,
+}
+
+impl Config {
+    /// Reads through `variable`; the error names every bad setting, one a line.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
+        let mut read = Reader::new(variable);
+        let limits = limits(&mut read);
+        let master_key = read.secret("DT_MASTER_KEY");
+        let config = Self {
+            nats: nats::Config {
+                url: read.text("NATS_URL"),
+                credentials: read.path("NATS_CREDS"),
+                name: "dingtalk-trigger".to_owned(),
+                request_timeout: Duration::from_secs(3),
+            },
+            topology: topology::Config {
+                replicas: read.number("DT_REPLICAS", 1..=5),
+                dedupe_window: read.duration("DT_DEDUPE_WINDOW", 1..=3600),
+            },
+            store: store_config(&mut read, master_key),
+            data_dir: PathBuf::from(read.text("DT_DATA_DIR")),
+            nats_server: read.path("DT_NATS_SERVER"),
+            edge_address: read.address("DT_EDGE_ADDR"),
+            console_address: read.address("DT_CONSOLE_ADDR"),
+            health_address: read.address("DT_HEALTH_ADDR"),
+            sim_address: read.address("DT_SIM_ADDR"),
+            public_url: read.url("DT_PUBLIC_URL"),
+            admin_token: read.admin_token("DT_ADMIN_TOKEN"),
+            dingtalk_api_url: read.url("DT_DINGTALK_API_URL"),
+            dingtalk_oapi_url: read.url("DT_DINGTALK_OAPI_URL"),
+            reply_hosts: read.hosts("DT_REPLY_HOSTS", Scheme::HttpsOnly),
+            download_hosts: read.hosts("DT_DOWNLOAD_HOSTS", Scheme::HttpToo),
+            language: read.language("DT_LANGUAGE"),
+            drain: read.duration("DT_DRAIN_SECONDS", 0..=3600),
+            log_filter: read.text("DT_LOG"),
+            pod: read.pod("DT_POD"),
+            limits,
+        };
+        read.finish(config)
+    }
+
+    pub fn dispatch(&self) -> dispatch::Config {
+        let limits = &self.limits;
+        dispatch::Config {
+            plan: plan::Limits {
+                messages_max: limits.turn_messages_max,
+                bytes_max: limits.turn_max_bytes,
+            },
+            page: PageLimits {
+                entries_max: limits.turn_messages_max,
+                bytes_max: limits.turn_max_bytes,
+            },
+            reply: reply::Limits {
+                segment_max_bytes: limits.segment_max_bytes,
+                segments_max: limits.segments_max,
+            },
+            policy: Policy {
+                handoff_age_max: limits.handoff_age_max,
+                runtime_timeout: limits.runtime_timeout,
+            },
+            // A little less than the whole: the rest is for handing back what is left.
+            drain: self.drain.mul_f64(0.8),
+            webhook_rate: limits.webhook_rate,
+            public_url: self.public_url.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    pub fn runtime(&self) -> runtime::Config {
+        runtime::Config {
+            total_timeout: self.limits.runtime_timeout,
+            idle_timeout: self.limits.runtime_idle,
+            answer_max_bytes: self.limits.answer_max_bytes,
+            ..runtime::Config::default()
+        }
+    }
+
+    pub fn governor(&self) -> governor::Config {
+        governor::Config { rate_per_s: self.limits.send_rate, ..governor::Config::default() }
+    }
+}
+
+fn store_config<V: Fn(&str) -> Option<String>>(
+    read: &mut Reader<V>,
+    master_key: Option<Secret>,
+) -> Option<store::Config> {
+    Some(store::Config {
+        url: read.database("DATABASE_URL")?,
+        master_key: master_key?,
+        old_master_key: read.secret("DT_MASTER_KEY_OLD"),
+        connections_max: read.number("DT_SQL_CONNECTIONS", 1..=1000),
+    })
+}
+
+fn limits<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Limits {
+    let runs_max = read.number("DT_RUNS_MAX", 1..=100_000);
+    Limits {
+        body_max_bytes: read.number("DT_BODY_MAX_BYTES", 1024..=64 << 20),
+        entry_max_bytes: read.number("DT_ENTRY_MAX_BYTES", 1024..=900 << 10),
+        turn_messages_max: read.number("DT_TURN_MAX_MESSAGES", 1..=1000),
+        turn_max_bytes: read.number("DT_TURN_MAX_BYTES", 1024..=8 << 20),
+        runs_max,
+        expert_runs_max: read.share("DT_EXPERT_RUNS_MAX", runs_max),
+        answer_max_bytes: read.number("DT_ANSWER_MAX_BYTES", 1024..=700_000),
+        segments_max: read.number("DT_SEGMENTS_MAX", 1..=1000),
+        segment_max_bytes: read.number("DT_SEGMENT_MAX_BYTES", 2000..=15_000),
+        send_rate: read.number("DT_SEND_RATE", 0..=10_000),
+        webhook_rate: read.number("DT_WEBHOOK_RATE", 0..=10_000),
+        handoff_age_max: read.duration("DT_HANDOFF_MAX_AGE", 1..=5 * 24 * 3600),
+        runtime_timeout: read.duration("DT_RUNTIME_TIMEOUT", 1..=3600),
+        runtime_idle: read.duration("DT_RUNTIME_IDLE_TIMEOUT", 1..=3600),
+        frames_in_flight: read.number("DT_FRAMES_IN_FLIGHT", 1..=10_000),
+        stream_owners: read.number("DT_STREAM_OWNERS", 1..=2),
+    }
+}

@@ -1,1 +1,137 @@
-//! (next)
+//! The admin API (contract 5): what operators configure, see and end.
+//!
+//! Guarantees that every call carries the admin token, that a field it does not know is refused by
+//! name, that no answer holds a secret, and that each change has its line in the audit log. A change
+//! is announced after its commit, so this process acts on it when the call answers.
+
+mod auth;
+mod body;
+mod checklist;
+mod conversations;
+mod integrations;
+mod lists;
+mod new_integration;
+mod overview;
+mod probe;
+mod problem;
+mod runtimes;
+mod selects;
+mod status;
+mod triggers;
+mod views;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{delete, get, post, put};
+use tokio::net::TcpListener;
+
+use crate::context::Context;
+use crate::domain::binding::Language;
+use crate::domain::secret::Secret;
+use crate::io::gateway::Gateway;
+use crate::io::live::Live;
+use crate::io::log::Log;
+use crate::io::nats::Nats;
+use crate::io::routing::Routing;
+use crate::io::store::Store;
+use crate::io::store::audit::Note;
+
+const BODY_MAX_BYTES: usize = 1024 * 1024;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `DT_CONSOLE_ADDR`.
+    pub address: String,
+    /// `DT_ADMIN_TOKEN`.
+    pub admin_token: Secret,
+    /// `DT_PUBLIC_URL`: where DingTalk reaches the edge, without a slash at the end.
+    pub public_url: String,
+    /// `DT_DINGTALK_API_URL`, without a slash at the end.
+    pub dingtalk_api_url: String,
+    /// `DT_LANGUAGE`: of integrations that name none.
+    pub language: Language,
+}
+
+/// What every call is given. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    pub context: Context,
+    pub store: Store,
+    pub routing: Routing,
+    pub log: Log,
+    pub nats: Nats,
+    pub live: Live,
+    pub gateway: Gateway,
+    pub http: reqwest::Client,
+    pub config: Arc<Config>,
+}
+
+impl State {
+    /// A line of the audit log for a change that happens now.
+    fn note(&self, action: &'static str, subject: &str, detail: &serde_json::Value) -> Note {
+        Note {
+            at: self.context.clock.now(),
+            actor: "admin-token".to_owned(),
+            action,
+            subject: subject.to_owned(),
+            detail: detail.to_string(),
+        }
+    }
+
+    fn callback_url(&self, integration: &str) -> String {
+        format!("{}/api/dingtalk/webhook/{integration}", self.config.public_url)
+    }
+}
+
+pub fn router(state: State) -> Router {
+    let api = Router::new()
+        .route("/api/integrations", get(integrations::list).post(integrations::create))
+        .route(
+            "/api/integrations/{id}",
+            get(integrations::show).patch(integrations::update).delete(integrations::remove),
+        )
+        .route("/api/integrations/{id}/test", post(probe::test))
+        .route("/api/integrations/{id}/status", get(status::show))
+        .route("/api/triggers", get(triggers::list))
+        .route("/api/triggers/validate", post(triggers::validate))
+        .route(
+            "/api/triggers/{id}",
+            put(triggers::publish).get(triggers::show).delete(triggers::unpublish),
+        )
+        .route("/api/runtimes", get(runtimes::list))
+        .route(
+            "/api/runtimes/{id}",
+            put(runtimes::register).get(runtimes::show).delete(runtimes::unregister),
+        )
+        .route("/api/runtimes/{id}/heartbeat", post(runtimes::heartbeat))
+        .route("/api/conversations", get(conversations::list).delete(conversations::end_all))
+        .route("/api/conversations/{key}", delete(conversations::end))
+        .route("/api/status", get(overview::show))
+        .route("/api/dingtalk/callback-config", get(selects::callback_config))
+        .route("/api/dingtalk/integration-select-options", get(selects::integration_options))
+        .fallback(problem::no_such_call)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES));
+    api.layer(middleware::from_fn_with_state(state.clone(), auth::require)).with_state(state)
+}
+
+/// Serves until the process stops; the listener is bound before this returns.
+pub async fn serve(state: State) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(&state.config.address).await?;
+    let bound = listener.local_addr()?;
+    let context = state.context.clone();
+    let stop = context.stop().clone();
+    context.spawn(async move {
+        let served = axum::serve(listener, router(state))
+            .with_graceful_shutdown(async move { stop.cancelled().await })
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the admin API ended");
+        }
+    });
+    Ok(bound)
+}

@@ -12,6 +12,7 @@ pub mod dead;
 pub mod tick;
 pub mod state;
 pub mod live;
+pub mod lease;
 pub mod governor;
 // the database
 pub mod store;
@@ -20,5 +21,6 @@ pub mod routing;
 // the outside
 pub mod egress;
 pub mod dingtalk;
+pub mod probe;
 pub mod gateway;
 pub mod runtime;

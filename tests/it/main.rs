@@ -4,6 +4,10 @@
 //! `ops/dev test` provides the servers and runs it. What several tests need is in `support`.
 
 mod support;
+mod tidy;
 mod harness;
+mod child;
 mod store;
 mod stream;
+mod official;
+mod edge;
