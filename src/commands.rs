@@ -100,10 +100,7 @@ pub async fn main(variable: impl Fn(&str) -> Option<String>) -> ExitCode {
     }
 }
 
-async fn run(
-    command: Command,
-    variable: &impl Fn(&str) -> Option<String>,
-) -> Result<(), Failure> {
+async fn run(command: Command, variable: &impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
     if let Command::Up {
         #[cfg(feature = "sim")]
         demo,

@@ -20,6 +20,12 @@ use crate::io::log::PageLimits;
 use crate::io::{governor, nats, runtime, store, topology};
 use crate::worker::dispatch;
 
+/// A variable of the environment.
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// What every command reads; which of it a command needs, it says by asking.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -1,7 +1,5 @@
 //! What roles are composed of, made from the configuration in one place.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 
 use super::Failure;
@@ -52,8 +50,9 @@ impl Parts {
 
     pub fn gateway(&self, config: &Config) -> Gateway {
         let client = self.egress.client().clone();
-        let settings = gateway::Config::new(config.dingtalk_api_url.clone());
-        Gateway::new(client, Arc::new(egress::tls_config()), settings)
+        let api_url = config.dingtalk_api_url.clone();
+        let settings = gateway::Config { api_url, ..gateway::Config::default() };
+        Gateway::new(client, gateway::tls(), settings)
     }
 }
 

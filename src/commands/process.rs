@@ -35,7 +35,8 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Self, Failure> {
         let listen = |kind| {
-            signal(kind).map_err(|e| Failure::Failed(anyhow::Error::new(e).context("listen to signals")))
+            signal(kind)
+                .map_err(|e| Failure::Failed(anyhow::Error::new(e).context("listen to signals")))
         };
         let (terminate, interrupt) =
             (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);

@@ -51,7 +51,8 @@ pub async fn console(config: &Config) -> Result<(), Failure> {
 /// Several processes cannot share a SQLite file; then the health endpoint is up before all else.
 async fn begin(config: &Config) -> Result<Context, Failure> {
     if config.store.as_ref().is_some_and(crate::io::store::Config::is_sqlite) {
-        let remedy = "DATABASE_URL must begin with postgres:// for separate roles; sqlite:// is for `up`";
+        let remedy =
+            "DATABASE_URL must begin with postgres:// for separate roles; sqlite:// is for `up`";
         return Err(Failure::Configuration(remedy.to_owned()));
     }
     let context = Context::new(Clock::system());
