@@ -11,3 +11,4 @@ mod store;
 mod stream;
 mod official;
 mod edge;
+mod runtime;
