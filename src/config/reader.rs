@@ -56,7 +56,10 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         match std::fs::read_to_string(&path) {
             Ok(text) => Some(Secret::new(text.trim())),
             Err(e) => {
-                self.complain(&format!("{name}_FILE"), format!("names {path}, which cannot be read: {e}"));
+                self.complain(
+                    &format!("{name}_FILE"),
+                    format!("names {path}, which cannot be read: {e}"),
+                );
                 None
             }
         }
@@ -109,7 +112,9 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
             Some(number) if seconds.contains(&number) => Duration::from_secs(number),
             _ => {
                 let (least, most) = (seconds.start(), seconds.end());
-                let remedy = format!("is {text:?}; it must be {least} to {most} seconds, e.g. 90s, 10m, 24h");
+                let remedy = format!(
+                    "is {text:?}; it must be {least} to {most} seconds, e.g. 90s, 10m, 24h"
+                );
                 self.complain(name, remedy);
                 Duration::from_secs(*least)
             }
@@ -118,9 +123,9 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
 
     pub fn address(&mut self, name: &'static str) -> String {
         let text = self.text(name);
-        let port = text.rsplit_once(':').and_then(|(host, port)| {
-            port.parse::<u16>().ok().filter(|_| !host.is_empty())
-        });
+        let port = text
+            .rsplit_once(':')
+            .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
         if port.is_none() {
             self.complain(name, format!("is {text:?}; it must be host:port"));
         }
@@ -221,7 +226,16 @@ mod tests {
 
     #[test]
     fn durations_take_the_usual_units() {
-        for (text, seconds) in [("90", Some(90)), ("90s", Some(90)), ("10m", Some(600)), ("2h", Some(7200)), ("1d", Some(86400)), ("m", None), ("1w", None), ("-1", None)] {
+        for (text, seconds) in [
+            ("90", Some(90)),
+            ("90s", Some(90)),
+            ("10m", Some(600)),
+            ("2h", Some(7200)),
+            ("1d", Some(86400)),
+            ("m", None),
+            ("1w", None),
+            ("-1", None),
+        ] {
             assert_eq!(parse_seconds(text), seconds, "{text}");
         }
     }

@@ -12,7 +12,11 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
 }
 
 pub const SETTINGS: [Setting; 41] = [
-    setting("NATS_URL", "nats://127.0.0.1:4222", "the broker; `up` starts its own where this is not set"),
+    setting(
+        "NATS_URL",
+        "nats://127.0.0.1:4222",
+        "the broker; `up` starts its own where this is not set",
+    ),
     setting("NATS_CREDS", "", "credentials file of the broker"),
     setting("DATABASE_URL", "", "sqlite://… (only `up`, its default) or postgres://…"),
     setting("DT_SQL_CONNECTIONS", "10", "connections to the database"),
@@ -28,12 +32,28 @@ pub const SETTINGS: [Setting; 41] = [
     setting("DT_ADMIN_TOKEN", "", "token of the admin API, 16 characters or more (`up` makes one)"),
     setting("DT_DINGTALK_API_URL", "https://api.dingtalk.com", "DingTalk's API"),
     setting("DT_DINGTALK_OAPI_URL", "https://oapi.dingtalk.com", "DingTalk's old API"),
-    setting("DT_REPLY_HOSTS", "oapi.dingtalk.com,api.dingtalk.com", "hosts that session webhooks may name"),
-    setting("DT_DOWNLOAD_HOSTS", "*.dingtalk.com,*.aliyuncs.com", "hosts that files may be fetched from"),
+    setting(
+        "DT_REPLY_HOSTS",
+        "oapi.dingtalk.com,api.dingtalk.com",
+        "hosts that session webhooks may name",
+    ),
+    setting(
+        "DT_DOWNLOAD_HOSTS",
+        "*.dingtalk.com,*.aliyuncs.com",
+        "hosts that files may be fetched from",
+    ),
     setting("DT_REPLICAS", "1", "replicas of every stream: 3 in a cluster"),
     setting("DT_DEDUPE_WINDOW", "10m", "how long a redelivery is recognised"),
-    setting("DT_HANDOFF_MAX_AGE", "24h", "how long a message waits for a missing runtime; at most 5d"),
-    setting("DT_LANGUAGE", "zh-Hans", "language of the service's words where an integration names none: zh-Hans or en"),
+    setting(
+        "DT_HANDOFF_MAX_AGE",
+        "24h",
+        "how long a message waits for a missing runtime; at most 5d",
+    ),
+    setting(
+        "DT_LANGUAGE",
+        "zh-Hans",
+        "language of the service's words where an integration names none: zh-Hans or en",
+    ),
     setting("DT_DRAIN_SECONDS", "25", "how long SIGTERM waits for what runs"),
     setting("DT_LOG", "info", "log filter"),
     setting("DT_POD", "", "name of this process in a fleet; the host's name where it is not set"),
@@ -42,7 +62,11 @@ pub const SETTINGS: [Setting; 41] = [
     setting("DT_TURN_MAX_MESSAGES", "50", "messages merged into one turn"),
     setting("DT_TURN_MAX_BYTES", "204800", "text merged into one turn"),
     setting("DT_RUNS_MAX", "256", "runs of one worker at once"),
-    setting("DT_EXPERT_RUNS_MAX", "", "runs of one expert at once in a worker; a quarter of DT_RUNS_MAX where it is not set"),
+    setting(
+        "DT_EXPERT_RUNS_MAX",
+        "",
+        "runs of one expert at once in a worker; a quarter of DT_RUNS_MAX where it is not set",
+    ),
     setting("DT_ANSWER_MAX_BYTES", "600000", "one answer; what is over is cut with a notice"),
     setting("DT_SEGMENTS_MAX", "40", "messages of one answer"),
     setting("DT_SEGMENT_MAX_BYTES", "15000", "one message of an answer"),
@@ -51,7 +75,11 @@ pub const SETTINGS: [Setting; 41] = [
     setting("DT_RUNTIME_TIMEOUT", "10m", "one attempt at a turn"),
     setting("DT_RUNTIME_IDLE_TIMEOUT", "2m", "silence within an attempt"),
     setting("DT_FRAMES_IN_FLIGHT", "256", "callbacks of one Stream connection handled at once"),
-    setting("DT_STREAM_OWNERS", "1", "pods that connect each Stream integration: 1, or 2 for a hot second"),
+    setting(
+        "DT_STREAM_OWNERS",
+        "1",
+        "pods that connect each Stream integration: 1, or 2 for a hot second",
+    ),
     setting("OTEL_EXPORTER_OTLP_ENDPOINT", "", "where traces go"),
 ];
 

@@ -9,4 +9,5 @@ mod harness;
 mod child;
 mod store;
 mod stream;
+mod console;
 mod official;
