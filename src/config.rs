@@ -15,10 +15,16 @@ use crate::domain::plan;
 use crate::domain::reply;
 use crate::domain::secret::Secret;
 use crate::domain::turn::Policy;
-use crate::io::egress::host::HostList;
+use crate::io::egress::host::{HostList, Scheme};
 use crate::io::log::PageLimits;
 use crate::io::{governor, nats, runtime, store, topology};
 use crate::worker::dispatch;
+
+/// A variable of the environment.
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
 
 /// What every command reads; which of it a command needs, it says by asking.
 #[derive(Debug, Clone)]
@@ -36,8 +42,8 @@ pub struct Config {
     pub admin_token: Option<Secret>,
     pub dingtalk_api_url: String,
     pub dingtalk_oapi_url: String,
-    pub reply_hosts: String,
-    pub download_hosts: String,
+    pub reply_hosts: HostList,
+    pub download_hosts: HostList,
     pub language: Language,
     pub drain: Duration,
     pub log_filter: String,
@@ -94,8 +100,8 @@ impl Config {
             admin_token: read.admin_token("DT_ADMIN_TOKEN"),
             dingtalk_api_url: read.url("DT_DINGTALK_API_URL"),
             dingtalk_oapi_url: read.url("DT_DINGTALK_OAPI_URL"),
-            reply_hosts: read.hosts("DT_REPLY_HOSTS"),
-            download_hosts: read.hosts("DT_DOWNLOAD_HOSTS"),
+            reply_hosts: read.hosts("DT_REPLY_HOSTS", Scheme::HttpsOnly),
+            download_hosts: read.hosts("DT_DOWNLOAD_HOSTS", Scheme::HttpToo),
             language: read.language("DT_LANGUAGE"),
             drain: read.duration("DT_DRAIN_SECONDS", 0..=3600),
             log_filter: read.text("DT_LOG"),
@@ -142,10 +148,6 @@ impl Config {
 
     pub fn governor(&self) -> governor::Config {
         governor::Config { rate_per_s: self.limits.send_rate, ..governor::Config::default() }
-    }
-
-    pub fn reply_hosts(&self) -> HostList {
-        self.reply_hosts.parse().expect("host lists were read when the settings were")
     }
 }
 

@@ -11,7 +11,7 @@
 //! | – | [`context`], [`telemetry`] | `domain`: clock, shutdown, metrics |
 //! | L2 | [`io`] | all above: the only users of NATS, SQL and the HTTP client |
 //! | L3 | [`edge`], [`worker`], [`console`], [`ops`], `sim`, [`mod@bench`] | all above, never each other |
-//! | – | [`config`], `main` | everything: environment, commands, exit codes |
+//! | – | [`config`], [`commands`], `main` | everything: environment, commands, exit codes |
 
 pub mod domain;
 pub mod protocol;
@@ -26,3 +26,4 @@ pub mod ops;
 pub mod sim;
 pub mod bench;
 pub mod config;
+pub mod commands;

@@ -1,3 +1,11 @@
 //! Parses the command, starts the role, maps the outcome to an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use dingtalk_trigger::commands;
+use dingtalk_trigger::config;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    commands::main(config::variable).await
+}

@@ -12,7 +12,6 @@ pub mod token;
 pub mod dead;
 pub mod rate;
 pub mod live;
-pub mod rate;
 // DingTalk
 pub mod loose;
 pub mod callback;

@@ -14,3 +14,193 @@ pub mod resolve;
 pub mod dispatch;
 pub mod handoff;
 pub mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use self::bulkhead::Bulkhead;
+use self::dispatch::Dispatch;
+use self::driver::{Source, drive};
+use self::due::DueStage;
+use self::handoff::HandoffStage;
+use self::intake::IntakeStage;
+use self::resolve::Resolver;
+use self::sweep::Sweep;
+use self::watch::Watch;
+use crate::context::Context;
+use crate::io::dead::DeadLetters;
+use crate::io::dingtalk::send::Sender;
+use crate::io::handoff::Handoffs;
+use crate::io::journal::Journal;
+use crate::io::log::Log;
+use crate::io::nats::Nats;
+use crate::io::routing::Routing;
+use crate::io::runtime::Runtimes;
+use crate::io::slot::Slots;
+use crate::io::state;
+use crate::io::store::writer::Writer;
+use crate::io::tick::Ticks;
+use crate::io::timer::Timers;
+use crate::protocol::action;
+use crate::telemetry::metrics::Stage as StageLabel;
+
+const INTAKE: Source =
+    Source { stage: "intake", stream: "DT_IN", consumer: "intake", concurrency: 256 };
+const DUE: Source = Source { stage: "due", stream: "DT_TIMER", consumer: "due", concurrency: 256 };
+const DISPATCH: Source =
+    Source { stage: "dispatch", stream: "DT_RUN", consumer: "dispatch", concurrency: 256 };
+
+/// How often the lag of the stages is read.
+const LAG_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Intake,
+    Due,
+    Dispatch,
+    Handoff,
+    Sweep,
+}
+
+impl Stage {
+    pub const ALL: [Self; 5] =
+        [Self::Intake, Self::Due, Self::Dispatch, Self::Handoff, Self::Sweep];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Intake => "intake",
+            Self::Due => "due",
+            Self::Dispatch => "dispatch",
+            Self::Handoff => "handoff",
+            Self::Sweep => "sweep",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub stages: Vec<Stage>,
+    pub dispatch: dispatch::Config,
+    /// `DT_RUNS_MAX`.
+    pub runs_max: usize,
+    /// `DT_EXPERT_RUNS_MAX`.
+    pub expert_runs_max: usize,
+    pub dedupe_window: Duration,
+}
+
+/// What a worker is built of.
+pub struct Parts {
+    pub nats: Nats,
+    pub log: Log,
+    pub routing: Routing,
+    pub runtimes: Runtimes,
+    pub sender: Sender,
+    pub writer: Writer,
+    pub links: action::Key,
+}
+
+/// Starts the stages; they end when the process stops.
+pub fn start(context: &Context, parts: Parts, config: Config) {
+    let Parts { nats, log, routing, runtimes, sender, writer, links } = parts;
+    let (journal, slots, timers) = (Journal::new(&nats), Slots::new(&nats), Timers::new(&nats));
+    let (handoffs, ticks) = (Handoffs::new(&nats), Ticks::new(&nats));
+    let bulkhead = Bulkhead::new(config.expert_runs_max);
+    for stage in &config.stages {
+        let context = context.clone();
+        match stage {
+            Stage::Intake => {
+                let stage = IntakeStage {
+                    context: context.clone(),
+                    nats: nats.clone(),
+                    slots: slots.clone(),
+                    timers: timers.clone(),
+                    routing: routing.clone(),
+                };
+                let handle = move |delivery| stage.clone().handle(delivery);
+                context.spawn(drive(context.clone(), nats.clone(), INTAKE, handle));
+            }
+            Stage::Due => {
+                let stage = DueStage {
+                    context: context.clone(),
+                    log: log.clone(),
+                    journal: journal.clone(),
+                    slots: slots.clone(),
+                    timers: timers.clone(),
+                };
+                let handle = move |delivery| stage.clone().handle(delivery);
+                context.spawn(drive(context.clone(), nats.clone(), DUE, handle));
+            }
+            Stage::Dispatch => {
+                let stage = Arc::new(Dispatch {
+                    context: context.clone(),
+                    config: config.dispatch.clone(),
+                    nats: nats.clone(),
+                    log: log.clone(),
+                    journal: journal.clone(),
+                    slots: slots.clone(),
+                    timers: timers.clone(),
+                    handoffs: handoffs.clone(),
+                    dead: DeadLetters::new(&nats),
+                    routing: routing.clone(),
+                    resolver: Resolver { routing: routing.clone(), bulkhead: bulkhead.clone() },
+                    runtimes: runtimes.clone(),
+                    sender: sender.clone(),
+                    writer: writer.clone(),
+                    watch: Watch::start(&context, &nats),
+                    links: links.clone(),
+                });
+                let handle = move |delivery| stage.clone().handle(delivery);
+                let source = Source { concurrency: config.runs_max, ..DISPATCH };
+                context.spawn(drive(context.clone(), nats.clone(), source, handle));
+            }
+            Stage::Handoff => {
+                let stage = HandoffStage {
+                    context: context.clone(),
+                    handoffs: handoffs.clone(),
+                    journal: journal.clone(),
+                    timers: timers.clone(),
+                    ticks: ticks.clone(),
+                    routing: routing.clone(),
+                    bulkhead: bulkhead.clone(),
+                };
+                context.spawn(stage.run());
+            }
+            Stage::Sweep => {
+                let stage = Sweep {
+                    context: context.clone(),
+                    nats: nats.clone(),
+                    log: log.clone(),
+                    journal: journal.clone(),
+                    timers: timers.clone(),
+                    ticks: ticks.clone(),
+                    patience: Duration::from_mins(2),
+                    dedupe_window: config.dedupe_window,
+                };
+                context.spawn(stage.run());
+            }
+        }
+    }
+    context.spawn(lag(context.clone(), nats));
+}
+
+/// How far the stages are behind, for scaling and alerts.
+async fn lag(context: Context, nats: Nats) {
+    let mut every = interval(LAG_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = context.stop().cancelled() => return,
+            _ = every.tick() => {}
+        }
+        for Source { stage, stream, consumer, .. } in [INTAKE, DUE, DISPATCH] {
+            if let Ok(read) = state::consumer(&nats, stream, consumer).await {
+                let pending = read.pending.saturating_add(read.ack_pending);
+                let gauge =
+                    context.metrics.consumer_pending.get_or_create(&StageLabel { stage }).clone();
+                gauge.set(i64::try_from(pending).unwrap_or(i64::MAX));
+            }
+        }
+    }
+}

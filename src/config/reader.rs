@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::settings::SETTINGS;
 use crate::domain::binding::Language;
 use crate::domain::secret::Secret;
-use crate::io::egress::host::HostList;
+use crate::io::egress::host::{HostList, Scheme};
 
 const ADMIN_TOKEN_CHARS_MIN: usize = 16;
 
@@ -140,12 +140,14 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         text.trim_end_matches('/').to_owned()
     }
 
-    pub fn hosts(&mut self, name: &'static str) -> String {
-        let text = self.text(name);
-        if let Err(e) = text.parse::<HostList>() {
-            self.complain(name, e);
+    pub fn hosts(&mut self, name: &'static str, scheme: Scheme) -> HostList {
+        match HostList::parse(&self.text(name), scheme) {
+            Ok(hosts) => hosts,
+            Err(e) => {
+                self.complain(name, e);
+                HostList::none(scheme)
+            }
         }
-        text
     }
 
     pub fn language(&mut self, name: &'static str) -> Language {

@@ -40,8 +40,7 @@ pub async fn get(
     State(edge): State<Arc<Edge>>,
     id: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let found = tokio::time::timeout(DEADLINE, find(&edge, id)).await;
-    match found.unwrap_or_else(|_| Err(Refusal::too_late())) {
+    match in_time(Instant::now(), find(&edge, id)).await {
         Ok(_) => "success".into_response(),
         Err(refusal) => refusal.into_response(),
     }
@@ -53,12 +52,16 @@ pub async fn post(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     request: Request,
 ) -> Response {
-    let arrived = Instant::now();
-    let received = tokio::time::timeout(DEADLINE, receive(&edge, id, query, request, arrived));
-    match received.await.unwrap_or_else(|_| Err(Refusal::too_late())) {
-        Ok(response) => response,
-        Err(refusal) => refusal.into_response(),
-    }
+    let received = receive(&edge, id, query, request).await;
+    received.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn in_time<T>(
+    arrived: Instant,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let done = tokio::time::timeout_at(arrived + DEADLINE, work).await;
+    done.unwrap_or_else(|_| Err(Refusal::too_late()))
 }
 
 /// What the signature of a callback is made of, and what it covers.
@@ -81,11 +84,12 @@ async fn receive(
     id: Result<Path<String>, PathRejection>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     request: Request,
-    arrived: Instant,
 ) -> Result<Response, Refusal> {
-    let mut integration =
-        find(edge, id).await.inspect_err(|refusal| edge.count(None, refusal.code))?;
-    let taken = take(edge, &mut integration, query, request, arrived).await;
+    let arrived = Instant::now();
+    let found = in_time(arrived, find(edge, id)).await;
+    let mut integration = found.inspect_err(|refusal| edge.count(None, refusal.code))?;
+    let taken = take(edge, &mut integration, query, request, arrived);
+    let taken = in_time(arrived, taken).await;
     if let Err(refusal) = &taken {
         let now = edge.context.clock.now();
         tracing::debug!(integration.id = %integration.id, code = refusal.code, "callback refused");

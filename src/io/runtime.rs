@@ -4,8 +4,9 @@
 //! an answer is never longer than the journal can hold. Attempts, waiting and recording are the
 //! caller's; nothing is tried twice here but reading a run that goes on by itself.
 
-pub mod callback;
-pub mod echo;
+mod callback;
+mod echo;
+mod xpert;
 
 use std::time::Duration;
 
@@ -98,10 +99,11 @@ impl Runtimes {
             RuntimeKind::Callback { url, secret } => {
                 callback::invoke(&call, url, secret, turn).await
             }
-            RuntimeKind::Xpert { .. } => Err(permanent(
-                Reason::RuntimePermanent,
-                "this release does not speak to Xpert servers".into(),
-            )),
+            RuntimeKind::Xpert { base_url, api_key, organization_id } => {
+                let server =
+                    xpert::server::Server::new(base_url, api_key, organization_id.as_deref());
+                xpert::invoke(&call, &server, turn).await
+            }
         };
         outcome.map(|outcome| self.within_limit(outcome, turn))
     }

@@ -51,6 +51,9 @@ impl Child {
         config: &Config,
     ) -> anyhow::Result<Self> {
         let binary = find(config)?;
+        // It is started from its own directory.
+        let binary =
+            fs::canonicalize(&binary).with_context(|| format!("resolve {}", binary.display()))?;
         let files = Files::under(directory.path());
         end_left_behind(&binary, &files).await?;
         let mut server = Server { binary, files, port: PORT_RANDOM };

@@ -19,14 +19,13 @@ pub fn thread_body(thread_id: &str, expert: &str) -> Value {
 }
 
 /// Asks the expert. The turn is named, so that people can find it in Xpert's own records.
-pub fn send_body(expert: &str, turn: &str, text: &str, files: &[Value]) -> Value {
-    let mut input = json!({ "input": text });
-    if let (Some(input), false) = (input.as_object_mut(), files.is_empty()) {
-        input.insert("files".into(), files.into());
-    }
+pub fn send_body(expert: &str, turn: &str, text: &str) -> Value {
     json!({
         "assistant_id": expert,
-        "input": { "action": "send", "message": { "clientMessageId": turn, "input": input } },
+        "input": {
+            "action": "send",
+            "message": { "clientMessageId": turn, "input": { "input": text } },
+        },
     })
 }
 
@@ -136,9 +135,10 @@ pub enum End {
 }
 
 /// A run's events, read so far.
-#[derive(Default)]
 pub struct Fold {
     text: String,
+    /// What is over it is not kept; one piece over it shows that the answer was longer.
+    text_max_bytes: usize,
     before: Before,
     /// The id of the last event.
     pub last_event_id: Option<String>,
@@ -149,15 +149,27 @@ pub struct Fold {
 }
 
 /// What the last piece of the answer was: it decides what separates the next.
-#[derive(Default, PartialEq)]
+#[derive(PartialEq)]
 enum Before {
-    #[default]
     Nothing,
     Text(Option<String>),
     Component,
 }
 
 impl Fold {
+    /// Begins after the event `from`, or at the first.
+    pub fn new(text_max_bytes: usize, from: Option<String>) -> Self {
+        Self {
+            text: String::new(),
+            text_max_bytes,
+            before: Before::Nothing,
+            last_event_id: from,
+            conversation: None,
+            end: None,
+            is_complete: false,
+        }
+    }
+
     pub fn push(&mut self, event: &Event) {
         if let Some(id) = &event.id {
             self.last_event_id = Some(id.clone());
@@ -196,7 +208,7 @@ impl Fold {
     }
 
     fn push_text(&mut self, id: Option<String>, text: &str) {
-        if text.is_empty() {
+        if text.is_empty() || self.text.len() > self.text_max_bytes {
             return;
         }
         let now = Before::Text(id);
@@ -214,10 +226,6 @@ impl Fold {
         }
         self.text.push_str(text);
         self.before = now;
-    }
-
-    pub fn text_len(&self) -> usize {
-        self.text.len()
     }
 
     pub fn has_text(&self) -> bool {
@@ -279,7 +287,7 @@ mod tests {
     use super::*;
 
     fn fold(events: &[&str]) -> Fold {
-        let mut fold = Fold::default();
+        let mut fold = Fold::new(1_000, None);
         for (index, data) in events.iter().enumerate() {
             let id = Some(format!("{index}-0"));
             fold.push(&Event { id, kind: None, data: (*data).to_owned() });
@@ -346,7 +354,7 @@ mod tests {
 
     #[test]
     fn bodies_are_what_the_api_takes() {
-        let sent = send_body("x", "turn", "hi", &[]);
+        let sent = send_body("x", "turn", "hi");
         let expected = json!({"assistant_id":"x","input":{"action":"send","message":
             {"clientMessageId":"turn","input":{"input":"hi"}}}});
         assert_eq!(sent, expected);

@@ -2,7 +2,7 @@
 //! cards, files, tokens, and scripted faults in all of them.
 //!
 //! Guarantees that what it received is recorded in order with time, and that it answers as DingTalk is known to.
-//! [`Sim`] is its handle for tests; the same is there as JSON under `/sim/`.
+//! [`Sim`] is its handle for tests; the same is there as JSON under `/sim/`, and a chat page at `/`.
 
 pub mod settings;
 pub mod app;

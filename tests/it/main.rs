@@ -11,3 +11,4 @@ mod store;
 mod stream;
 mod console;
 mod official;
+mod edge;

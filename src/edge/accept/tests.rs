@@ -1,4 +1,6 @@
-//! Each rule of the edge as a table.
+//! Each rule of the edge as a table: what is published where, under which id, and what is left.
+//!
+//! The payloads are DingTalk's own samples, changed in one field at a time.
 
 use serde_json::json;
 

@@ -1,4 +1,6 @@
 //! The error answers of the webhook: one status, one code, one sentence.
+//!
+//! The sentence says what to do and names the part, never its content.
 
 use axum::Json;
 use axum::http::{StatusCode, header};

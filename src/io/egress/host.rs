@@ -57,6 +57,11 @@ pub enum Refusal {
 }
 
 impl HostList {
+    /// Allows nothing.
+    pub fn none(scheme: Scheme) -> Self {
+        Self { entries: vec![], scheme }
+    }
+
     /// Comma-separated entries. An empty text allows nothing.
     pub fn parse(text: &str, scheme: Scheme) -> Result<Self, InvalidEntry> {
         let entries = text

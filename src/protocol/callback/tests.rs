@@ -1,4 +1,6 @@
 //! The official vectors of the envelope, the computed ones, and what must be refused.
+//!
+//! Each official one is checked in both directions, to the byte.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,4 +1,6 @@
 //! DingTalk's samples and captures as fixtures, every oddity as one line, and rubbish of all kinds.
+//!
+//! Lines change a captured message in the fields they name.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -170,8 +170,8 @@ impl Cloud {
         self.conversation(robot, &id, Place::Direct { person: person.to_owned() })
     }
 
-    pub fn group(&self, robot: &str, id: &str) -> Arc<Conversation> {
-        self.conversation(robot, id, Place::Group { title: id.to_owned() })
+    pub fn group(&self, robot: &str, id: &str, title: &str) -> Arc<Conversation> {
+        self.conversation(robot, id, Place::Group { title: title.to_owned() })
     }
 
     pub fn known_conversation(&self, robot: &str, id: &str) -> Option<Arc<Conversation>> {

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,6 +32,8 @@ const RECORDS_MAX: usize = 1000;
 
 pub fn routes() -> Router<Arc<Cloud>> {
     Router::new()
+        .route("/", get(async || Html(include_str!("../chat.html"))))
+        .route("/sim/chat.js", get(script))
         .route("/sim/state", get(state))
         .route("/sim/apps", post(put_app))
         .route("/sim/say", post(say))
@@ -46,6 +48,11 @@ pub fn routes() -> Router<Arc<Cloud>> {
         .route("/sim/cards/{id}", get(card))
         .route("/sim/files", post(put_file).layer(DefaultBodyLimit::max(FILE_MAX_BYTES)))
         .route("/sim/files/{code}", get(file))
+}
+
+async fn script() -> impl IntoResponse {
+    let kind = "text/javascript; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], include_str!("../chat.js"))
 }
 
 fn unknown(what: &str) -> Response {

@@ -22,6 +22,9 @@ pub struct Say {
     /// The group's conversation id; absent in a direct chat.
     #[serde(default)]
     pub group: Option<String>,
+    /// The group's name, taken when it is first written to; absent: its id.
+    #[serde(default)]
+    pub title: Option<String>,
     /// The sender's staff id.
     pub sender: String,
     /// Shown name; absent: the staff id.
@@ -82,7 +85,10 @@ impl Cloud {
     pub fn say(self: &Arc<Self>, say: Say) -> Option<Said> {
         let app = self.app(&say.robot)?;
         let conversation = match &say.group {
-            Some(group) => self.group(&app.app.client_id, group),
+            Some(group) => {
+                let title = say.title.as_ref().unwrap_or(group);
+                self.group(&app.app.client_id, group, title)
+            }
             None => self.direct(&app.app.client_id, &say.sender),
         };
         let msg_id = say.msg_id.clone().unwrap_or_else(|| random_id("msg"));

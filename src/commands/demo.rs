@@ -1,0 +1,144 @@
+//! `sim`, and what `up --demo` adds: a simulated DingTalk with a chat page, a robot, and an expert.
+//!
+//! The chat page talks to the simulated cloud only; every message crosses the real edge, NATS and a
+//! worker.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use data_encoding::BASE64;
+
+use super::Failure;
+use super::parts::Parts;
+use super::process::{say, until_told};
+use crate::config::Config;
+use crate::context::{Clock, Context};
+use crate::domain::binding::{
+    ActBy, BusyPolicy, Integration, Mode, QueuedNotice, Runtime, RuntimeKind, Scope, Trigger,
+};
+use crate::domain::id::{ExpertId, IntegrationId};
+use crate::domain::secret::Secret;
+use crate::io::egress::host::{HostList, Scheme};
+use crate::io::routing::Change;
+use crate::io::store::audit::Note;
+use crate::sim::dingtalk::app::App;
+use crate::sim::{self, Running};
+
+const CLIENT_ID: &str = "dingdemo";
+const INTEGRATION: &str = "demo";
+const EXPERT: &str = "demo-expert";
+
+/// What plays around the service.
+pub struct Played {
+    running: Running,
+    client_secret: Secret,
+    expert_secret: Secret,
+}
+
+/// The command `sim`.
+pub async fn sim(config: &Config) -> Result<(), Failure> {
+    let context = Context::new(Clock::system());
+    let (settings, _) = settings(config);
+    let running = sim::start(&context, settings).await?;
+    say(&format!("DingTalk: {} (chat page in a browser)", running.dingtalk_url));
+    say(&format!("Xpert:    {}", running.xpert_url));
+    say(&format!("expert:   {}", running.expert_url));
+    until_told(&context, config.drain).await
+}
+
+/// Starts the simulated outside, and points the configuration at it.
+pub async fn play(outside: &Context, mut config: Config) -> Result<(Config, Played), Failure> {
+    let (settings, client_secret) = settings(&config);
+    let expert_secret = settings.expert_secret.clone();
+    let running = sim::start(outside, settings).await?;
+    config.dingtalk_api_url.clone_from(&running.dingtalk_url);
+    config.dingtalk_oapi_url.clone_from(&running.dingtalk_url);
+    let host = running.dingtalk_url.trim_start_matches("http://").to_owned();
+    let allowed = |scheme| HostList::parse(&host, scheme).context("allow the simulated DingTalk");
+    config.reply_hosts = allowed(Scheme::HttpsOnly)?;
+    config.download_hosts = allowed(Scheme::HttpToo)?;
+    Ok((config, Played { running, client_secret, expert_secret }))
+}
+
+fn settings(config: &Config) -> (sim::Config, Secret) {
+    let client_secret = Secret::new("demo-secret");
+    let settings = sim::Config {
+        address: config.sim_address.clone(),
+        xpert_address: "127.0.0.1:0".to_owned(),
+        expert_address: "127.0.0.1:0".to_owned(),
+        apps: vec![App::stream(CLIENT_ID, client_secret.expose())],
+        xpert_api_key: Secret::new("sk-x-demo"),
+        expert_secret: Secret::new(format!("whsec_{}", BASE64.encode(&rand::random::<[u8; 32]>()))),
+    };
+    (settings, client_secret)
+}
+
+/// The robot, its expert, and the published trigger; the same again at the next start.
+pub async fn configure(
+    context: &Context,
+    config: &Config,
+    parts: &Parts,
+    played: &Played,
+) -> Result<(), Failure> {
+    let id = IntegrationId::parse(INTEGRATION).context("name the robot")?;
+    let expert = ExpertId::parse(EXPERT).context("name the expert")?;
+    let note = |action| Note {
+        at: context.clock.now(),
+        actor: "demo".to_owned(),
+        action,
+        subject: INTEGRATION.to_owned(),
+        detail: "{}".to_owned(),
+    };
+    let known = parts.store.integration(&id).await.context("read the robot")?;
+    if known.is_none() {
+        let robot = robot(id.clone(), config, played);
+        let created = parts.store.create_integration(&robot, &note("integration.create")).await;
+        created.context("create the robot")?;
+    }
+    let trigger = Trigger {
+        expert: expert.clone(),
+        integration: id.clone(),
+        is_enabled: true,
+        session_timeout: Duration::from_secs(3600),
+        summary_window: Duration::ZERO,
+        busy_policy: BusyPolicy::Queue,
+        queued_notice: QueuedNotice::Reaction,
+        allow_conversations: vec![],
+        allow_senders: vec![],
+        mention_asker: true,
+        act_by: ActBy::Asker,
+    };
+    let kind = RuntimeKind::Callback {
+        url: played.running.expert_url.clone(),
+        secret: played.expert_secret.clone(),
+    };
+    let runtime = Runtime { expert: expert.clone(), kind, lease: None, is_paused: false };
+    let published = parts.store.publish(&trigger, Some(&runtime), &note("trigger.publish")).await;
+    published.context("publish the trigger")?;
+    for change in [Change::Integration(id.clone()), Change::Trigger(id), Change::Runtime(expert)] {
+        parts.routing.announce(change).await;
+    }
+    Ok(())
+}
+
+fn robot(id: IntegrationId, config: &Config, played: &Played) -> Integration {
+    Integration {
+        id,
+        name: "Demo robot".to_owned(),
+        mode: Mode::Stream,
+        client_id: CLIENT_ID.to_owned(),
+        client_secret: played.client_secret.clone(),
+        robot_code: None,
+        callback_token: None,
+        callback_aes_key: None,
+        card_template_id: None,
+        language: config.language,
+        receiver_id: None,
+        scope: Scope::Sender,
+        is_paused: false,
+    }
+}
+
+pub fn introduce(played: &Played) {
+    say(&format!("chat page: {}", played.running.dingtalk_url));
+}

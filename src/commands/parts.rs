@@ -1,0 +1,77 @@
+//! What roles are composed of, made from the configuration in one place.
+
+use anyhow::Context as _;
+
+use super::Failure;
+use crate::config::Config;
+use crate::context::Context;
+use crate::io::egress::{self, Egress};
+use crate::io::gateway::{self, Gateway};
+use crate::io::log::Log;
+use crate::io::nats::{Nats, skew};
+use crate::io::routing::Routing;
+use crate::io::store::Store;
+use crate::io::{log, topology};
+use crate::protocol::action;
+
+/// What every role has: the broker, the database, and the routes through them.
+pub struct Parts {
+    pub nats: Nats,
+    pub store: Store,
+    pub routing: Routing,
+    pub log: Log,
+    pub egress: Egress,
+    pub links: action::Key,
+}
+
+impl Parts {
+    /// Connects, and verifies that streams and tables are those of this release.
+    pub async fn connect(context: &Context, config: &Config) -> Result<Self, Failure> {
+        let missing = "set DATABASE_URL and DT_MASTER_KEY (32 bytes in base64)";
+        let settings = config.store.as_ref();
+        let settings = settings.ok_or_else(|| Failure::Configuration(missing.to_owned()))?;
+        let nats = Nats::connect(context, &config.nats).await.context("connect to NATS")?;
+        verify_streams(&nats, config).await?;
+        skew::follow(context, &nats, log::STREAM).await.context("read the broker's time")?;
+        let store = Store::connect(settings).await.context("connect to the database")?;
+        let pending = store.pending().await.context("read the database's release")?;
+        if !pending.is_empty() {
+            let remedy = "the database is older than this release: run `dingtalk-trigger migrate`";
+            return Err(Failure::Configuration(remedy.to_owned()));
+        }
+        let client = nats.client().clone();
+        let routing = Routing::start(context, store.clone(), Some(client));
+        let routing = routing.await.context("read integrations and triggers")?;
+        let log = Log::new(&nats, config.limits.entry_max_bytes);
+        let egress = Egress::new(&egress::Config::default()).context("start the HTTP client")?;
+        let links = action::Key::derive(settings.master_key.expose().as_bytes());
+        Ok(Self { nats, store, routing, log, egress, links })
+    }
+
+    pub fn gateway(&self, config: &Config) -> Gateway {
+        let client = self.egress.client().clone();
+        let api_url = config.dingtalk_api_url.clone();
+        let settings = gateway::Config { api_url, ..gateway::Config::default() };
+        Gateway::new(client, gateway::tls(), settings)
+    }
+}
+
+/// What breaks the protocol stops a program; the rest is a warning.
+async fn verify_streams(nats: &Nats, config: &Config) -> Result<(), Failure> {
+    let differences = topology::diff(nats, config.topology).await.context("read the streams")?;
+    let mut breaking = vec![];
+    for difference in differences {
+        if difference.is_breaking() {
+            breaking.push(format!("  {difference}"));
+        } else {
+            tracing::warn!(%difference, "the streams differ from this release's files");
+        }
+    }
+    if breaking.is_empty() {
+        return Ok(());
+    }
+    let list = breaking.join("\n");
+    Err(Failure::Failed(anyhow::anyhow!(
+        "the streams are not those of this release; run `dingtalk-trigger streams apply`:\n{list}"
+    )))
+}

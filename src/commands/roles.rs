@@ -1,0 +1,196 @@
+//! The roles as processes of their own, sharing one NATS and one PostgreSQL.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::sync::Notify;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Failure;
+use super::parts::Parts;
+use super::process::until_told;
+use crate::config::Config;
+use crate::context::{Clock, Context};
+use crate::edge::order::Order;
+use crate::edge::{Edge, owner, stream};
+use crate::io::dingtalk::send::{self, Sender};
+use crate::io::dingtalk::token::Tokens;
+use crate::io::governor::Governor;
+use crate::io::live::Live;
+use crate::io::runtime::Runtimes;
+use crate::io::store::events::Recorder;
+use crate::io::store::writer::Writer;
+use crate::telemetry::health;
+use crate::worker::{self, Stage};
+
+/// How long DingTalk may take for one send.
+const SEND_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+pub async fn edge(config: &Config) -> Result<(), Failure> {
+    let context = begin(config).await?;
+    let parts = Parts::connect(&context, config).await?;
+    start_edge(&context, config, &parts).await?;
+    until_told(&context, config.drain).await
+}
+
+pub async fn worker(config: &Config, stages: Vec<Stage>) -> Result<(), Failure> {
+    let context = begin(config).await?;
+    let parts = Parts::connect(&context, config).await?;
+    let stages = if stages.is_empty() { Stage::ALL.to_vec() } else { stages };
+    start_worker(&context, config, &parts, stages);
+    until_told(&context, config.drain).await
+}
+
+pub async fn console(config: &Config) -> Result<(), Failure> {
+    let context = begin(config).await?;
+    let parts = Parts::connect(&context, config).await?;
+    start_console(&context, config, &parts).await?;
+    until_told(&context, config.drain).await
+}
+
+/// Several processes cannot share a SQLite file; then the health endpoint is up before all else.
+async fn begin(config: &Config) -> Result<Context, Failure> {
+    if config.store.as_ref().is_some_and(crate::io::store::Config::is_sqlite) {
+        let remedy =
+            "DATABASE_URL must begin with postgres:// for separate roles; sqlite:// is for `up`";
+        return Err(Failure::Configuration(remedy.to_owned()));
+    }
+    let context = Context::new(Clock::system());
+    serve_health(&context, config).await?;
+    Ok(context)
+}
+
+pub async fn serve_health(context: &Context, config: &Config) -> Result<(), Failure> {
+    let address = &config.health_address;
+    let bound = health::serve(context, address).await;
+    let bound = bound.with_context(|| format!("listen on DT_HEALTH_ADDR {address}"))?;
+    tracing::info!(%bound, "health endpoint");
+    Ok(())
+}
+
+pub async fn start_edge(
+    context: &Context,
+    config: &Config,
+    parts: &Parts,
+) -> Result<std::net::SocketAddr, Failure> {
+    let edge = Edge {
+        context: context.clone(),
+        log: parts.log.clone(),
+        routing: parts.routing.clone(),
+        recorder: Recorder::start(context, parts.store.clone()),
+        action_key: parts.links.clone(),
+        body_max_bytes: config.limits.body_max_bytes,
+        order: Order::default(),
+    };
+    let hint = Arc::new(Notify::new());
+    context.spawn(pass_on(context.clone(), parts.routing.changes(), hint.clone()));
+    let owner = owner::Config {
+        owners: config.limits.stream_owners,
+        ..owner::Config::new(format!("{}-{}", config.pod, std::process::id()))
+    };
+    let stream = stream::Parts {
+        context: context.clone(),
+        live: Live::new(&parts.nats),
+        gateway: parts.gateway(config),
+        owner,
+        config: stream::Config {
+            frames_in_flight: config.limits.frames_in_flight,
+            ..stream::Config::default()
+        },
+        hint,
+    };
+    let (routing, taker) = (parts.routing.clone(), edge.clone());
+    stream::start(
+        stream,
+        move || routing.integrations(),
+        move |integration, kind, value| {
+            let edge = taker.clone();
+            async move { edge.take_frame(&integration, kind, value).await }
+        },
+    );
+    let address = &config.edge_address;
+    let bound = crate::edge::serve(edge, address).await;
+    let bound = bound.with_context(|| format!("listen on DT_EDGE_ADDR {address}"))?;
+    tracing::info!(%bound, "edge");
+    Ok(bound)
+}
+
+/// Wakes the Stream connections when an integration or its binding changed.
+async fn pass_on(
+    context: Context,
+    mut changes: tokio::sync::broadcast::Receiver<crate::io::routing::Change>,
+    hint: Arc<Notify>,
+) {
+    loop {
+        // Cancel safe: a change that is not taken stays in its channel.
+        let change = tokio::select! {
+            () = context.stop().cancelled() => return,
+            change = changes.recv() => change,
+        };
+        match change {
+            Ok(_) | Err(RecvError::Lagged(_)) => hint.notify_one(),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: Vec<Stage>) {
+    let jetstream = async_nats::jetstream::new(parts.nats.client().clone());
+    let governor = Governor::new(context.clone(), jetstream, config.governor());
+    let tokens = Tokens::new(context.clone(), parts.egress.clone(), &config.dingtalk_api_url);
+    let sending = send::Config {
+        api_url: config.dingtalk_api_url.clone(),
+        reply_hosts: config.reply_hosts.clone(),
+        timeout: SEND_TIMEOUT,
+    };
+    let egress = parts.egress.clone();
+    let made = worker::Parts {
+        nats: parts.nats.clone(),
+        log: parts.log.clone(),
+        routing: parts.routing.clone(),
+        runtimes: Runtimes::new(context.clone(), egress.clone(), config.runtime()),
+        sender: Sender::new(context.clone(), egress, tokens, governor, sending),
+        writer: Writer::start(context, parts.store.clone()),
+        links: parts.links.clone(),
+    };
+    let settings = worker::Config {
+        stages,
+        dispatch: config.dispatch(),
+        runs_max: config.limits.runs_max,
+        expert_runs_max: config.limits.expert_runs_max,
+        dedupe_window: config.topology.dedupe_window,
+    };
+    worker::start(context, made, settings);
+}
+
+pub async fn start_console(
+    context: &Context,
+    config: &Config,
+    parts: &Parts,
+) -> Result<std::net::SocketAddr, Failure> {
+    let token = config.admin_token.clone().ok_or_else(|| {
+        Failure::Configuration("DT_ADMIN_TOKEN must be set, 16 characters or more".to_owned())
+    })?;
+    let state = crate::console::State {
+        context: context.clone(),
+        store: parts.store.clone(),
+        routing: parts.routing.clone(),
+        log: parts.log.clone(),
+        nats: parts.nats.clone(),
+        live: Live::new(&parts.nats),
+        gateway: parts.gateway(config),
+        http: parts.egress.client().clone(),
+        config: Arc::new(crate::console::Config {
+            address: config.console_address.clone(),
+            admin_token: token,
+            public_url: config.public_url.clone(),
+            dingtalk_api_url: config.dingtalk_api_url.clone(),
+            language: config.language,
+        }),
+    };
+    let address = &config.console_address;
+    let bound = crate::console::serve(state).await;
+    let bound = bound.with_context(|| format!("listen on DT_CONSOLE_ADDR {address}"))?;
+    tracing::info!(%bound, "admin API");
+    Ok(bound)
+}

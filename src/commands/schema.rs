@@ -1,0 +1,49 @@
+//! `migrate` and `streams`: the only commands that change tables and streams.
+
+use anyhow::Context as _;
+
+use super::Failure;
+use super::process::say;
+use crate::config::Config;
+use crate::context::{Clock, Context};
+use crate::io::nats::Nats;
+use crate::io::store::Store;
+use crate::io::topology;
+
+pub async fn migrate(config: &Config) -> Result<(), Failure> {
+    let settings = config.store.as_ref().ok_or_else(|| {
+        let remedy = "set DATABASE_URL and DT_MASTER_KEY (32 bytes in base64)";
+        Failure::Configuration(remedy.to_owned())
+    })?;
+    let store = Store::connect(settings).await.context("connect to the database")?;
+    store.migrate().await.context("migrate the database")?;
+    say("the database is at this release");
+    Ok(())
+}
+
+/// Exit code 1 where anything differs.
+pub async fn diff(config: &Config) -> Result<(), Failure> {
+    let context = Context::new(Clock::system());
+    let nats = Nats::connect(&context, &config.nats).await.context("connect to NATS")?;
+    let differences = topology::diff(&nats, config.topology).await.context("read the streams")?;
+    for difference in &differences {
+        say(&difference.to_string());
+    }
+    if differences.is_empty() {
+        say("no difference");
+        return Ok(());
+    }
+    Err(Failure::Difference)
+}
+
+pub async fn apply(config: &Config) -> Result<(), Failure> {
+    let context = Context::new(Clock::system());
+    let nats = Nats::connect(&context, &config.nats).await.context("connect to NATS")?;
+    let done = topology::apply(&nats, config.topology, context.clock.now()).await;
+    let done = done.context("apply the streams")?;
+    for difference in &done {
+        say(&format!("applied: {difference}"));
+    }
+    say(if done.is_empty() { "nothing to do" } else { "done" });
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! `up`: everything on one machine in one process, with a broker and a database of its own where none
+//! are named.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::parts::Parts;
+use super::process::{say, until_told};
+use super::{Failure, read, roles};
+use crate::config::Config;
+use crate::context::{Clock, Context};
+use crate::domain::secret::Secret;
+use crate::io::nats::Nats;
+use crate::io::store::Store;
+use crate::io::topology;
+use crate::ops::child::{self, Child};
+use crate::ops::data::{Directory, InUse};
+use crate::ops::keys::{self, Key};
+use crate::telemetry::log;
+use crate::worker::Stage;
+
+pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Result<(), Failure> {
+    let first = read(variable)?;
+    log::init(&first.log_filter).map_err(Failure::Configuration)?;
+    let directory =
+        Directory::open(&first.data_dir).map_err(|error| match error.downcast::<InUse>() {
+            Ok(in_use) => Failure::Configuration(in_use.to_string()),
+            Err(error) => Failure::Failed(error),
+        })?;
+    // The broker outlives everyone who needs it.
+    let below = Context::new(Clock::system());
+    let own = Own::prepare(&below, &first, &directory, variable).await?;
+    let given = |name: &str| variable(name).filter(|text| !text.trim().is_empty());
+    let config = read(&|name| {
+        let is_given = given(name).is_some() || given(&format!("{name}_FILE")).is_some();
+        if is_given { given(name) } else { own.variable(name) }
+    })?;
+    let outcome = serve(config, &own, demo).await;
+    below.finish(std::time::Duration::from_secs(15)).await;
+    outcome
+}
+
+async fn serve(config: Config, own: &Own, demo: bool) -> Result<(), Failure> {
+    let context = Context::new(Clock::system());
+    #[cfg(feature = "sim")]
+    let outside = Context::new(Clock::system());
+    #[cfg(feature = "sim")]
+    let (config, played) = if demo {
+        let (config, played) = super::demo::play(&outside, config).await?;
+        (config, Some(played))
+    } else {
+        (config, None)
+    };
+    #[cfg(not(feature = "sim"))]
+    let _ = demo;
+    roles::serve_health(&context, &config).await?;
+    prepare(&context, &config).await?;
+    let parts = Parts::connect(&context, &config).await?;
+    #[cfg(feature = "sim")]
+    if let Some(played) = &played {
+        super::demo::configure(&context, &config, &parts, played).await?;
+    }
+    let edge = roles::start_edge(&context, &config, &parts).await?;
+    roles::start_worker(&context, &config, &parts, Stage::ALL.to_vec());
+    let console = roles::start_console(&context, &config, &parts).await?;
+    own.introduce(&config, edge, console);
+    #[cfg(feature = "sim")]
+    if let Some(played) = &played {
+        super::demo::introduce(played);
+    }
+    let outcome = until_told(&context, config.drain).await;
+    parts.store.close().await;
+    #[cfg(feature = "sim")]
+    outside.finish(std::time::Duration::from_secs(2)).await;
+    outcome
+}
+
+/// Streams and tables of this release; both may be there already.
+async fn prepare(context: &Context, config: &Config) -> Result<(), Failure> {
+    let nats = Nats::connect(context, &config.nats).await.context("connect to NATS")?;
+    let now = context.clock.now();
+    let applied =
+        topology::apply(&nats, config.topology, now).await.context("apply the streams")?;
+    if !applied.is_empty() {
+        say("streams: created");
+    }
+    let settings = config.store.as_ref();
+    let settings = settings.ok_or_else(|| Failure::Configuration("set DATABASE_URL".to_owned()))?;
+    let store = Store::connect(settings).await.context("open the database")?;
+    store.migrate().await.context("migrate the database")?;
+    store.close().await;
+    Ok(())
+}
+
+/// What `up` provides itself where the environment names nothing.
+struct Own {
+    nats: Option<Child>,
+    database: String,
+    master_key: Key,
+    admin_token: Key,
+}
+
+impl Own {
+    async fn prepare(
+        below: &Context,
+        config: &Config,
+        directory: &Directory,
+        variable: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Failure> {
+        let given = |name: &str| variable(name).filter(|text| !text.trim().is_empty());
+        let path = directory.path();
+        let nats = match given("NATS_URL") {
+            Some(_) => None,
+            None => {
+                say("nats-server: starting");
+                let search = search(given("PATH").as_deref());
+                let settings = child::Config { binary: config.nats_server.clone(), search };
+                Some(Child::start(below, directory, &settings).await?)
+            }
+        };
+        Ok(Self {
+            nats,
+            database: format!("sqlite://{}", path.join("dingtalk-trigger.db").display()),
+            master_key: keys::master_key(directory)?,
+            admin_token: keys::admin_token(directory)?,
+        })
+    }
+
+    /// Its own value of a setting, for when nobody gave one.
+    fn variable(&self, name: &str) -> Option<String> {
+        let own = |key: &Key| Some(key.secret().expose().to_owned());
+        match name {
+            "NATS_URL" => self.nats.as_ref().map(|child| child.url().to_owned()),
+            "DATABASE_URL" => Some(self.database.clone()),
+            "DT_MASTER_KEY" => own(&self.master_key),
+            "DT_ADMIN_TOKEN" => own(&self.admin_token),
+            _ => None,
+        }
+    }
+
+    fn introduce(
+        &self,
+        config: &Config,
+        edge: std::net::SocketAddr,
+        console: std::net::SocketAddr,
+    ) {
+        say(&format!("edge:      http://{edge} (public address: {})", config.public_url));
+        say(&format!("admin API: http://{console}"));
+        say(&format!("health:    http://{}/readyz", config.health_address));
+        say(&format!("data:      {}", config.data_dir.display()));
+        if let Key::Made(token) = &self.admin_token {
+            shown_once(token);
+        }
+        say("ready");
+    }
+}
+
+/// The only time that the token is seen: it was made just now.
+fn shown_once(token: &Secret) {
+    say(&format!("admin token (shown once, kept in the data directory): {}", token.expose()));
+}
+
+/// Where a nats-server may be: on the PATH, beside this program, among the project's tools.
+fn search(path: Option<&str>) -> Vec<PathBuf> {
+    let mut places: Vec<_> =
+        path.unwrap_or_default().split(':').filter(|p| !p.is_empty()).map(PathBuf::from).collect();
+    if let Some(beside) =
+        std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf))
+    {
+        places.push(beside);
+    }
+    places.push(PathBuf::from(".tools/bin"));
+    places
+}

@@ -1,0 +1,252 @@
+//! The runtime behind Xpert's public API: a thread per session, a run per turn, an event stream per run.
+//!
+//! Guarantees that a run's name is on the caller's record before its answer is taken, and that a second
+//! try joins the run of the first instead of starting another. The stream may break at any event; the
+//! run's state decides when the stream does not. Cancelling tells the server.
+
+mod follow;
+pub(super) mod server;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::answer::{Failure, FailureClass};
+use crate::domain::entry::ActionKind;
+use crate::domain::invocation::TurnRequest;
+use crate::domain::reason::Reason;
+use crate::io::runtime::{Call, Outcome};
+use crate::protocol::xpert::{Fold, Status, resume_body, send_body};
+
+use follow::{End, follow};
+use server::Server;
+
+/// The stream of a run that does nothing more is read for so long.
+const AT_REST_MAX: Duration = Duration::from_secs(3);
+
+/// A run, and the last event before the part of its stream that belongs to this turn.
+struct Joined {
+    run: String,
+    from: Option<String>,
+    /// Whether this call started it or an earlier one did.
+    origin: RunOrigin,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RunOrigin {
+    New,
+    Found,
+}
+
+impl Joined {
+    /// As the journal keeps it: a resumed run has the name of the one it resumes, so where to go on is
+    /// part of the name.
+    fn to_name(&self) -> String {
+        match &self.from {
+            Some(from) => format!("{}#{from}", self.run),
+            None => self.run.clone(),
+        }
+    }
+
+    fn parse(name: &str) -> Self {
+        let (run, from) = match name.split_once('#') {
+            Some((run, from)) => (run, Some(from.to_owned())),
+            None => (name, None),
+        };
+        Self { run: run.to_owned(), from, origin: RunOrigin::Found }
+    }
+}
+
+pub(super) async fn invoke(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    turn: &TurnRequest,
+) -> Result<Outcome, Failure> {
+    let outcome = tokio::select! {
+        biased;
+        () = call.line.cancel.cancelled() => Ok(Outcome::Cancelled),
+        outcome = ask(call, server, turn) => outcome,
+    };
+    let is_overdue = Instant::now() >= call.deadline;
+    if matches!(outcome, Ok(Outcome::Cancelled)) || (outcome.is_err() && is_overdue) {
+        // Best effort: what is not reached here ends by itself, and nobody reads its answer.
+        if let Err(error) = cancel_runs(call, server, &turn.session.thread_id).await {
+            tracing::warn!(detail = %error.detail, "a run could not be cancelled");
+        }
+    }
+    outcome
+}
+
+/// Cancels what runs in the thread, which is this turn's: a thread has one run at a time.
+async fn cancel_runs(call: &Call<'_>, server: &Server<'_>, thread: &str) -> Result<(), Failure> {
+    for run in server.runs(call, thread).await? {
+        if matches!(run.status, Status::Pending | Status::Running) {
+            server.cancel(call, thread, &run.id).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn ask(call: &Call<'_>, server: &Server<'_>, turn: &TurnRequest) -> Result<Outcome, Failure> {
+    let joined = match &turn.run {
+        Some(name) => rejoin(call, server, turn, Joined::parse(name)).await?,
+        None => begin(call, server, turn).await?,
+    };
+    let thread = turn.session.thread_id.as_str();
+    match follow(call, server, thread, &joined).await? {
+        End::Answer(answer) => Ok(Outcome::Answer(answer)),
+        End::Failed(failure) if joined.origin == RunOrigin::New => Err(failure),
+        // The failure belongs to an earlier attempt; this one asks anew.
+        End::Failed(_) => {
+            let joined = create(call, server, turn).await?;
+            match follow(call, server, thread, &joined).await? {
+                End::Answer(answer) => Ok(Outcome::Answer(answer)),
+                End::Failed(failure) => Err(failure),
+            }
+        }
+    }
+}
+
+/// Finds or starts the run of this turn and has it recorded.
+async fn begin(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    turn: &TurnRequest,
+) -> Result<Joined, Failure> {
+    // A run on an unknown thread is a server error, and making one twice is none.
+    server.create_thread(call, &turn.session.thread_id, turn.expert.as_str()).await?;
+    if decision(turn).is_some() {
+        return resume(call, server, turn).await;
+    }
+    let is_repeat = turn.is_repeat || turn.attempt > 1;
+    let found = if is_repeat { started_run(call, server, turn).await? } else { None };
+    match found {
+        Some(run) => {
+            let joined = Joined { run, from: None, origin: RunOrigin::Found };
+            call.learn(joined.to_name()).await?;
+            Ok(joined)
+        }
+        None => create(call, server, turn).await,
+    }
+}
+
+async fn create(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    turn: &TurnRequest,
+) -> Result<Joined, Failure> {
+    let body = send_body(turn.expert.as_str(), &turn.turn.to_string(), said(turn));
+    let run = server.create_run(call, &turn.session.thread_id, &body).await?;
+    let joined = Joined { run, from: None, origin: RunOrigin::New };
+    call.learn(joined.to_name()).await?;
+    Ok(joined)
+}
+
+/// The decision that this turn brings to an interrupted run.
+fn decision(turn: &TurnRequest) -> Option<&ActionKind> {
+    match &turn.action {
+        Some(kind @ (ActionKind::Confirm | ActionKind::Reject)) => Some(kind),
+        Some(ActionKind::Custom(_)) | None => None,
+    }
+}
+
+/// A custom action says its own name where nothing else was said.
+fn said(turn: &TurnRequest) -> &str {
+    match &turn.action {
+        Some(ActionKind::Custom(name)) if turn.text.is_empty() => name,
+        Some(_) | None => &turn.text,
+    }
+}
+
+/// The run that an earlier try of this turn may have started: the newest that is not older than the
+/// turn. A thread has one run at a time, so it is this turn's or there is none.
+async fn started_run(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    turn: &TurnRequest,
+) -> Result<Option<String>, Failure> {
+    let runs = server.runs(call, &turn.session.thread_id).await?;
+    let newest = runs
+        .into_iter()
+        .filter(|run| run.created_at.is_some_and(|at| at >= turn.started_at))
+        .max_by_key(|run| run.created_at);
+    Ok(newest.map(|run| run.id))
+}
+
+/// Goes on with the interrupted run. Its stream holds the old events up to a `complete`, so their last
+/// id is recorded before the decision is posted: joining without it would read the old answer again.
+async fn resume(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    turn: &TurnRequest,
+) -> Result<Joined, Failure> {
+    let thread = turn.session.thread_id.as_str();
+    let run = match turn.resumed_run.as_deref().map(Joined::parse) {
+        Some(joined) => joined.run,
+        None => interrupted_run(call, server, thread).await?,
+    };
+    let from = last_event(call, server, thread, &Joined::parse(&run)).await?;
+    let joined = Joined { run, from, origin: RunOrigin::New };
+    call.learn(joined.to_name()).await?;
+    decide(call, server, turn, &joined.run).await?;
+    Ok(joined)
+}
+
+/// Joins the run on record. A decision is posted again where the run shows no sign of it.
+async fn rejoin(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    turn: &TurnRequest,
+    joined: Joined,
+) -> Result<Joined, Failure> {
+    let thread = turn.session.thread_id.as_str();
+    if decision(turn).is_some()
+        && server.run(call, thread, &joined.run).await?.status == Status::Interrupted
+        && last_event(call, server, thread, &joined).await? == joined.from
+    {
+        decide(call, server, turn, &joined.run).await?;
+    }
+    Ok(joined)
+}
+
+async fn decide(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    turn: &TurnRequest,
+    run: &str,
+) -> Result<(), Failure> {
+    let expert = turn.expert.as_str();
+    if let Some(body) = decision(turn).and_then(|kind| resume_body(expert, run, kind)) {
+        server.create_run(call, &turn.session.thread_id, &body).await?;
+    }
+    Ok(())
+}
+
+async fn interrupted_run(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    thread: &str,
+) -> Result<String, Failure> {
+    let runs = server.runs(call, thread).await?;
+    let newest = runs
+        .into_iter()
+        .filter(|run| run.status == Status::Interrupted)
+        .max_by_key(|run| run.created_at);
+    newest.map(|run| run.id).ok_or_else(|| Failure {
+        class: FailureClass::Permanent,
+        reason: Reason::RuntimePermanent,
+        detail: "no run of the thread waits for a decision".into(),
+    })
+}
+
+/// The id of the last event that a run at rest has in its stream.
+async fn last_event(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    thread: &str,
+    joined: &Joined,
+) -> Result<Option<String>, Failure> {
+    let mut fold = Fold::new(0, joined.from.clone());
+    follow::read(call, server, thread, &joined.run, (&mut fold, AT_REST_MAX)).await?;
+    Ok(fold.last_event_id)
+}

@@ -1,0 +1,146 @@
+//! Reading a run to its end: from its stream, which may break, and from its state, which decides.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::domain::answer::{Answer, Failure, FailureClass};
+use crate::domain::reason::Reason;
+use crate::io::runtime::{Call, retryable, silent};
+use crate::protocol::http::excerpt;
+use crate::protocol::sse;
+use crate::protocol::xpert::{self, Fold, Status};
+
+use super::server::Server;
+use super::{AT_REST_MAX, Joined};
+
+/// Between the end of a stream and the next try to join it.
+const REJOIN_AFTER: Duration = Duration::from_millis(500);
+
+/// `complete` follows the end of a conversation at once, where it follows at all.
+const COMPLETE_AFTER: Duration = Duration::from_millis(300);
+
+/// How a run ended. A failure here is the run's own: the server was there to tell it.
+pub(super) enum End {
+    Answer(Answer),
+    Failed(Failure),
+}
+
+pub(super) async fn follow(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    thread: &str,
+    joined: &Joined,
+) -> Result<End, Failure> {
+    let mut fold = Fold::new(call.config.answer_max_bytes, joined.from.clone());
+    let mut state = Status::Running;
+    let mut heard_at = Instant::now();
+    loop {
+        if Instant::now() >= call.deadline {
+            return Err(silent());
+        }
+        let was_at_rest = is_final(state);
+        let patience = if was_at_rest { AT_REST_MAX } else { call.config.idle_timeout };
+        match read(call, server, thread, &joined.run, (&mut fold, patience)).await {
+            Err(failure) if failure.class == FailureClass::Permanent => return Err(failure),
+            Ok(()) | Err(_) => {}
+        }
+        if fold.end.is_some() {
+            return conclude(call, server, state, fold).await;
+        }
+        match server.run(call, thread, &joined.run).await {
+            Ok(run) => {
+                state = run.status;
+                heard_at = Instant::now();
+            }
+            Err(failure) if failure.class == FailureClass::Permanent => return Err(failure),
+            Err(failure) if heard_at.elapsed() >= call.config.idle_timeout => return Err(failure),
+            Err(_) => {}
+        }
+        // A run at rest is read once more: the stream may have broken before its last events.
+        if is_final(state) && (fold.is_complete || was_at_rest) {
+            return conclude(call, server, state, fold).await;
+        }
+        fold.is_complete = false;
+        sleep_until(call.deadline.min(Instant::now() + REJOIN_AFTER)).await;
+    }
+}
+
+fn is_final(status: Status) -> bool {
+    match status {
+        Status::Success | Status::Error | Status::Timeout | Status::Interrupted => true,
+        Status::Pending | Status::Running | Status::Unknown => false,
+    }
+}
+
+/// Reads events into `fold` until the run has ended or no event came for as long as given. Comments do
+/// not count: a server that lives may have lost the run.
+pub(super) async fn read(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    thread: &str,
+    run: &str,
+    (fold, patience): (&mut Fold, Duration),
+) -> Result<(), Failure> {
+    let mut response = server.stream(call, thread, run, fold.last_event_id.as_deref()).await?;
+    let mut parser = sse::Parser::default();
+    let mut event_at = Instant::now();
+    loop {
+        let patience = if fold.end.is_some() { COMPLETE_AFTER } else { patience };
+        let limit = call.deadline.min(event_at + patience);
+        let Ok(Ok(Some(chunk))) = timeout_at(limit, response.chunk()).await else {
+            return Ok(());
+        };
+        let events = parser
+            .push(&chunk)
+            .map_err(|error| retryable(Reason::RuntimeExhausted, error.to_string()))?;
+        for event in &events {
+            event_at = Instant::now();
+            fold.push(event);
+        }
+        if fold.is_complete {
+            return Ok(());
+        }
+    }
+}
+
+/// What the run's events, and where they are silent its state, make of it.
+async fn conclude(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    state: Status,
+    mut fold: Fold,
+) -> Result<End, Failure> {
+    let failed = |detail: String| Ok(End::Failed(retryable(Reason::RuntimeExhausted, detail)));
+    let end = match fold.end.take() {
+        Some(end) => end,
+        None => match state {
+            Status::Success => xpert::End::Answered,
+            Status::Error => xpert::End::Failed("the run failed".into()),
+            Status::Interrupted => xpert::End::Cancelled,
+            Status::Timeout => {
+                let detail = "the run took too long for the server".into();
+                return Ok(End::Failed(retryable(Reason::RuntimeTimeout, detail)));
+            }
+            Status::Pending | Status::Running | Status::Unknown => {
+                return failed("the run has not ended".into());
+            }
+        },
+    };
+    match end {
+        xpert::End::Interrupted(interrupt) => Ok(End::Answer(fold.into_answer(Some(interrupt)))),
+        xpert::End::Cancelled => failed("the run was cancelled at the server".into()),
+        xpert::End::Failed(error) => {
+            failed(format!("the run failed: {}", excerpt(error.as_bytes())))
+        }
+        xpert::End::Answered if fold.has_text() => Ok(End::Answer(fold.into_answer(None))),
+        // The stream may have lost its beginning; the conversation has not.
+        xpert::End::Answered => {
+            let text = match &fold.conversation {
+                Some(conversation) => server.last_message(call, conversation).await?,
+                None => None,
+            };
+            Ok(End::Answer(Answer { text: text.unwrap_or_default(), interrupt: None }))
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The calls of Xpert's API that a turn needs, each of them once.
+
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::Value;
+
+use crate::domain::answer::Failure;
+use crate::domain::reason::Reason;
+use crate::domain::secret::Secret;
+use crate::io::runtime::{Call, retryable};
+use crate::protocol::xpert::{Run, decode_last_message, decode_run, decode_runs, thread_body};
+
+const API: &str = "/api/ai";
+/// More runs than this are not looked through.
+const RUNS_MAX: u32 = 20;
+
+pub(in crate::io::runtime) struct Server<'a> {
+    base: String,
+    key: &'a Secret,
+    organization: Option<&'a str>,
+}
+
+impl<'a> Server<'a> {
+    /// `base_url` with or without the path of the API.
+    pub(in crate::io::runtime) fn new(
+        base_url: &str,
+        key: &'a Secret,
+        organization: Option<&'a str>,
+    ) -> Self {
+        let base = base_url.trim_end_matches('/');
+        let base = if base.ends_with(API) { base.to_owned() } else { format!("{base}{API}") };
+        Self { base, key, organization }
+    }
+
+    pub(super) async fn create_thread(
+        &self,
+        call: &Call<'_>,
+        thread: &str,
+        expert: &str,
+    ) -> Result<(), Failure> {
+        let request =
+            self.request(call, Method::POST, "/threads").json(&thread_body(thread, expert));
+        self.answer(call, request).await.map(drop)
+    }
+
+    /// The id of the new run.
+    pub(super) async fn create_run(
+        &self,
+        call: &Call<'_>,
+        thread: &str,
+        body: &Value,
+    ) -> Result<String, Failure> {
+        let request =
+            self.request(call, Method::POST, &format!("/threads/{thread}/runs")).json(body);
+        let answer = self.answer(call, request).await?;
+        decode_run(&answer).map(|run| run.id).ok_or_else(|| unreadable("a run"))
+    }
+
+    pub(super) async fn runs(&self, call: &Call<'_>, thread: &str) -> Result<Vec<Run>, Failure> {
+        let path = format!("/threads/{thread}/runs?limit={RUNS_MAX}&offset=0");
+        let answer = self.answer(call, self.request(call, Method::GET, &path)).await?;
+        decode_runs(&answer).ok_or_else(|| unreadable("a list of runs"))
+    }
+
+    pub(super) async fn run(
+        &self,
+        call: &Call<'_>,
+        thread: &str,
+        run: &str,
+    ) -> Result<Run, Failure> {
+        let path = format!("/threads/{thread}/runs/{run}");
+        let answer = self.answer(call, self.request(call, Method::GET, &path)).await?;
+        decode_run(&answer).ok_or_else(|| unreadable("a run"))
+    }
+
+    pub(super) async fn cancel(
+        &self,
+        call: &Call<'_>,
+        thread: &str,
+        run: &str,
+    ) -> Result<(), Failure> {
+        let path = format!("/threads/{thread}/runs/{run}/cancel");
+        self.answer(call, self.request(call, Method::POST, &path)).await.map(drop)
+    }
+
+    /// What the expert said last in a conversation.
+    pub(super) async fn last_message(
+        &self,
+        call: &Call<'_>,
+        conversation: &str,
+    ) -> Result<Option<String>, Failure> {
+        let path = format!("/conversations/{conversation}/messages");
+        let answer = self.answer(call, self.request(call, Method::GET, &path)).await?;
+        Ok(decode_last_message(&answer))
+    }
+
+    /// The events of a run after the one named, or all that there are.
+    pub(super) async fn stream(
+        &self,
+        call: &Call<'_>,
+        thread: &str,
+        run: &str,
+        after: Option<&str>,
+    ) -> Result<Response, Failure> {
+        let path = format!("/threads/{thread}/runs/{run}/stream");
+        let request = self.request(call, Method::GET, &path).header("accept", "text/event-stream");
+        let request = match after {
+            Some(id) => request.header("last-event-id", id),
+            None => request,
+        };
+        let response = call.send(request).await?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(call.refusal(response).await)
+        }
+    }
+
+    fn request(&self, call: &Call<'_>, method: Method, path: &str) -> RequestBuilder {
+        let request = call
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .header("x-api-key", self.key.expose());
+        match self.organization {
+            Some(organization) => request.header("organization-id", organization),
+            None => request,
+        }
+    }
+
+    async fn answer(&self, call: &Call<'_>, request: RequestBuilder) -> Result<Vec<u8>, Failure> {
+        let mut response = call.send(request).await?;
+        if response.status().is_success() {
+            call.body(&mut response).await
+        } else {
+            Err(call.refusal(response).await)
+        }
+    }
+}
+
+fn unreadable(what: &str) -> Failure {
+    retryable(Reason::RuntimeExhausted, format!("the server's answer is not {what}"))
+}

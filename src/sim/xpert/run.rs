@@ -1,0 +1,376 @@
+//! Runs: what an assistant does on a thread, as events, and the calls that start, join and cancel it.
+//!
+//! Guarantees that a run's events are appended to one list that is never cut, also when it is resumed. What is
+//! said is `player`'s.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::answer::{Refusal, time_text};
+use super::fault::{self, Fault};
+use super::player::{Player, delta};
+use super::thread::{Message, Page, Thread};
+use super::{Call, Server, stream};
+use crate::sim::locked;
+use crate::sim::script::{self, Act, Decision, End};
+use crate::sim::server::cut;
+
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub id: String,
+    /// Absent on ordinary events.
+    pub name: Option<&'static str>,
+    pub data: String,
+}
+
+pub struct Run {
+    pub id: String,
+    pub thread: String,
+    pub assistant: String,
+    pub text: String,
+    pub created_ms: i64,
+    state: Mutex<Progress>,
+    grown: watch::Sender<usize>,
+    pub cancel: CancellationToken,
+}
+
+struct Progress {
+    status: &'static str,
+    events: Vec<Event>,
+    /// Nothing comes any more until a resume.
+    is_closed: bool,
+}
+
+impl Run {
+    fn new(thread: &str, assistant: &str, text: &str, created_ms: i64) -> Self {
+        let state = Progress { status: "running", events: Vec::new(), is_closed: false };
+        Self {
+            id: Uuid::new_v4().to_string(),
+            thread: thread.to_owned(),
+            assistant: assistant.to_owned(),
+            text: text.to_owned(),
+            created_ms,
+            state: Mutex::new(state),
+            grown: watch::Sender::new(0),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    pub fn status(&self) -> &'static str {
+        locked(&self.state).status
+    }
+
+    /// Where the event with this id is.
+    pub fn position(&self, id: &str) -> Option<usize> {
+        locked(&self.state).events.iter().position(|event| event.id == id)
+    }
+
+    pub fn length(&self) -> usize {
+        locked(&self.state).events.len()
+    }
+
+    /// The event at `index`, once it is there; `None` when the run ended without it.
+    pub async fn event(&self, index: usize) -> Option<Event> {
+        let mut grown = self.grown.subscribe();
+        loop {
+            {
+                let state = locked(&self.state);
+                if let Some(event) = state.events.get(index) {
+                    return Some(event.clone());
+                }
+                if state.is_closed {
+                    return None;
+                }
+            }
+            grown.changed().await.ok()?;
+        }
+    }
+
+    pub fn emit(&self, now_ms: i64, name: Option<&'static str>, data: &Value) {
+        let mut state = locked(&self.state);
+        let id = format!("{now_ms}-{}", state.events.len());
+        state.events.push(Event { id, name, data: data.to_string() });
+        self.grown.send_modify(|grown| *grown += 1);
+    }
+
+    pub fn close(&self, status: &'static str) {
+        let mut state = locked(&self.state);
+        state.status = status;
+        state.is_closed = true;
+        self.grown.send_modify(|grown| *grown += 1);
+    }
+
+    /// The status that a client sees as soon as the last event is out.
+    pub fn become_status(&self, status: &'static str) {
+        locked(&self.state).status = status;
+    }
+
+    fn reopen(&self) {
+        let mut state = locked(&self.state);
+        state.status = "running";
+        state.is_closed = false;
+    }
+
+    fn view(&self) -> Value {
+        json!({
+            "run_id": self.id,
+            "thread_id": self.thread,
+            "assistant_id": self.assistant,
+            "created_at": time_text(self.created_ms),
+            "updated_at": time_text(self.created_ms),
+            "status": self.status(),
+            "metadata": {},
+        })
+    }
+}
+
+/// What the caller's input asks for.
+enum Ask {
+    Send {
+        text: String,
+    },
+    Resume {
+        run: Option<String>,
+        decision: Decision,
+    },
+    /// Into the running run.
+    Steer {
+        run: Option<String>,
+        text: String,
+    },
+}
+
+fn ask(input: &Value) -> Result<Ask, Refusal> {
+    let text = |path: &str| input.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    let missing = || Refusal::new(StatusCode::BAD_REQUEST, "path: message; Required");
+    let decision = |is_confirmed| if is_confirmed { Decision::Confirm } else { Decision::Reject };
+    match input.get("action").and_then(Value::as_str) {
+        Some("send") => Ok(Ask::Send { text: text("/message/input/input").ok_or_else(missing)? }),
+        Some("follow_up") => {
+            let said = text("/message/input/input").ok_or_else(missing)?;
+            match input.get("mode").and_then(Value::as_str) {
+                Some("steer") => Ok(Ask::Steer { run: text("/target/executionId"), text: said }),
+                _ => Ok(Ask::Send { text: said }),
+            }
+        }
+        Some("resume") => {
+            let decision = decision(text("/decision/type").as_deref() == Some("confirm"));
+            Ok(Ask::Resume { run: text("/target/executionId"), decision })
+        }
+        Some("retry") => Ok(Ask::Send { text: "retry".to_owned() }),
+        Some(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "path: action; Invalid")),
+        None => match input.get("confirm").and_then(Value::as_bool) {
+            Some(is_confirmed) => {
+                Ok(Ask::Resume { run: text("/executionId"), decision: decision(is_confirmed) })
+            }
+            None => Ok(Ask::Send { text: text("/input").ok_or_else(missing)? }),
+        },
+    }
+}
+
+/// A started run, and how many events it had before.
+struct Started {
+    run: Arc<Run>,
+    from: usize,
+}
+
+fn start(server: &Arc<Server>, thread_id: &str, body: &Value) -> Result<Started, Refusal> {
+    let assistant = body
+        .get("assistant_id")
+        .and_then(Value::as_str)
+        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "path: assistant_id; Required"))?;
+    let ask = ask(body.get("input").unwrap_or(&Value::Null))?;
+    let mut threads = locked(&server.threads);
+    let unknown = fault::take(server, |fault| *fault == Fault::UnknownThread).is_some();
+    let thread = threads.get_mut(thread_id).filter(|_| !unknown).ok_or_else(|| {
+        let message = "Cannot read properties of null (reading 'id')";
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    })?;
+    let wrong = fault::take(server, |fault| *fault == Fault::WrongAssistant).is_some();
+    if wrong || thread.assistant.as_deref().is_some_and(|own| own != assistant) {
+        let message = "API key is not allowed to access this assistant.";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+    }
+    thread.assistant = Some(assistant.to_owned());
+    let now_ms = server.context.clock.now().0;
+    let (run, act) = match ask {
+        Ask::Send { text } => send(server, thread, assistant, &text)?,
+        Ask::Resume { run, decision } => {
+            let known = thread.runs.iter().rev().find(|known| {
+                known.status() == "interrupted" && run.as_ref().is_none_or(|id| *id == known.id)
+            });
+            let run = known.cloned().ok_or_else(|| {
+                Refusal::new(StatusCode::BAD_REQUEST, "resume_target_not_interrupted")
+            })?;
+            (run, script::decided(decision))
+        }
+        Ask::Steer { run, text } => {
+            let known = thread.runs.iter().rev().find(|known| {
+                known.status() == "running" && run.as_ref().is_none_or(|id| *id == known.id)
+            });
+            let run = known
+                .cloned()
+                .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "steer_target_not_running"))?;
+            let delta = delta(&run, &format!(" [{text}]"));
+            run.emit(now_ms, None, &delta);
+            let from = run.length();
+            return Ok(Started { run, from });
+        }
+    };
+    let from = run.length();
+    run.reopen();
+    server.called(Call {
+        at_ms: now_ms,
+        thread: thread_id.to_owned(),
+        run: run.id.clone(),
+        body: body.clone(),
+    });
+    let player = Player {
+        server: server.clone(),
+        run: run.clone(),
+        conversation: thread.conversation.clone(),
+    };
+    drop(threads);
+    drop(server.context.spawn(player.play(act)));
+    Ok(Started { run, from })
+}
+
+fn send(
+    server: &Server,
+    thread: &mut Thread,
+    assistant: &str,
+    text: &str,
+) -> Result<(Arc<Run>, Act), Refusal> {
+    let act = script::answer(text);
+    if act.end == End::Refuse {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "refused on request"));
+    }
+    if act.end == End::Cut {
+        locked(&server.faults).push_back(Fault::CutStream { after: 4 });
+    }
+    if thread.runs.iter().any(|run| run.status() == "running") {
+        server.overlaps.fetch_add(1, Ordering::Relaxed);
+    }
+    let now_ms = server.context.clock.now().0;
+    let run = Arc::new(Run::new(&thread.id, assistant, text, now_ms));
+    thread.runs.push(run.clone());
+    let id = Uuid::new_v4().to_string();
+    thread.add_message(Message {
+        id: &id,
+        role: "human",
+        content: text,
+        run: &run.id,
+        at_ms: now_ms,
+    });
+    Ok((run, act))
+}
+
+/// `POST /threads/:t/runs`.
+pub async fn create(
+    State(server): State<Arc<Server>>,
+    Path(thread): Path<String>,
+    Json(body): Json<Value>,
+) -> Result<Response, Refusal> {
+    let started = start(&server, &thread, &body)?;
+    if fault::take(&server, |fault| *fault == Fault::LostCreate).is_some() {
+        return Ok(cut());
+    }
+    Ok((StatusCode::CREATED, Json(started.run.view())).into_response())
+}
+
+/// `POST /threads/:t/runs/stream`.
+pub async fn create_and_stream(
+    State(server): State<Arc<Server>>,
+    Path(thread): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Result<Response, Refusal> {
+    if fault::take(&server, |fault| *fault == Fault::ErrorAfterAccept).is_some() {
+        return Ok(stream::error("failed on request"));
+    }
+    let started = start(&server, &thread, &body)?;
+    Ok(stream::replay(started.run, &headers, cut_after(&server)))
+}
+
+/// `POST /threads/:t/runs/wait`.
+pub async fn create_and_wait(
+    State(server): State<Arc<Server>>,
+    Path(thread): Path<String>,
+    Json(body): Json<Value>,
+) -> Result<Json<Value>, Refusal> {
+    let Started { run, mut from } = start(&server, &thread, &body)?;
+    let mut content = String::new();
+    while let Some(event) = run.event(from).await {
+        from += 1;
+        let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+        content.push_str(data.pointer("/data/text").and_then(Value::as_str).unwrap_or_default());
+    }
+    Ok(Json(json!({ "role": "ai", "content": content })))
+}
+
+fn find(server: &Server, thread: &str, run: &str) -> Result<Arc<Run>, Refusal> {
+    let threads = locked(&server.threads);
+    let thread = threads.get(thread).ok_or_else(|| Refusal::not_found("thread"))?;
+    let found = thread.runs.iter().find(|known| known.id == run).cloned();
+    found.ok_or_else(|| Refusal::not_found("run"))
+}
+
+/// `GET /threads/:t/runs`: the newest first.
+pub async fn list(
+    State(server): State<Arc<Server>>,
+    Path(thread): Path<String>,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Refusal> {
+    let threads = locked(&server.threads);
+    let thread = threads.get(&thread).ok_or_else(|| Refusal::not_found("thread"))?;
+    let runs = thread.runs.iter().rev().skip(page.offset).take(page.limit);
+    Ok(Json(runs.map(|run| run.view()).collect()))
+}
+
+/// `GET /threads/:t/runs/:r`.
+pub async fn show(
+    State(server): State<Arc<Server>>,
+    Path((thread, run)): Path<(String, String)>,
+) -> Result<Json<Value>, Refusal> {
+    Ok(Json(find(&server, &thread, &run)?.view()))
+}
+
+/// `GET /threads/:t/runs/:r/stream`.
+pub async fn join(
+    State(server): State<Arc<Server>>,
+    Path((thread, run)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    if fault::take(&server, |fault| *fault == Fault::ErrorAfterAccept).is_some() {
+        return Ok(stream::error("failed on request"));
+    }
+    let run = find(&server, &thread, &run)?;
+    Ok(stream::replay(run, &headers, cut_after(&server)))
+}
+
+fn cut_after(server: &Server) -> Option<usize> {
+    match fault::take(server, |fault| matches!(fault, Fault::CutStream { .. })) {
+        Some(Fault::CutStream { after }) => Some(after),
+        _ => None,
+    }
+}
+
+/// `POST /threads/:t/runs/:r/cancel`.
+pub async fn cancel(
+    State(server): State<Arc<Server>>,
+    Path((thread, run)): Path<(String, String)>,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let run = find(&server, &thread, &run)?;
+    let canceled = if run.status() == "running" { vec![run.id.clone()] } else { Vec::new() };
+    run.cancel.cancel();
+    Ok((StatusCode::CREATED, Json(json!({ "canceledExecutionIds": canceled }))))
+}
