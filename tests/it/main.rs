@@ -5,6 +5,7 @@
 
 mod support;
 mod tidy;
+mod readme;
 mod harness;
 mod child;
 mod store;
