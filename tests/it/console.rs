@@ -79,7 +79,8 @@ impl Console {
         let routing = Routing::start(&context, store.clone(), Some(broker.client().clone()));
         let routing = routing.await.unwrap();
         let outside = fake().await;
-        let client = Egress::new(&egress::Config::default()).unwrap().client().clone();
+        let egress = Egress::new(&egress::Config::default()).unwrap();
+        let client = egress.client().clone();
         let gateway_config =
             gateway::Config { api_url: gateway_url.to_owned(), ..gateway::Config::default() };
         let live = Live::new(&broker);
@@ -92,7 +93,7 @@ impl Console {
             nats: broker,
             live: live.clone(),
             gateway: Gateway::new(client.clone(), gateway::tls(), gateway_config),
-            http: client.clone(),
+            egress: egress.clone(),
             config: Arc::new(Config {
                 address: "127.0.0.1:0".to_owned(),
                 admin_token: Secret::new(TOKEN),
