@@ -3,6 +3,7 @@
 
 pub(crate) mod gateway;
 mod pod;
+mod durable;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
