@@ -148,7 +148,7 @@ pub async fn start_console(
         nats: parts.nats.clone(),
         live: Live::new(&parts.nats),
         gateway: parts.gateway(config),
-        http: parts.egress.client().clone(),
+        egress: parts.egress.clone(),
         config: Arc::new(crate::console::Config {
             address: config.console_address.clone(),
             admin_token: token,
