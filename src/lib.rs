@@ -24,6 +24,6 @@ pub mod console;
 pub mod ops;
 #[cfg(feature = "sim")]
 pub mod sim;
-pub mod bench;
 pub mod config;
 pub mod commands;
+pub mod bench;
