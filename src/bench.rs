@@ -9,6 +9,10 @@ pub mod http;
 pub mod accept;
 pub mod pass;
 pub mod latency;
+#[cfg(feature = "sim")]
+pub mod stream;
+#[cfg(feature = "sim")]
+pub mod idle;
 
 use clap::ValueEnum;
 
@@ -20,6 +24,12 @@ pub enum Scenario {
     Pass,
     /// Accepted to reply at 200/s, against raw publish to deliver
     Latency,
+    /// Stream frames acknowledged after their `PubAck`, against the official Python SDK's bare ack
+    #[cfg(feature = "sim")]
+    Stream,
+    /// Memory of an edge with 1,000 idle Stream connections
+    #[cfg(feature = "sim")]
+    Idle,
 }
 
 impl Scenario {
@@ -60,5 +70,9 @@ pub async fn run(scenario: Scenario) -> anyhow::Result<Vec<Figure>> {
         Scenario::Accept => accept::run().await,
         Scenario::Pass => pass::run().await,
         Scenario::Latency => latency::run().await,
+        #[cfg(feature = "sim")]
+        Scenario::Stream => stream::run().await,
+        #[cfg(feature = "sim")]
+        Scenario::Idle => idle::run().await,
     }
 }

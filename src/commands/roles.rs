@@ -81,9 +81,14 @@ pub async fn start_edge(
         body_max_bytes: config.limits.body_max_bytes,
         order: Order::default(),
     };
+    let address = &config.edge_address;
+    let bound = crate::edge::serve(edge.clone(), address).await;
+    let bound = bound.with_context(|| format!("listen on DT_EDGE_ADDR {address}"))?;
+    tracing::info!(%bound, "edge");
     let owner = owner::Config {
         owners: config.limits.stream_owners,
-        ..owner::Config::new(format!("{}-{}", config.pod, std::process::id()))
+        // The same after a restart, so that a killed pod is not missed by its own successor.
+        ..owner::Config::new(format!("{}-{}", config.pod, bound.port()))
     };
     let stream = stream::Parts {
         context: context.clone(),
@@ -95,11 +100,7 @@ pub async fn start_edge(
             ..stream::Config::default()
         },
     };
-    stream::serve(edge.clone(), stream);
-    let address = &config.edge_address;
-    let bound = crate::edge::serve(edge, address).await;
-    let bound = bound.with_context(|| format!("listen on DT_EDGE_ADDR {address}"))?;
-    tracing::info!(%bound, "edge");
+    stream::serve(edge, stream);
     Ok(bound)
 }
 
@@ -149,7 +150,7 @@ pub async fn start_console(
         nats: parts.nats.clone(),
         live: Live::new(&parts.nats),
         gateway: parts.gateway(config),
-        http: parts.egress.client().clone(),
+        egress: parts.egress.clone(),
         config: Arc::new(crate::console::Config {
             address: config.console_address.clone(),
             admin_token: token,

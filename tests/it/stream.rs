@@ -1,7 +1,7 @@
 //! Stream mode against a scripted gateway: what is acknowledged and when, how connections end and come
 //! back, and who of several pods holds them.
 
-mod gateway;
+pub(crate) mod gateway;
 mod pod;
 mod durable;
 
