@@ -7,6 +7,9 @@ pub const HEAD_BYTES: usize = 8 * 1024;
 
 const OLE: &[u8] = &[0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1];
 
+/// It also begins like a script, which is why it is looked for first.
+const AMR: &[u8] = b"#!AMR";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Magic {
     pub content_type: &'static str,
@@ -19,6 +22,9 @@ pub fn sniff(head: &[u8], name: Option<&str>) -> Magic {
     let end = name.and_then(|name| name.rsplit_once('.')).map(|(_, end)| end.to_ascii_lowercase());
     if head.starts_with(OLE) {
         return ole(end.as_deref());
+    }
+    if head.starts_with(AMR) {
+        return Magic { content_type: "audio/amr", extension: Some("amr") };
     }
     if let Some(found) = infer::get(head) {
         let extension = Some(found.extension()).filter(|extension| !extension.is_empty());
