@@ -144,7 +144,11 @@ pub fn start(context: &Context, parts: Parts, config: Config) {
                     handoffs: handoffs.clone(),
                     dead: DeadLetters::new(&nats),
                     routing: routing.clone(),
-                    resolver: Resolver { routing: routing.clone(), bulkhead: bulkhead.clone() },
+                    resolver: Resolver {
+                        routing: routing.clone(),
+                        bulkhead: bulkhead.clone(),
+                        dead: DeadLetters::new(&nats),
+                    },
                     runtimes: runtimes.clone(),
                     sender: sender.clone(),
                     writer: writer.clone(),
