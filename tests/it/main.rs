@@ -5,9 +5,12 @@
 
 mod support;
 mod tidy;
+mod wire;
 mod harness;
 mod child;
 mod store;
 mod stream;
 mod official;
 mod edge;
+mod broker;
+mod drift;
