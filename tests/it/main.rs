@@ -6,6 +6,7 @@
 mod support;
 mod tidy;
 mod readme;
+mod wire;
 mod harness;
 mod child;
 mod store;
@@ -14,3 +15,5 @@ mod console;
 mod official;
 mod edge;
 mod runtime;
+mod broker;
+mod drift;
