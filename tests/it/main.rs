@@ -12,3 +12,4 @@ mod store;
 mod stream;
 mod official;
 mod edge;
+mod up;
