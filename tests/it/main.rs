@@ -17,3 +17,4 @@ mod edge;
 mod runtime;
 mod broker;
 mod drift;
+mod up;
