@@ -10,5 +10,7 @@ mod harness;
 mod child;
 mod store;
 mod stream;
+mod console;
 mod official;
 mod edge;
+mod runtime;
