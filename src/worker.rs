@@ -154,7 +154,11 @@ fn start_dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: B
         handoffs: Handoffs::new(&parts.nats),
         dead: DeadLetters::new(&parts.nats),
         routing: parts.routing.clone(),
-        resolver: Resolver { routing: parts.routing.clone(), bulkhead },
+        resolver: Resolver {
+            routing: parts.routing.clone(),
+            bulkhead,
+            dead: DeadLetters::new(&parts.nats),
+        },
         downloads: parts.downloads.clone(),
         runtimes: parts.runtimes.clone(),
         sender: parts.sender.clone(),

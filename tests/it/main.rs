@@ -6,6 +6,7 @@
 mod support;
 mod tidy;
 mod readme;
+mod wire;
 mod harness;
 mod child;
 mod store;
@@ -15,3 +16,6 @@ mod official;
 mod edge;
 mod runtime;
 mod media;
+mod broker;
+mod drift;
+mod up;

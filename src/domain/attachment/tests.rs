@@ -1,3 +1,5 @@
+//! Order, numbers, markers and names, by tables.
+
 use super::*;
 use crate::domain::inbound::{Place, PlaceKind, Quote, Sender};
 
