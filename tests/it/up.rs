@@ -2,5 +2,6 @@
 //! experts played around it.
 
 mod roads;
+mod files;
 mod life;
 mod crash;
