@@ -9,17 +9,27 @@ pub mod http;
 pub mod accept;
 pub mod pass;
 pub mod latency;
+#[cfg(feature = "sim")]
+pub mod stream;
+#[cfg(feature = "sim")]
+pub mod idle;
 
 use clap::ValueEnum;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
-    /// Signed HTTP callbacks to PubAck, against a handler that only publishes the body
+    /// Signed HTTP callbacks to `PubAck`, against a handler that only publishes the body
     Accept,
     /// Turns through the whole worker, against the bare broker operations of a turn
     Pass,
     /// Accepted to reply at 200/s, against raw publish to deliver
     Latency,
+    /// Stream frames acknowledged after their `PubAck`, against the official Python SDK's bare ack
+    #[cfg(feature = "sim")]
+    Stream,
+    /// Memory of an edge with 1,000 idle Stream connections
+    #[cfg(feature = "sim")]
+    Idle,
 }
 
 impl Scenario {
@@ -60,5 +70,9 @@ pub async fn run(scenario: Scenario) -> anyhow::Result<Vec<Figure>> {
         Scenario::Accept => accept::run().await,
         Scenario::Pass => pass::run().await,
         Scenario::Latency => latency::run().await,
+        #[cfg(feature = "sim")]
+        Scenario::Stream => stream::run().await,
+        #[cfg(feature = "sim")]
+        Scenario::Idle => idle::run().await,
     }
 }

@@ -1,4 +1,4 @@
-//! Signed HTTP callbacks up to the PubAck, 64 in flight; against a handler that only reads the body and
+//! Signed HTTP callbacks up to the `PubAck`, 64 in flight; against a handler that only reads the body and
 //! publishes it through the same client.
 
 use std::net::SocketAddr;

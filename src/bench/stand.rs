@@ -34,6 +34,7 @@ use crate::protocol::subject;
 use crate::worker::Stage;
 
 pub const CLIENT_SECRET: &str = "bench-secret";
+pub const CLIENT_ID: &str = "dingbench";
 pub const INTEGRATION: &str = "bench";
 
 /// Counts the replies that arrive, and remembers when each did.
@@ -56,6 +57,15 @@ pub struct Stand {
 impl Stand {
     /// Everything but the roles; send limits are off, and one expert may have all runs.
     pub async fn start(name: &str) -> anyhow::Result<Self> {
+        Self::start_with(name, Mode::Http, None).await
+    }
+
+    /// `dingtalk` is the address of a simulated cloud; without it the sink takes its place.
+    pub async fn start_with(
+        name: &str,
+        mode: Mode,
+        dingtalk: Option<String>,
+    ) -> anyhow::Result<Self> {
         let below = Context::new(Clock::system());
         let directory =
             std::env::temp_dir().join(format!("dt-bench-{name}-{}", std::process::id()));
@@ -74,7 +84,9 @@ impl Stand {
             "DT_EDGE_ADDR" | "DT_CONSOLE_ADDR" | "DT_HEALTH_ADDR" => Some("127.0.0.1:0".to_owned()),
             "DT_SEND_RATE" | "DT_WEBHOOK_RATE" => Some("0".to_owned()),
             "DT_EXPERT_RUNS_MAX" => Some("256".to_owned()),
-            "DT_DINGTALK_API_URL" | "DT_DINGTALK_OAPI_URL" => Some(sink.to_owned()),
+            "DT_DINGTALK_API_URL" | "DT_DINGTALK_OAPI_URL" => {
+                Some(dingtalk.clone().unwrap_or_else(|| sink.to_owned()))
+            }
             "DT_REPLY_HOSTS" => Some(sink.trim_start_matches("http://").to_owned()),
             _ => None,
         };
@@ -86,7 +98,7 @@ impl Stand {
         let settings = config.store.as_ref().context("the stand sets its database")?;
         let store = Store::connect(settings).await?;
         store.migrate().await?;
-        bind(&context, &store).await?;
+        bind(&context, &store, mode).await?;
         store.close().await;
         let parts = Parts::connect(&context, &config).await?;
         Ok(Self { context, config, parts, sink, sink_url, below, directory })
@@ -177,7 +189,7 @@ async fn swallow(
     r#"{"errcode":0,"errmsg":"ok"}"#
 }
 
-async fn bind(context: &Context, store: &Store) -> anyhow::Result<()> {
+async fn bind(context: &Context, store: &Store, mode: Mode) -> anyhow::Result<()> {
     let id = IntegrationId::parse(INTEGRATION)?;
     let expert = ExpertId::parse("echo")?;
     let note = Note {
@@ -187,22 +199,7 @@ async fn bind(context: &Context, store: &Store) -> anyhow::Result<()> {
         subject: INTEGRATION.to_owned(),
         detail: "{}".to_owned(),
     };
-    let robot = Integration {
-        id: id.clone(),
-        name: INTEGRATION.to_owned(),
-        mode: Mode::Http,
-        client_id: "dingbench".to_owned(),
-        client_secret: Secret::new(CLIENT_SECRET),
-        robot_code: None,
-        callback_token: Some(Secret::new("token")),
-        callback_aes_key: Some(Secret::new("4g5j64qlyl3zvetqxz5jiocdr586fn2zvjpa8zls3ij")),
-        card_template_id: None,
-        language: Language::En,
-        receiver_id: None,
-        scope: Scope::Sender,
-        is_paused: false,
-    };
-    store.create_integration(&robot, &note).await?;
+    store.create_integration(&robot(id.clone(), CLIENT_ID, mode), &note).await?;
     let trigger = Trigger {
         expert: expert.clone(),
         integration: id,
@@ -219,4 +216,23 @@ async fn bind(context: &Context, store: &Store) -> anyhow::Result<()> {
     let runtime = Runtime { expert, kind: RuntimeKind::Echo, lease: None, is_paused: false };
     store.publish(&trigger, Some(&runtime), &note).await?;
     Ok(())
+}
+
+/// A robot of the bench's app, or of another with the same secret.
+pub fn robot(id: IntegrationId, client_id: &str, mode: Mode) -> Integration {
+    Integration {
+        name: id.to_string(),
+        id,
+        mode,
+        client_id: client_id.to_owned(),
+        client_secret: Secret::new(CLIENT_SECRET),
+        robot_code: None,
+        callback_token: Some(Secret::new("token")),
+        callback_aes_key: Some(Secret::new("4g5j64qlyl3zvetqxz5jiocdr586fn2zvjpa8zls3ij")),
+        card_template_id: None,
+        language: Language::En,
+        receiver_id: None,
+        scope: Scope::Sender,
+        is_paused: false,
+    }
 }
