@@ -14,7 +14,7 @@ use crate::support::database::Postgres;
 use crate::support::nats::Nats;
 use crate::support::oracle::{answered, assert_turns_in_order, judge, mark};
 use crate::support::outside::Outside;
-use crate::support::program::{LIMIT, Program, free_port, metric};
+use crate::support::program::{LIMIT, Program, free_port, metric, report};
 use crate::support::service::{AES_KEY, Admin, TOKEN, addresses, callback, echo};
 use crate::support::wait::{wait_for, wait_until};
 
@@ -154,7 +154,7 @@ async fn a_message_through_each_edge_is_answered_and_stream_ownership_moves_with
         outside.cloud.connections("robot") == 1
     })
     .await;
-    println!("MEASURED Stream ownership moved {:?} after the kill", killed.elapsed());
+    report(&format!("measured: Stream ownership moved {:?} after the kill", killed.elapsed()));
     outside.ask(Say::direct("robot", "ann", "after"), "after").await;
     let meanwhile = outside
         .cloud
@@ -205,11 +205,11 @@ async fn a_worker_that_joins_takes_its_share_and_one_that_leaves_drops_nothing()
     let left = leaving.elapsed();
     wait_until("every message is answered", LIMIT, async || answered(&outside.cloud) == all).await;
     let (first, joined) = (pods[2].runs().await, third.runs().await);
-    println!(
-        "MEASURED turns: worker-1 {first}, worker-2 {before} before it left in {left:?}, \
+    report(&format!(
+        "measured: turns: worker-1 {first}, worker-2 {before} before it left in {left:?}, \
          worker-3 {joined}; all answered {:?} after the leaving began",
         leaving.elapsed()
-    );
+    ));
     let total = f64::from(u32::try_from(all).unwrap());
     assert!(joined > total / 10.0, "the third worker took {joined} of {total}");
     fleet.nats.assert_settled().await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::outside::Outside;
-use crate::support::program::LIMIT;
+use crate::support::program::{LIMIT, report};
 use crate::support::service::{Service, callback, xpert};
 use crate::support::wait::wait_until;
 
@@ -32,7 +32,7 @@ async fn stop_cancels_the_run_and_what_waits_behind_it() {
         outside.say(Say::direct(robot, "ann", "waits"));
         let told = Instant::now();
         outside.ask(Say::direct(robot, "ann", "/stop"), STOPPED).await;
-        println!("MEASURED {robot} stopped in {:?}", told.elapsed());
+        report(&format!("measured: {robot} stopped in {:?}", told.elapsed()));
         assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
         outside.ask(Say::direct(robot, "ann", "next"), "You said: next").await;
         assert_eq!(outside.read_in(&said.conversation), [STOPPED, "You said: next"]);

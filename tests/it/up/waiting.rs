@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::outside::Outside;
-use crate::support::program::LIMIT;
+use crate::support::program::{LIMIT, report};
 use crate::support::service::{Service, callback};
 use crate::support::wait::wait_until;
 
@@ -46,12 +46,34 @@ async fn without_a_runtime_turns_wait_and_go_on_in_order_within_2_s_of_its_regis
     outside.reply(&bob, "You said: one").await;
     let first = registered.elapsed();
     outside.reply(&ann, "You said: four").await;
-    println!("MEASURED resumed {first:?} after registration, all after {:?}", registered.elapsed());
+    report(&format!(
+        "measured: resumed {first:?} after registration, all after {:?}",
+        registered.elapsed()
+    ));
     assert!(first < Duration::from_secs(2), "{first:?}");
     let answers = ["one", "two", "three", "four"].map(|text| format!("You said: {text}"));
     let expected: Vec<_> = std::iter::once(AWAY.to_owned()).chain(answers).collect();
     assert_eq!(outside.read_in(&ann), expected);
     assert_eq!(outside.read_in(&bob), [AWAY, "You said: one"]);
+    // The timers of the end of the wait stay until their time; they are hints without a meaning by now.
+    service.idle().await;
+    assert_eq!(service.program().terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_waits_too_long_is_a_dead_letter_and_a_word() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_HANDOFF_MAX_AGE", "2")]).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &Value::Null).await;
+    let told = outside.ask(Say::direct("robot", "ann", "one"), AWAY).await;
+    outside.reply(&told.conversation, FAILED).await;
+    let dead = service.metric("dt_dead_total", "handoff_expired").await;
+    assert!((dead - 1.0).abs() < 0.1, "{dead}");
+    service.admin().register("expert", &callback(&outside)).await;
+    outside.ask(Say::direct("robot", "ann", "two"), "You said: two").await;
+    let read = outside.read_in(&told.conversation);
+    assert_eq!(read, [AWAY, FAILED, "You said: two"]);
     service.finish().await;
 }
 
