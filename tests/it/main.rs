@@ -6,6 +6,7 @@
 mod support;
 mod tidy;
 mod readme;
+mod wire;
 mod harness;
 mod child;
 mod store;
@@ -16,3 +17,5 @@ mod edge;
 mod up;
 mod runtime;
 mod roles;
+mod broker;
+mod drift;

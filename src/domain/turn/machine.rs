@@ -11,9 +11,6 @@ use crate::domain::reason::Reason;
 use crate::domain::retry;
 use crate::domain::time::Timestamp;
 
-/// How long a conversation is not told again that nobody is bound.
-const TOLD_UNBOUND_FOR: Duration = Duration::from_secs(3600);
-
 /// A head whose turn is open, taken apart for the length of one decision.
 pub(super) struct Machine {
     pub(super) head: Head,
@@ -119,6 +116,7 @@ impl Machine {
     fn send_resumed(mut self, sending: &Sending, at: Timestamp) -> Decision {
         let segment = sending.sent;
         match sending.not_before {
+            _ if segment >= sending.segments => self.all_sent(at),
             Some(due) if at < due => {
                 let purpose = Purpose::SendRetry { sent: segment, attempt: sending.attempt };
                 self.again(vec![Command::Arm { at: due, purpose }])
@@ -127,7 +125,6 @@ impl Machine {
                 self.turn.phase = Phase::Sending(Sending { not_before: None, ..sending.clone() });
                 self.goes_on(Step::Sending, vec![Command::Send { segment }])
             }
-            None if segment >= sending.segments => self.all_sent(at),
             None => {
                 let commands = vec![Command::CountAmbiguous, Command::Send { segment }];
                 self.goes_on(Step::Sending, commands)
@@ -208,8 +205,21 @@ impl Machine {
         self.goes_on(Step::Retry, vec![Command::Arm { at: due, purpose }])
     }
 
+    /// What is still to be said; a word about segments that are not there changes nothing.
+    fn unsent(&self) -> Option<Sending> {
+        match &self.turn.phase {
+            Phase::Sending(sending) if sending.sent < sending.segments => Some(sending.clone()),
+            Phase::Sending(_)
+            | Phase::Running
+            | Phase::Waiting { .. }
+            | Phase::Retry { .. }
+            | Phase::Parked { .. }
+            | Phase::Burying { .. } => None,
+        }
+    }
+
     pub(super) fn sent(mut self, webhook_free_at: Option<Timestamp>, at: Timestamp) -> Decision {
-        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        let Some(sending) = self.unsent() else { return self.unchanged() };
         self.head.webhook_free_at = webhook_free_at.or(self.head.webhook_free_at);
         let sent = sending.sent + 1;
         self.turn.phase = Phase::Sending(Sending { sent, attempt: 1, not_before: None, ..sending });
@@ -233,14 +243,14 @@ impl Machine {
 
     pub(super) fn delivered(mut self, at: Timestamp) -> Decision {
         let Phase::Sending(sending) = &self.turn.phase else { return self.unchanged() };
+        if sending.sent < sending.segments {
+            return self.unchanged();
+        }
         let asked = self.turn.asked.as_ref();
-        // A late result of an old session never revives it.
-        let is_current = |epoch: Seq| asked.is_some_and(|asked| asked.epoch == epoch);
-        self.head.session = self
-            .head
-            .session
-            .map(|session| if is_current(session.epoch) { session.touched(at) } else { session });
-        if asked.is_some() {
+        let epoch = asked.map(|asked| asked.epoch);
+        // A late result of an old session neither revives it nor touches what the new one waits for.
+        if let Some(session) = self.head.session.take_if(|session| Some(session.epoch) == epoch) {
+            self.head.session = Some(session.touched(at));
             let run = self.turn.run.clone();
             self.head.interrupted =
                 sending.has_interrupt.then_some(Interrupted { turn: self.turn.last, run });
@@ -249,7 +259,7 @@ impl Machine {
     }
 
     pub(super) fn send_failed(mut self, failure: Failed, at: Timestamp) -> Decision {
-        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        let Some(sending) = self.unsent() else { return self.unchanged() };
         let Some(after) = failure.retry else { return self.bury(failure.reason, failure.detail) };
         let Some(wait) = retry::backoff(&self.id, sending.attempt, Some(after)) else {
             return self.bury(Reason::ReplyExhausted, failure.detail);
@@ -262,7 +272,7 @@ impl Machine {
     }
 
     pub(super) fn send_held(mut self, until: Timestamp) -> Decision {
-        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        let Some(sending) = self.unsent() else { return self.unchanged() };
         let purpose = Purpose::SendRetry { sent: sending.sent, attempt: sending.attempt };
         self.turn.phase = Phase::Sending(Sending { not_before: Some(until), ..sending });
         self.goes_on(Step::Retry, vec![Command::Arm { at: until, purpose }])
@@ -294,21 +304,34 @@ impl Machine {
     /// The sender has heard within the hour that nobody is bound.
     fn is_told_unbound(&self) -> bool {
         let told = self.head.told_unbound_at;
-        told.is_some_and(|told| self.turn.started_at < told.after(TOLD_UNBOUND_FOR))
+        told.is_some_and(|told| self.turn.started_at < told.after(super::UNBOUND_SILENCE))
     }
 
-    /// A control entry after the turn ends it, whatever it does at the moment. A turn whose dead
-    /// letter may be stored already is buried to its end.
+    /// A control entry after the turn ends it, whatever it does at the moment.
     pub(super) fn controlled(self, by: Seq) -> Decision {
-        if by <= self.turn.last || matches!(self.turn.phase, Phase::Burying { .. }) {
-            return self.unchanged();
-        }
-        let commands = match &self.turn.phase {
-            Phase::Running | Phase::Waiting { .. } => vec![Command::CancelRun],
-            Phase::Parked { .. } => vec![Command::Unindex],
-            Phase::Retry { .. } | Phase::Sending(_) | Phase::Burying { .. } => vec![],
+        if by <= self.turn.last { self.unchanged() } else { self.cut(Step::Stopped) }
+    }
+
+    /// Without its entries nobody can be asked and nobody answered.
+    pub(super) fn lost(self) -> Decision {
+        self.cut(Step::Lost)
+    }
+
+    /// Ends a turn before its time. One whose dead letter may be stored already is buried to its end;
+    /// one that has said everything settles what it answered.
+    fn cut(self, record: Step) -> Decision {
+        let commands = match (&self.turn.phase, self.turn.kind) {
+            (Phase::Burying { .. }, _) => return self.again(vec![Command::Bury]),
+            (Phase::Sending(sending), TurnKind::Replay { dead })
+                if sending.sent >= sending.segments =>
+            {
+                return self.again(vec![Command::SettleDead { dead }]);
+            }
+            (Phase::Running | Phase::Waiting { .. }, _) => vec![Command::CancelRun],
+            (Phase::Parked { .. }, _) => vec![Command::Unindex],
+            (Phase::Retry { .. } | Phase::Sending(_), _) => vec![],
         };
-        self.ends(Step::Stopped, commands)
+        self.ends(record, commands)
     }
 }
 
