@@ -103,8 +103,7 @@ impl HandoffStage {
         {
             after = seq;
             let last = self.journal.last(&conversation).await.context("read journal")?;
-            let parked =
-                last.head.turn.filter(|turn| matches!(turn.phase, Phase::Parked { .. }));
+            let parked = last.head.turn.filter(|turn| matches!(turn.phase, Phase::Parked { .. }));
             let Some(turn) = parked else {
                 // Its run died before it left the index. A conversation that waits again since has a
                 // later entry, which stays.
