@@ -65,12 +65,12 @@ impl Oracle {
             });
         }
         if is_end {
-            self.ended(broker, place, before, now, step);
+            self.ended(broker, place, before, now);
         }
     }
 
-    fn ended(&mut self, broker: &Broker, place: Place, before: &Record, now: &Record, step: Step) {
-        let last = now.head.position;
+    fn ended(&mut self, broker: &Broker, place: Place, before: &Record, now: &Record) {
+        let (Some(step), last) = (now.step, now.head.position) else { return };
         let rest = broker.entries(place, before.head.position, Seq(u64::MAX));
         let is_entry = rest.iter().any(|logged| logged.seq == last);
         self.hold(is_entry, || format!("I2: the position {last} is no entry"));

@@ -54,7 +54,10 @@ impl World {
         }
         self.runs.remove(&nonce);
         let head = run.last.head;
-        if checked.is_ok() && head.turn.is_none() && self.follow(held.place, head.position).is_err()
+        if checked.is_ok()
+            && self.bug != Some(Bug::FollowForgotten)
+            && head.turn.is_none()
+            && self.follow(held.place, head.position).is_err()
         {
             self.excused.insert(held.place);
         }
@@ -201,7 +204,7 @@ impl World {
                 let Some(turn) = run.last.head.turn.clone().or_else(|| before.clone()) else {
                     continue;
                 };
-                next = self.carry_out(run, &turn, command)?.or(next);
+                next = self.carry_out(run, &turn, &command)?.or(next);
             }
             match next {
                 Some(after) => event = after,
@@ -214,12 +217,12 @@ impl World {
         &mut self,
         run: &Run,
         turn: &OpenTurn,
-        command: Command,
+        command: &Command,
     ) -> Result<Option<Event>, Stopped> {
         let place = run.place;
         match command {
             Command::Invoke => return self.invoke(run, turn).map(Some),
-            Command::Send { segment } => return Ok(Some(self.send(place, turn, segment))),
+            Command::Send { segment } => return Ok(Some(self.send(place, turn, *segment))),
             Command::CountAmbiguous => self.oracle.ambiguous += 1,
             Command::Arm { at, purpose } => {
                 let word = match purpose {
@@ -229,7 +232,7 @@ impl World {
                 };
                 let window = Duration::ZERO;
                 let token = Token { seq: turn.last, kind: TimerKind::Now, window, refusals: 0 };
-                self.arm(place, format!("{}{word}t{}", turn.last, at.0), at, token);
+                self.arm(place, format!("{}{word}t{}", turn.last, at.0), *at, token);
             }
             Command::Index => {
                 let Phase::Parked { why, .. } = turn.phase else { return Ok(None) };
