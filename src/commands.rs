@@ -7,6 +7,7 @@ pub mod process;
 pub mod roles;
 pub mod schema;
 pub mod up;
+pub mod bench;
 #[cfg(feature = "sim")]
 pub mod demo;
 
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::bench::Scenario;
 use crate::config::Config;
 use crate::config::settings;
 use crate::telemetry::log;
@@ -58,6 +60,11 @@ enum Command {
     /// A simulated DingTalk cloud and Xpert server
     #[cfg(feature = "sim")]
     Sim,
+    /// Benchmarks, each with its baseline in the same run
+    Bench {
+        /// All where none is named
+        scenarios: Vec<Scenario>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -122,6 +129,7 @@ async fn run(command: Command, variable: &impl Fn(&str) -> Option<String>) -> Re
         Command::Streams(Streams::Apply) => schema::apply(&config).await,
         #[cfg(feature = "sim")]
         Command::Sim => demo::sim(&config).await,
+        Command::Bench { scenarios } => bench::run(&scenarios).await,
     }
 }
 

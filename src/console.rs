@@ -32,6 +32,7 @@ use tokio::net::TcpListener;
 use crate::context::Context;
 use crate::domain::binding::Language;
 use crate::domain::secret::Secret;
+use crate::io::egress::Egress;
 use crate::io::gateway::Gateway;
 use crate::io::live::Live;
 use crate::io::log::Log;
@@ -66,7 +67,7 @@ pub struct State {
     pub nats: Nats,
     pub live: Live,
     pub gateway: Gateway,
-    pub http: reqwest::Client,
+    pub egress: Egress,
     pub config: Arc<Config>,
 }
 

@@ -102,91 +102,97 @@ pub struct Parts {
 }
 
 /// Starts the stages; they end when the process stops.
-pub fn start(context: &Context, parts: Parts, config: Config) {
-    let Parts { nats, log, routing, runtimes, sender, writer, links } = parts;
-    let (journal, slots, timers) = (Journal::new(&nats), Slots::new(&nats), Timers::new(&nats));
-    let (handoffs, ticks) = (Handoffs::new(&nats), Ticks::new(&nats));
+pub fn start(context: &Context, parts: &Parts, config: &Config) {
     let bulkhead = Bulkhead::new(config.expert_runs_max);
     for stage in &config.stages {
-        let context = context.clone();
         match stage {
-            Stage::Intake => {
-                let stage = IntakeStage {
-                    context: context.clone(),
-                    nats: nats.clone(),
-                    slots: slots.clone(),
-                    timers: timers.clone(),
-                    routing: routing.clone(),
-                };
-                let handle = move |delivery| stage.clone().handle(delivery);
-                context.spawn(drive(context.clone(), nats.clone(), INTAKE, handle));
-            }
-            Stage::Due => {
-                let stage = DueStage {
-                    context: context.clone(),
-                    log: log.clone(),
-                    journal: journal.clone(),
-                    slots: slots.clone(),
-                    timers: timers.clone(),
-                };
-                let handle = move |delivery| stage.clone().handle(delivery);
-                context.spawn(drive(context.clone(), nats.clone(), DUE, handle));
-            }
-            Stage::Dispatch => {
-                let stage = Arc::new(Dispatch {
-                    context: context.clone(),
-                    config: config.dispatch.clone(),
-                    nats: nats.clone(),
-                    log: log.clone(),
-                    journal: journal.clone(),
-                    slots: slots.clone(),
-                    timers: timers.clone(),
-                    handoffs: handoffs.clone(),
-                    dead: DeadLetters::new(&nats),
-                    routing: routing.clone(),
-                    resolver: Resolver {
-                        routing: routing.clone(),
-                        bulkhead: bulkhead.clone(),
-                        dead: DeadLetters::new(&nats),
-                    },
-                    runtimes: runtimes.clone(),
-                    sender: sender.clone(),
-                    writer: writer.clone(),
-                    watch: Watch::start(&context, &nats),
-                    links: links.clone(),
-                });
-                let handle = move |delivery| stage.clone().handle(delivery);
-                let source = Source { concurrency: config.runs_max, ..DISPATCH };
-                context.spawn(drive(context.clone(), nats.clone(), source, handle));
-            }
-            Stage::Handoff => {
-                let stage = HandoffStage {
-                    context: context.clone(),
-                    handoffs: handoffs.clone(),
-                    journal: journal.clone(),
-                    timers: timers.clone(),
-                    ticks: ticks.clone(),
-                    routing: routing.clone(),
-                    bulkhead: bulkhead.clone(),
-                };
-                context.spawn(stage.run());
-            }
-            Stage::Sweep => {
-                let stage = Sweep {
-                    context: context.clone(),
-                    nats: nats.clone(),
-                    log: log.clone(),
-                    journal: journal.clone(),
-                    timers: timers.clone(),
-                    ticks: ticks.clone(),
-                    patience: Duration::from_mins(2),
-                    dedupe_window: config.dedupe_window,
-                };
-                context.spawn(stage.run());
-            }
+            Stage::Intake => start_intake(context, parts),
+            Stage::Due => start_due(context, parts),
+            Stage::Dispatch => start_dispatch(context, parts, config, bulkhead.clone()),
+            Stage::Handoff => start_handoff(context, parts, bulkhead.clone()),
+            Stage::Sweep => start_sweep(context, parts, config),
         }
     }
-    context.spawn(lag(context.clone(), nats));
+    context.spawn(lag(context.clone(), parts.nats.clone()));
+}
+
+fn start_intake(context: &Context, parts: &Parts) {
+    let stage = IntakeStage {
+        context: context.clone(),
+        nats: parts.nats.clone(),
+        slots: Slots::new(&parts.nats),
+        timers: Timers::new(&parts.nats),
+        routing: parts.routing.clone(),
+    };
+    let handle = move |delivery| stage.clone().handle(delivery);
+    context.spawn(drive(context.clone(), parts.nats.clone(), INTAKE, handle));
+}
+
+fn start_due(context: &Context, parts: &Parts) {
+    let stage = DueStage {
+        context: context.clone(),
+        log: parts.log.clone(),
+        journal: Journal::new(&parts.nats),
+        slots: Slots::new(&parts.nats),
+        timers: Timers::new(&parts.nats),
+    };
+    let handle = move |delivery| stage.clone().handle(delivery);
+    context.spawn(drive(context.clone(), parts.nats.clone(), DUE, handle));
+}
+
+fn start_dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: Bulkhead) {
+    let stage = Arc::new(Dispatch {
+        context: context.clone(),
+        config: config.dispatch.clone(),
+        nats: parts.nats.clone(),
+        log: parts.log.clone(),
+        journal: Journal::new(&parts.nats),
+        slots: Slots::new(&parts.nats),
+        timers: Timers::new(&parts.nats),
+        handoffs: Handoffs::new(&parts.nats),
+        dead: DeadLetters::new(&parts.nats),
+        routing: parts.routing.clone(),
+        resolver: Resolver {
+            routing: parts.routing.clone(),
+            bulkhead,
+            dead: DeadLetters::new(&parts.nats),
+        },
+        runtimes: parts.runtimes.clone(),
+        sender: parts.sender.clone(),
+        writer: parts.writer.clone(),
+        watch: Watch::start(context, &parts.nats),
+        links: parts.links.clone(),
+    });
+    let handle = move |delivery| stage.clone().handle(delivery);
+    let source = Source { concurrency: config.runs_max, ..DISPATCH };
+    context.spawn(drive(context.clone(), parts.nats.clone(), source, handle));
+}
+
+fn start_handoff(context: &Context, parts: &Parts, bulkhead: Bulkhead) {
+    let stage = HandoffStage {
+        context: context.clone(),
+        handoffs: Handoffs::new(&parts.nats),
+        journal: Journal::new(&parts.nats),
+        timers: Timers::new(&parts.nats),
+        ticks: Ticks::new(&parts.nats),
+        routing: parts.routing.clone(),
+        bulkhead,
+    };
+    context.spawn(stage.run());
+}
+
+fn start_sweep(context: &Context, parts: &Parts, config: &Config) {
+    let stage = Sweep {
+        context: context.clone(),
+        nats: parts.nats.clone(),
+        log: parts.log.clone(),
+        journal: Journal::new(&parts.nats),
+        timers: Timers::new(&parts.nats),
+        ticks: Ticks::new(&parts.nats),
+        patience: Duration::from_mins(2),
+        dedupe_window: config.dedupe_window,
+    };
+    context.spawn(stage.run());
 }
 
 /// How far the stages are behind, for scaling and alerts.

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::sync::Notify;
-use tokio::sync::broadcast::error::RecvError;
 
 use super::Failure;
 use super::parts::Parts;
@@ -23,6 +21,7 @@ use crate::io::store::writer::Writer;
 use crate::telemetry::health;
 use crate::worker::{self, Stage};
 
+const STARTED: &str = "started";
 /// How long DingTalk may take for one send.
 const SEND_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -30,6 +29,7 @@ pub async fn edge(config: &Config) -> Result<(), Failure> {
     let context = begin(config).await?;
     let parts = Parts::connect(&context, config).await?;
     start_edge(&context, config, &parts).await?;
+    started(&context);
     until_told(&context, config.drain).await
 }
 
@@ -38,6 +38,7 @@ pub async fn worker(config: &Config, stages: Vec<Stage>) -> Result<(), Failure> 
     let parts = Parts::connect(&context, config).await?;
     let stages = if stages.is_empty() { Stage::ALL.to_vec() } else { stages };
     start_worker(&context, config, &parts, stages);
+    started(&context);
     until_told(&context, config.drain).await
 }
 
@@ -45,6 +46,7 @@ pub async fn console(config: &Config) -> Result<(), Failure> {
     let context = begin(config).await?;
     let parts = Parts::connect(&context, config).await?;
     start_console(&context, config, &parts).await?;
+    started(&context);
     until_told(&context, config.drain).await
 }
 
@@ -60,12 +62,19 @@ async fn begin(config: &Config) -> Result<Context, Failure> {
     Ok(context)
 }
 
+/// Not ready until [`started`]: it listens before anything else does.
 pub async fn serve_health(context: &Context, config: &Config) -> Result<(), Failure> {
+    context.health.lacks(STARTED, "the process is starting");
     let address = &config.health_address;
     let bound = health::serve(context, address).await;
     let bound = bound.with_context(|| format!("listen on DT_HEALTH_ADDR {address}"))?;
     tracing::info!(%bound, "health endpoint");
     Ok(())
+}
+
+/// Everything the process offers listens now.
+pub fn started(context: &Context) {
+    context.health.has(STARTED);
 }
 
 pub async fn start_edge(
@@ -82,11 +91,14 @@ pub async fn start_edge(
         body_max_bytes: config.limits.body_max_bytes,
         order: Order::default(),
     };
-    let hint = Arc::new(Notify::new());
-    context.spawn(pass_on(context.clone(), parts.routing.changes(), hint.clone()));
+    let address = &config.edge_address;
+    let bound = crate::edge::serve(edge.clone(), address).await;
+    let bound = bound.with_context(|| format!("listen on DT_EDGE_ADDR {address}"))?;
+    tracing::info!(%bound, "edge");
     let owner = owner::Config {
         owners: config.limits.stream_owners,
-        ..owner::Config::new(format!("{}-{}", config.pod, std::process::id()))
+        // The same after a restart, so that a killed pod is not missed by its own successor.
+        ..owner::Config::new(format!("{}-{}", config.pod, bound.port()))
     };
     let stream = stream::Parts {
         context: context.clone(),
@@ -97,41 +109,9 @@ pub async fn start_edge(
             frames_in_flight: config.limits.frames_in_flight,
             ..stream::Config::default()
         },
-        hint,
     };
-    let (routing, taker) = (parts.routing.clone(), edge.clone());
-    stream::start(
-        stream,
-        move || routing.integrations(),
-        move |integration, kind, value| {
-            let edge = taker.clone();
-            async move { edge.take_frame(&integration, kind, value).await }
-        },
-    );
-    let address = &config.edge_address;
-    let bound = crate::edge::serve(edge, address).await;
-    let bound = bound.with_context(|| format!("listen on DT_EDGE_ADDR {address}"))?;
-    tracing::info!(%bound, "edge");
+    stream::serve(edge, stream);
     Ok(bound)
-}
-
-/// Wakes the Stream connections when an integration or its binding changed.
-async fn pass_on(
-    context: Context,
-    mut changes: tokio::sync::broadcast::Receiver<crate::io::routing::Change>,
-    hint: Arc<Notify>,
-) {
-    loop {
-        // Cancel safe: a change that is not taken stays in its channel.
-        let change = tokio::select! {
-            () = context.stop().cancelled() => return,
-            change = changes.recv() => change,
-        };
-        match change {
-            Ok(_) | Err(RecvError::Lagged(_)) => hint.notify_one(),
-            Err(RecvError::Closed) => return,
-        }
-    }
 }
 
 pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: Vec<Stage>) {
@@ -160,7 +140,7 @@ pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: V
         expert_runs_max: config.limits.expert_runs_max,
         dedupe_window: config.topology.dedupe_window,
     };
-    worker::start(context, made, settings);
+    worker::start(context, &made, &settings);
 }
 
 pub async fn start_console(
@@ -179,7 +159,7 @@ pub async fn start_console(
         nats: parts.nats.clone(),
         live: Live::new(&parts.nats),
         gateway: parts.gateway(config),
-        http: parts.egress.client().clone(),
+        egress: parts.egress.clone(),
         config: Arc::new(crate::console::Config {
             address: config.console_address.clone(),
             admin_token: token,

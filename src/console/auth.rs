@@ -1,4 +1,7 @@
-//! The admin token: `Authorization: Bearer …`, compared in constant time.
+//! The admin token: `Authorization: Bearer …`.
+//!
+//! Guarantees that nothing behind it runs without the token, and that the comparison takes the same
+//! time however much of it is right. That the token is long enough is checked with the settings.
 
 use axum::extract::{Request, State};
 use axum::http::header;

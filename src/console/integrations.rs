@@ -1,4 +1,7 @@
 //! `/api/integrations`: connected robots.
+//!
+//! Guarantees that two changes at once are both made or one is told so. What makes an integration valid
+//! is the business of `new_integration`, what may be removed that of the database.
 
 use axum::Json;
 use axum::extract::State;

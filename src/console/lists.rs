@@ -1,4 +1,7 @@
 //! Lists: `limit` and `after` in, `items` and `next` out.
+//!
+//! `next` is absent on the last page, never an empty page behind it. What a cursor looks like is left
+//! to each list; callers only hand it back.
 
 use axum::Json;
 use serde::{Deserialize, Serialize};

@@ -48,7 +48,7 @@ pub(super) async fn test(
 async fn token(state: &super::State, integration: &Integration) -> Check {
     let secret = integration.client_secret.expose();
     let api_url = &state.config.dingtalk_api_url;
-    let tried = probe::token(&state.http, api_url, &integration.client_id, secret).await;
+    let tried = probe::token(&state.egress, api_url, &integration.client_id, secret).await;
     check("token", "DingTalk gives a token for clientId and clientSecret", tried)
 }
 
@@ -67,7 +67,7 @@ async fn stream(state: &super::State, integration: &Integration) -> Check {
 async fn callback_url(state: &super::State, integration: &Integration) -> Check {
     let url = state.callback_url(integration.id.as_str());
     let said = format!("{url} answers; enter it as the message address in DingTalk's console");
-    check("callbackUrl", &said, probe::callback(&state.http, &url).await)
+    check("callbackUrl", &said, probe::callback(&state.egress, &url).await)
 }
 
 fn callback_keys(state: &super::State, integration: &Integration) -> Check {

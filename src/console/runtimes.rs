@@ -1,4 +1,7 @@
 //! `/api/runtimes`: where experts are reached, and the heartbeats of those who registered themselves.
+//!
+//! Guarantees that conversations which wait for an expert are told when it is there: with each
+//! registration, and with a heartbeat that brings a lapsed lease back.
 
 use std::time::Duration;
 

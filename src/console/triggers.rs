@@ -1,4 +1,7 @@
 //! `/api/triggers`: publishing, which binds an integration to an expert.
+//!
+//! The checklist is for people; whether an integration is free and there, the database decides in the
+//! transaction that publishes. Unpublishing leaves the runtime: conversations that run still need it.
 
 use std::time::Duration;
 

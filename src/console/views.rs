@@ -1,4 +1,7 @@
-//! What the admin API shows: JSON in camelCase, times in RFC 3339, never a secret.
+//! What the admin API shows: JSON in camelCase, times in RFC 3339 and UTC.
+//!
+//! Guarantees that no secret is among it: of a secret only whether it is stored. The shapes are the
+//! contract's and change with it alone.
 
 use serde::Serialize;
 use time::OffsetDateTime;

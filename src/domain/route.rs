@@ -1,7 +1,7 @@
 //! Which way to DingTalk is open for an answer.
 //!
 //! The session webhook first, because it needs no token and may mention people; then the robot's
-//! OpenAPI. A webhook about to expire is not tried: a send that fails in flight costs an ambiguity.
+//! own API. A webhook about to expire is not tried: a send that fails in flight costs an ambiguity.
 
 use std::time::Duration;
 

@@ -4,7 +4,6 @@
 //! callback is acknowledged when the handler says that it is durable, and only then. What a payload
 //! means, and the log, are the handler's business.
 
-pub mod order;
 pub mod link;
 pub mod connection;
 pub mod session;
@@ -16,9 +15,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::sync::broadcast::error::RecvError;
 
 use self::fleet::Fleet;
 use self::report::Report;
+use super::Edge;
 use super::owner::{self, Ownership};
 use crate::context::Context;
 use crate::domain::binding::Integration;
@@ -66,19 +67,39 @@ pub struct Parts {
     pub gateway: Gateway,
     pub owner: owner::Config,
     pub config: Config,
-    /// The integrations changed.
-    pub hint: Arc<Notify>,
+}
+
+/// Takes the Stream integrations that this pod owns, as the routing knows them, into the log.
+pub fn serve(edge: Edge, parts: Parts) -> Arc<Ownership> {
+    let hint = Arc::new(Notify::new());
+    let mut changes = edge.routing.changes();
+    let (stop, changed) = (edge.context.stop().clone(), hint.clone());
+    edge.context.spawn(async move {
+        // A lagged receiver missed changes, which is a change.
+        let forward = async {
+            while !matches!(changes.recv().await, Err(RecvError::Closed)) {
+                changed.notify_one();
+            }
+        };
+        stop.run_until_cancelled(forward).await;
+    });
+    let routing = edge.routing.clone();
+    let handler = move |integration: Arc<Integration>, kind, payload| {
+        let edge = edge.clone();
+        async move { edge.take_frame(&integration, kind, payload).await }
+    };
+    start(parts, hint, move || routing.integrations(), handler)
 }
 
 /// Starts heartbeat, sessions and report; they end when the process stops. `source` gives all
-/// integrations as they are known.
-pub fn start<H, F, S>(parts: Parts, source: S, handler: H) -> Arc<Ownership>
+/// integrations as they are known, and is asked again soon after each hint.
+pub fn start<H, F, S>(parts: Parts, hint: Arc<Notify>, source: S, handler: H) -> Arc<Ownership>
 where
     H: Fn(Arc<Integration>, Kind, Value) -> F + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
     S: Fn() -> Vec<Arc<Integration>> + Send + Sync + 'static,
 {
-    let Parts { context, live, gateway, owner, config, hint } = parts;
+    let Parts { context, live, gateway, owner, config } = parts;
     let ownership = owner::start(&context, live.clone(), &owner);
     let links = Arc::default();
     let changes = Arc::new(Notify::new());

@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
@@ -129,15 +129,15 @@ async fn take(
     arrived: Instant,
 ) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(|_| callback::Error::Malformed("the query"))?;
-    let headers = request.headers().clone();
-    let bytes = body::read(request, edge.body_max_bytes).await.inspect_err(|refusal| {
-        if refusal.status == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+    let (head, body) = request.into_parts();
+    let bytes = body::read(body, edge.body_max_bytes).await.inspect_err(|refusal| {
+        if refusal.status == StatusCode::PAYLOAD_TOO_LARGE {
             edge.context.metrics.limit_breached("body_bytes");
         }
     })?;
     let body = serde_json::from_slice(&bytes);
     let body: Value = body.map_err(|_| callback::Error::Malformed("the body"))?;
-    let callback = Callback { query, headers, body };
+    let callback = Callback { query, headers: head.headers, body };
     let opened = match open(edge, integration, &callback) {
         Err(error) if error.may_be_stale() => {
             // The secrets may have changed a moment ago.

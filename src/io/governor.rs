@@ -80,8 +80,11 @@ pub struct Governor {
     context: Context,
     jetstream: jetstream::Context,
     config: Arc<Config>,
-    reservers: Arc<Mutex<BTreeMap<(IntegrationId, Api), Arc<Reserver>>>>,
+    reservers: Arc<Mutex<Reservers>>,
 }
+
+#[derive(Default)]
+struct Reservers(BTreeMap<(IntegrationId, Api), Arc<Reserver>>);
 
 /// One bucket as this pod sees it.
 struct Reserver {
@@ -224,7 +227,7 @@ impl Governor {
                 held: tokio::sync::Mutex::default(),
             })
         };
-        Arc::clone(reservers.entry((integration.clone(), api)).or_insert_with(new))
+        Arc::clone(reservers.0.entry((integration.clone(), api)).or_insert_with(new))
     }
 }
 

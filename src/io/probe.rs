@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::egress::Egress;
+
 const LIMIT: Duration = Duration::from_secs(10);
 const EXCERPT_CHARS_MAX: usize = 200;
 
@@ -20,14 +22,14 @@ pub enum Error {
 
 /// Asks for an access token with the app's id and secret.
 pub async fn token(
-    http: &reqwest::Client,
+    egress: &Egress,
     api_url: &str,
     client_id: &str,
     client_secret: &str,
 ) -> Result<(), Error> {
     let url = format!("{api_url}/v1.0/oauth2/accessToken");
     let body = json!({ "appKey": client_id, "appSecret": client_secret });
-    let (status, text) = answer(http.post(&url).json(&body), &url).await?;
+    let (status, text) = answer(egress.client().post(&url).json(&body), &url).await?;
     let answer: Value = serde_json::from_str(&text).unwrap_or_default();
     if status == 200 && answer["accessToken"].is_string() {
         return Ok(());
@@ -38,8 +40,8 @@ pub async fn token(
 }
 
 /// The address that DingTalk is to call must answer like an edge that knows the integration.
-pub async fn callback(http: &reqwest::Client, url: &str) -> Result<(), Error> {
-    let (status, text) = answer(http.get(url), url).await?;
+pub async fn callback(egress: &Egress, url: &str) -> Result<(), Error> {
+    let (status, text) = answer(egress.client().get(url), url).await?;
     if status == 200 && text.trim() == "success" {
         return Ok(());
     }

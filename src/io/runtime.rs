@@ -159,7 +159,7 @@ impl Call<'_> {
             let limit = self.deadline.min(Instant::now() + self.config.idle_timeout);
             match timeout_at(limit, response.chunk()).await {
                 Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= max => {
-                    body.extend_from_slice(&chunk)
+                    body.extend_from_slice(&chunk);
                 }
                 Ok(Ok(Some(_))) => {
                     self.context.metrics.limit_breached("answer");

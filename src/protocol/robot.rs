@@ -63,7 +63,8 @@ pub fn inspect(value: &Value) -> Result<Outcome, Malformed> {
 
 fn is_quota_notice(value: &Value) -> bool {
     let code = ["errorCode", "errCode"].iter().find_map(|field| loose::number(value, field));
-    code == Some(QUOTA_CODE) && value.get("text").is_none() && value.get("content").is_none()
+    let is_absent = |field: &&str| value.get(field).is_none_or(Value::is_null);
+    code == Some(QUOTA_CODE) && ["text", "content"].iter().all(is_absent)
 }
 
 fn is_mentioned(value: &Value, robot: Option<&str>) -> bool {

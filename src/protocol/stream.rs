@@ -140,15 +140,6 @@ fn reason(data: &Value) -> String {
     inner.get("reason").and_then(Value::as_str).map_or(data, str::to_owned)
 }
 
-/// What must stay in order: the messages of one DingTalk conversation, the presses on one card.
-pub fn order_key(kind: Kind, payload: &Value) -> Option<String> {
-    let field = match kind {
-        Kind::Bot => "conversationId",
-        Kind::Card => "outTrackId",
-    };
-    payload.get(field).and_then(Value::as_str).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,7 +160,6 @@ mod tests {
     #[test]
     fn captured_frames_are_read() {
         let payload = json!({"conversationId": "cid+/==", "msgId": "msg1"});
-        assert_eq!(order_key(Kind::Bot, &payload).as_deref(), Some("cid+/=="));
         let cases = [
             (
                 BOT,
@@ -221,7 +211,6 @@ mod tests {
         ] {
             assert_eq!(card(frame), expected);
         }
-        assert_eq!(order_key(Kind::Card, &expected.1).as_deref(), Some("t"));
     }
 
     #[test]

@@ -262,7 +262,9 @@ fn interrupt(operation: &Value) -> Interrupt {
     let mut lines = Vec::new();
     for task in tasks {
         let info = task.get("info").unwrap_or(&Value::Null);
-        let title = text_at(info, "title").or(text_at(info, "name")).or(text_at(task, "name"));
+        let title = [(info, "title"), (info, "name"), (task, "name")]
+            .into_iter()
+            .find_map(|(value, name)| text_at(value, name));
         titles.extend(title);
         lines.extend(text_at(info, "description").map(ToOwned::to_owned));
         let arguments = task.get("call").and_then(|call| call.get("args"));

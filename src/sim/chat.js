@@ -7,11 +7,12 @@ const DIRECT = { kind: "direct", title: "机器人 · Robot" };
 const COLOURS = ["#1677ff", "#00a870", "#ed7b2f", "#8e56dd", "#e34d59", "#029cd4"];
 
 const at = (id) => document.getElementById(id);
-const seen = { places: new Map(), states: new Map(), cards: new Map(), reactions: new Map(), nodes: new Map() };
-let items = [];
+const seen = { places: new Map(), states: new Map(), cards: new Map(), reactions: new Map() };
+const items = [];
 let place = DIRECT;
 let quote = null;
 let since = 0;
+let followsEnd = true;
 
 function make(tag, options = {}, ...children) {
   const node = Object.assign(document.createElement(tag), options);
@@ -204,7 +205,7 @@ const STATES = {
 
 function stateLine(item) {
   const { record } = item;
-  const line = make("div", { className: "state" }, make("code", { textContent: item.card ? record.msgId : record.msgId }));
+  const line = make("div", { className: "state" }, make("code", { textContent: record.msgId }));
   const known = item.kind === "said" ? seen.states.get(record.msgId) : null;
   if (known) {
     const [label, tone] = STATES[known.kind];
@@ -273,7 +274,8 @@ async function take(record) {
 
 function paint() {
   const box = at("messages");
-  const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
+  const atEnd = followsEnd || box.scrollHeight - box.scrollTop - box.clientHeight < 80;
+  followsEnd = false;
   const here = items.filter((item) => isHere(item.record)).slice(-300);
   const hint = make("p", { className: "hint", textContent: "还没有消息，打个招呼吧。 · Nothing here yet. Say hello." });
   box.replaceChildren(...(here.length ? here.map(article) : [hint]));
@@ -338,6 +340,7 @@ async function send(event) {
   if (quote) say.quote = quote;
   try {
     if (file) say.content = await attachment(file, text);
+    followsEnd = true;
     await call("/sim/say", say);
     at("text").value = "";
     at("file").value = "";

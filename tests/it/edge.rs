@@ -34,6 +34,7 @@ mod webhook;
 mod refusals;
 mod durability;
 mod action_page;
+mod frames;
 
 const BODY_MAX_BYTES: usize = 256 * 1024;
 const ENTRY_MAX_BYTES: usize = 64 * 1024;
@@ -47,6 +48,7 @@ struct Bench {
     store: Store,
     context: Context,
     key: Key,
+    edge: Edge,
     base: String,
     client: reqwest::Client,
     _database: Sqlite,
@@ -82,11 +84,11 @@ impl Bench {
             body_max_bytes: BODY_MAX_BYTES,
             order: Order::default(),
         };
-        let address = edge::serve(edge, "127.0.0.1:0").await.unwrap();
+        let address = edge::serve(edge.clone(), "127.0.0.1:0").await.unwrap();
         rustls::crypto::ring::default_provider().install_default().ok();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let base = format!("http://{address}");
-        Self { nats, store, context, key, base, client, _database: database }
+        Self { nats, store, context, key, edge, base, client, _database: database }
     }
 
     fn now(&self) -> i64 {

@@ -5,12 +5,16 @@
 
 mod support;
 mod tidy;
+mod readme;
 mod wire;
 mod harness;
 mod child;
 mod store;
 mod stream;
+mod console;
 mod official;
 mod edge;
+mod runtime;
 mod broker;
 mod drift;
+mod up;

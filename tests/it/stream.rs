@@ -1,8 +1,9 @@
 //! Stream mode against a scripted gateway: what is acknowledged and when, how connections end and come
 //! back, and who of several pods holds them.
 
-mod gateway;
+pub(crate) mod gateway;
 mod pod;
+mod durable;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -31,7 +31,7 @@ pub(super) fn markdown(text: &str, budget: usize) -> Vec<String> {
 
 /// Runs of lines without an empty line between them, but for those inside a fence. Empty lines are
 /// paragraphs of their own.
-fn paragraphs<'a>(text: &'a str, is_fence: impl Fn(&str) -> bool) -> Vec<Vec<&'a str>> {
+fn paragraphs(text: &str, is_fence: impl Fn(&str) -> bool) -> Vec<Vec<&str>> {
     let mut found: Vec<Vec<&str>> = Vec::new();
     let mut current: Vec<&str> = Vec::new();
     let mut is_open = false;

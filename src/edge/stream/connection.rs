@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
 use super::session::Shared;
+use crate::domain::binding::Integration;
 use crate::domain::reconnect;
 use crate::io::gateway::{Incoming, Socket};
 use crate::protocol::stream::ack::Ack;
@@ -64,7 +65,7 @@ pub struct Connection<H> {
 
 impl<H, F> Connection<H>
 where
-    H: Fn(Arc<crate::domain::binding::Integration>, Kind, Value) -> F + Send + Sync + 'static,
+    H: Fn(Arc<Integration>, Kind, Value) -> F + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
 {
     pub fn new(socket: Socket, shared: Arc<Shared<H>>, stop: CancellationToken) -> Self {
@@ -206,15 +207,11 @@ where
         (!is_written).then(|| How::Closed { why: "an answer could not be written".to_owned() })
     }
 
-    /// Takes the place in line now, so that frames of one conversation are handled as they came.
+    /// What is added to the set first is polled first, and a handler takes its place in the line of its
+    /// conversation before it waits for anything: frames of one conversation are handled as they came.
     fn handle(&mut self, kind: Kind, id: String, payload: Value) {
         let shared = self.shared.clone();
-        let place = stream::order_key(kind, &payload).map(|key| shared.place(&key));
         self.in_flight.push(Box::pin(async move {
-            let mut place = place;
-            if let Some(place) = &mut place {
-                place.reached().await;
-            }
             let integration = shared.integration.borrow().clone();
             let ack = match (shared.handler)(integration, kind, payload).await {
                 Outcome::Ack(response) => Some(Ack::callback(&response)),

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
-use super::order::Order;
 use super::session::{Session, Shared};
 use super::{Config, Outcome};
 use crate::context::Context;
@@ -65,12 +64,11 @@ where
     S: Fn() -> Vec<Arc<Integration>> + Send + Sync + 'static,
 {
     pub async fn run(self) {
-        let order = Order::default();
         let mut sessions = BTreeMap::new();
         while !self.context.is_stopping() {
             let stream = (self.source)().into_iter().filter(|it| it.mode == Mode::Stream);
             let wanted = stream.map(|it| (it.id.clone(), it)).collect();
-            self.compare(&wanted, &mut sessions, &order).await;
+            self.compare(&wanted, &mut sessions).await;
             tokio::select! {
                 () = tokio::time::sleep(COMPARE_EVERY) => {}
                 () = self.hint.notified() => {}
@@ -84,7 +82,6 @@ where
         &self,
         wanted: &BTreeMap<IntegrationId, Arc<Integration>>,
         sessions: &mut BTreeMap<IntegrationId, Running>,
-        order: &Order,
     ) {
         let held: Vec<_> = sessions.keys().cloned().collect();
         for id in held {
@@ -101,12 +98,12 @@ where
         }
         for (id, integration) in wanted {
             if !sessions.contains_key(id) && self.ownership.may_take(id) {
-                sessions.insert(id.clone(), self.begin(integration, order));
+                sessions.insert(id.clone(), self.begin(integration));
             }
         }
     }
 
-    fn begin(&self, integration: &Arc<Integration>, order: &Order) -> Running {
+    fn begin(&self, integration: &Arc<Integration>) -> Running {
         let stop = CancellationToken::new();
         let (sender, receiver) = watch::channel(integration.clone());
         let link = Arc::new(Link::new(self.context.clock.now(), self.changes.clone()));
@@ -116,7 +113,6 @@ where
             context: self.context.clone(),
             config: self.config.clone(),
             handler: self.handler.clone(),
-            order: order.clone(),
             link,
             integration: receiver,
         };

@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, End, How};
 use super::link::Link;
-use super::order::{Order, Place};
 use super::{Config, Outcome};
 use crate::context::Context;
 use crate::domain::binding::Integration;
@@ -27,7 +26,6 @@ pub struct Shared<H> {
     pub context: Context,
     pub config: Config,
     pub handler: Arc<H>,
-    pub order: Order,
     pub link: Arc<Link>,
     /// As it is now; its credentials stay the same for the life of a session.
     pub integration: watch::Receiver<Arc<Integration>>,
@@ -43,10 +41,6 @@ impl<H> Shared<H> {
     /// The machine's own time, without the correction towards the broker's.
     pub fn wall_ms(&self) -> i64 {
         self.context.clock.now().0.saturating_sub(self.context.clock.offset_ms())
-    }
-
-    pub fn place(&self, key: &str) -> Place {
-        self.order.enter(format!("{} {key}", self.integration.borrow().id))
     }
 }
 

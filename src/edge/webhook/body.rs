@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::body::Body;
 use futures_util::StreamExt;
 
 use super::refusal::Refusal;
@@ -15,8 +15,8 @@ use crate::protocol::callback;
 const LINGER_FACTOR: usize = 8;
 const LINGER: Duration = Duration::from_millis(500);
 
-pub async fn read(request: Request, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
-    let mut stream = request.into_body().into_data_stream();
+pub async fn read(body: Body, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
+    let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| callback::Error::Malformed("the body"))?;

@@ -163,7 +163,7 @@ impl Sender {
         route: &Route,
         segment: &Segment,
     ) -> Result<Posted, SendError> {
-        let robot = origin.robot_code.as_deref().unwrap_or(integration.robot_code());
+        let robot = origin.robot_code.as_deref().unwrap_or_else(|| integration.robot_code());
         let (path, body, staff_id) = match route {
             Route::Direct { staff_id } => (
                 "oToMessages/batchSend",
@@ -178,7 +178,7 @@ impl Sender {
         let url = format!("{}/v1.0/robot/{path}", self.config.api_url.trim_end_matches('/'));
         let mut is_second = false;
         loop {
-            let token = self.tokens.get(integration).await.map_err(token_error)?;
+            let token = self.tokens.get(integration).await.map_err(|error| token_error(&error))?;
             let request = self
                 .egress
                 .client()
@@ -285,11 +285,11 @@ fn api(route: &Route) -> Api {
     }
 }
 
-fn token_error(error: token::Error) -> SendError {
+fn token_error(error: &token::Error) -> SendError {
     let detail = error.to_string();
     match error {
         token::Error::Refused { .. } => permanent(detail),
-        token::Error::Failed { after, .. } => retryable(after, detail),
+        token::Error::Failed { after, .. } => retryable(*after, detail),
         token::Error::Unreachable(_) => retryable(None, detail),
     }
 }

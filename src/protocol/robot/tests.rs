@@ -250,6 +250,8 @@ fn what_is_not_for_an_expert_has_an_outcome_of_its_own() {
     let bare = json!({"errCode": "20001", "errMsg": "over"});
     assert_eq!(inspect(&bare), Ok(Outcome::QuotaExceeded { said: "over".to_owned() }));
     assert!(is_robot_message(&bare));
+    let null = json!({"errorCode": 20001, "errorMessage": "over", "text": null, "content": null});
+    assert_eq!(inspect(&null), inspect(&bare));
     assert!(is_message(&inspect(&private(&json!({"errorCode": 20001}))).unwrap()));
 }
 

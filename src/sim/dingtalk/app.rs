@@ -34,6 +34,9 @@ pub enum Receive {
         token: String,
         #[serde(default)]
         aes_key: String,
+        /// Robot messages and card callbacks come encrypted too.
+        #[serde(default)]
+        sealed: bool,
     },
 }
 
@@ -48,8 +51,12 @@ impl App {
     }
 
     pub fn http(client_id: &str, client_secret: &str, url: &str) -> Self {
-        let receive =
-            Receive::Http { url: url.to_owned(), token: String::new(), aes_key: String::new() };
+        let receive = Receive::Http {
+            url: url.to_owned(),
+            token: String::new(),
+            aes_key: String::new(),
+            sealed: false,
+        };
         Self { receive, ..Self::stream(client_id, client_secret) }
     }
 

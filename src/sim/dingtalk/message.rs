@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::app::AppState;
+use super::app::{AppState, Receive};
 use super::cloud::{Cloud, Conversation, Place, random_id, short_hash};
 use super::delivery::{Push, PushKind};
 use super::record::{Kind, Record};
@@ -183,6 +183,9 @@ impl Cloud {
     pub fn event(self: &Arc<Self>, robot: &str, event_type: &str, data: Value) -> Option<String> {
         let app = self.app(robot)?;
         let id = uuid::Uuid::new_v4().simple().to_string();
+        // Over HTTP the event's own name and place are part of its body, not headers beside it.
+        let is_http = matches!(app.app.receive, Receive::Http { .. });
+        let data = if is_http { self.named_event(event_type, &id, &data) } else { data };
         let push = Push {
             app,
             kind: PushKind::Event { event_type: event_type.to_owned() },
@@ -193,6 +196,21 @@ impl Cloud {
         };
         self.push(push, None);
         Some(id)
+    }
+}
+
+impl Cloud {
+    fn named_event(&self, event_type: &str, id: &str, data: &Value) -> Value {
+        let mut named = json!({ "EventType": event_type });
+        if event_type != "check_url"
+            && let Some(fields) = named.as_object_mut()
+        {
+            fields.insert("EventTime".to_owned(), json!(self.now_ms()));
+            fields.insert("CorpId".to_owned(), json!(CORP_ID));
+            fields.insert("eventId".to_owned(), json!(id));
+            fields.extend(data.as_object().cloned().unwrap_or_default());
+        }
+        named
     }
 }
 

@@ -10,12 +10,14 @@ use dingtalk_trigger::context::{Clock, Context};
 use dingtalk_trigger::domain::binding::{Integration, Language, Mode, Scope};
 use dingtalk_trigger::domain::id::IntegrationId;
 use dingtalk_trigger::domain::secret::Secret;
+use dingtalk_trigger::edge::order::Order;
 use dingtalk_trigger::edge::owner;
 use dingtalk_trigger::edge::stream::{self, Config, Outcome, Parts};
 use dingtalk_trigger::io::gateway::{self, Gateway};
 use dingtalk_trigger::io::live::Live;
 use dingtalk_trigger::io::{nats, topology};
 use dingtalk_trigger::protocol::live::{Link, links_of, read};
+use dingtalk_trigger::protocol::subject;
 
 use crate::support::nats::Nats;
 
@@ -37,6 +39,8 @@ pub(crate) struct Handler {
     /// Each callback takes one to go on; closed: all go on.
     pub(crate) gate: Semaphore,
     pub(crate) outcome: Mutex<Outcome>,
+    /// As the edge keeps it.
+    order: Order,
 }
 
 impl Handler {
@@ -48,6 +52,7 @@ impl Handler {
             done: Mutex::default(),
             gate,
             outcome: Mutex::new(Outcome::Ack(Value::Null)),
+            order: Order::default(),
         }
     }
 
@@ -61,6 +66,9 @@ impl Handler {
 
     async fn handle(&self, payload: Value) -> Outcome {
         let id = payload["msgId"].as_str().unwrap_or("card").to_owned();
+        let place = payload["conversationId"].as_str().unwrap_or_default();
+        let robot = IntegrationId::parse("robot").expect("a valid id");
+        let _turn = self.order.enter(&subject::conversation(&robot, place, None)).await;
         self.begun.lock().expect("no other task panicked").push(id.clone());
         if let Ok(permit) = self.gate.acquire().await {
             permit.forget();
@@ -84,8 +92,7 @@ pub(crate) async fn broker(context: &Context, server: &Nats) -> nats::Nats {
     broker
 }
 
-/// Times that a test can wait for.
-pub(crate) fn config() -> Config {
+fn config() -> Config {
     Config {
         ping_every: Duration::from_millis(100),
         silence_max: Duration::from_millis(500),
@@ -112,6 +119,27 @@ pub(crate) fn integration(id: &str, secret: &str) -> Arc<Integration> {
     })
 }
 
+/// What a pod is made of, with times that a test can wait for.
+pub(crate) fn parts(context: &Context, live: Live, name: &str, gateway: &str) -> Parts {
+    let tls = gateway::tls();
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured((*tls).clone())
+        .no_proxy()
+        .build()
+        .expect("a client");
+    let settings = gateway::Config { api_url: gateway.to_owned(), ..Default::default() };
+    Parts {
+        context: context.clone(),
+        live,
+        gateway: Gateway::new(client, tls, settings),
+        owner: owner::Config {
+            heartbeat_every: Duration::from_millis(300),
+            ..owner::Config::new(name)
+        },
+        config: config(),
+    }
+}
+
 impl Pod {
     pub(crate) async fn start(
         server: &Nats,
@@ -122,29 +150,13 @@ impl Pod {
     ) -> Self {
         let context = Context::new(Clock::system());
         let live = Live::new(&broker(&context, server).await);
-        let tls = gateway::tls();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured((*tls).clone())
-            .no_proxy()
-            .build()
-            .expect("a client");
-        let settings = gateway::Config { api_url: gateway.to_owned(), ..Default::default() };
-        let parts = Parts {
-            context: context.clone(),
-            live: live.clone(),
-            gateway: Gateway::new(client, tls, settings),
-            owner: owner::Config {
-                heartbeat_every: Duration::from_millis(300),
-                ..owner::Config::new(name)
-            },
-            config: config(),
-            hint: Arc::default(),
-        };
-        let hint = parts.hint.clone();
+        let parts = parts(&context, live.clone(), name, gateway);
+        let hint = Arc::new(Notify::new());
         let handler = Arc::new(handler);
         let (source, handle) = (integrations.clone(), handler.clone());
         stream::start(
             parts,
+            hint.clone(),
             move || source.lock().expect("no other task panicked").clone(),
             move |_, _, payload| {
                 let handle = handle.clone();
