@@ -17,5 +17,6 @@ mod edge;
 mod up;
 mod runtime;
 mod roles;
+mod media;
 mod broker;
 mod drift;
