@@ -1,5 +1,7 @@
 //! The transitions of an open turn, one function each.
 
+use std::time::Duration;
+
 use super::{
     Answered, Availability, Command, Decision, Failed, Head, Interrupted, Notice, OpenTurn, Parked,
     Phase, Policy, Purpose, Sending, Step, TurnKind, opening,
@@ -59,7 +61,7 @@ impl Machine {
                 let failure = Failed {
                     reason: Reason::RuntimeTimeout,
                     detail: "the runtime took the turn and did not answer in time".to_owned(),
-                    retry: Some(std::time::Duration::ZERO),
+                    retry: Some(Duration::ZERO),
                 };
                 self.gave_no_answer(failure, at)
             }
@@ -311,5 +313,50 @@ impl Machine {
             (Phase::Retry { .. } | Phase::Sending(_), _) => vec![],
         };
         self.ends(record, commands)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::Conversation;
+    use crate::domain::turn::decide::decide;
+    use crate::domain::turn::{Event, Head, NewTurn, Opening};
+
+    const POLICY: Policy = Policy {
+        handoff_age_max: Duration::from_secs(60),
+        runtime_timeout: Duration::from_secs(60),
+    };
+
+    #[test]
+    fn nobody_bound_is_said_once_an_hour() {
+        let conversation = Conversation {
+            integration: "robot".parse().unwrap(),
+            key: "a".repeat(26).parse().unwrap(),
+        };
+        let mut head = Head::default();
+        let hour = 3_600_000;
+        for (seq, (at, is_told)) in (1..).zip([
+            (1000, true),
+            (2000, false),
+            (hour, false),
+            (hour + 1000, true),
+            (hour + 2000, false),
+        ]) {
+            let at = Timestamp(at);
+            let turn = NewTurn {
+                first: Seq(seq),
+                last: Seq(seq),
+                kind: TurnKind::Messages,
+                accepted_at: at,
+                opening: Opening::Bury { reason: Reason::Unbound, detail: String::new() },
+            };
+            head = decide(head, &conversation, Event::Opened { turn, at }, POLICY).head;
+            let decision = decide(head, &conversation, Event::Buried, POLICY);
+            let told = decision.commands == [Command::Tell(Notice::Unbound)];
+            assert_eq!(told, is_told, "message {seq}");
+            assert_eq!(decision.record, Some(Step::Dead), "every message is buried");
+            head = decision.head;
+        }
     }
 }
