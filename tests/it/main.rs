@@ -14,3 +14,4 @@ mod console;
 mod official;
 mod edge;
 mod runtime;
+mod up;
