@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod checklist;
 mod conversations;
+mod dead;
 mod integrations;
 mod lists;
 mod new_integration;
@@ -111,6 +112,9 @@ pub fn router(state: State) -> Router {
         .route("/api/runtimes/{id}/heartbeat", post(runtimes::heartbeat))
         .route("/api/conversations", get(conversations::list).delete(conversations::end_all))
         .route("/api/conversations/{key}", delete(conversations::end))
+        .route("/api/dead", get(dead::list))
+        .route("/api/dead/replay", post(dead::replay::press))
+        .route("/api/dead/{id}", get(dead::show).delete(dead::drop))
         .route("/api/status", get(overview::show))
         .route("/api/dingtalk/callback-config", get(selects::callback_config))
         .route("/api/dingtalk/integration-select-options", get(selects::integration_options))
