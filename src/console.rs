@@ -13,6 +13,7 @@ mod integrations;
 mod lists;
 mod new_integration;
 mod overview;
+mod pauses;
 mod probe;
 mod problem;
 mod runtimes;
@@ -98,6 +99,8 @@ pub fn router(state: State) -> Router {
         )
         .route("/api/integrations/{id}/test", post(probe::test))
         .route("/api/integrations/{id}/status", get(status::show))
+        .route("/api/integrations/{id}/pause", post(pauses::pause_integration))
+        .route("/api/integrations/{id}/resume", post(pauses::resume_integration))
         .route("/api/triggers", get(triggers::list))
         .route("/api/triggers/validate", post(triggers::validate))
         .route(
@@ -110,6 +113,8 @@ pub fn router(state: State) -> Router {
             put(runtimes::register).get(runtimes::show).delete(runtimes::unregister),
         )
         .route("/api/runtimes/{id}/heartbeat", post(runtimes::heartbeat))
+        .route("/api/runtimes/{id}/pause", post(pauses::pause_runtime))
+        .route("/api/runtimes/{id}/resume", post(pauses::resume_runtime))
         .route("/api/conversations", get(conversations::list).delete(conversations::end_all))
         .route("/api/conversations/{key}", delete(conversations::end))
         .route("/api/dead", get(dead::list))

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::nats::publish::PublishError;
-use super::nats::{self, Nats};
 use super::nats::read::Record;
+use super::nats::{self, Nats};
 use crate::domain::dead::DeadLetter;
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::time::Timestamp;

@@ -4,6 +4,7 @@
 
 mod calls;
 mod conversations;
+mod dead;
 mod integrations;
 mod runtimes;
 mod status;

@@ -101,7 +101,9 @@ async fn one(
     id: &str,
     run: Run,
 ) -> Result<Result<(), String>, Problem> {
-    let Ok(seq) = id.parse().map(Seq) else { return Ok(Err("there is no such dead letter".into())) };
+    let Ok(seq) = id.parse().map(Seq) else {
+        return Ok(Err("there is no such dead letter".into()));
+    };
     let buried = DeadLetters::new(&state.nats).at(seq).await?;
     let settled = state.store.dead_settled(seq).await?;
     let is_same = |at| buried.as_ref().is_none_or(|buried| buried.at == at);
