@@ -129,14 +129,15 @@ pub fn router(state: State) -> Router {
     api.layer(middleware::from_fn_with_state(state.clone(), auth::require)).with_state(state)
 }
 
-/// Serves until the process stops; the listener is bound before this returns.
-pub async fn serve(state: State) -> std::io::Result<SocketAddr> {
+/// Serves until the process stops, and `beside` on the same address, which asks for no admin token here;
+/// the listener is bound before this returns.
+pub async fn serve(state: State, beside: Router) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(&state.config.address).await?;
     let bound = listener.local_addr()?;
     let context = state.context.clone();
     let stop = context.stop().clone();
     context.spawn(async move {
-        let served = axum::serve(listener, router(state))
+        let served = axum::serve(listener, beside.merge(router(state)))
             .with_graceful_shutdown(async move { stop.cancelled().await })
             .await;
         if let Err(error) = served {

@@ -10,7 +10,7 @@
 //! | L1 | [`protocol`] | `domain`: bytes to types and back |
 //! | – | [`context`], [`telemetry`] | `domain`: clock, shutdown, metrics |
 //! | L2 | [`io`] | all above: the only users of NATS, SQL and the HTTP client |
-//! | L3 | [`edge`], [`worker`], [`console`], [`ops`], `sim`, [`mod@bench`] | all above, never each other |
+//! | L3 | [`edge`], [`mod@reply`], [`worker`], [`console`], [`ops`], `sim`, [`mod@bench`] | all above, never each other |
 //! | – | [`config`], [`commands`], `main` | everything: environment, commands, exit codes |
 
 pub mod domain;
@@ -19,6 +19,7 @@ pub mod context;
 pub mod telemetry;
 pub mod io;
 pub mod edge;
+pub mod reply;
 pub mod worker;
 pub mod console;
 pub mod ops;

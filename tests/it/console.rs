@@ -103,7 +103,7 @@ impl Console {
                 language: Language::ZhHans,
             }),
         };
-        let url = format!("http://{}", console::serve(state).await.unwrap());
+        let url = format!("http://{}", console::serve(state, Router::new()).await.unwrap());
         Self { nats, store, routing, live, log, url, client, context, _database: database }
     }
 
