@@ -352,3 +352,6 @@ pub struct Decision {
     pub record: Option<Step>,
     pub commands: Vec<Command>,
 }
+
+#[cfg(test)]
+mod tests;

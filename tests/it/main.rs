@@ -6,6 +6,7 @@
 mod support;
 mod tidy;
 mod readme;
+mod wire;
 mod harness;
 mod child;
 mod store;
@@ -14,4 +15,6 @@ mod console;
 mod official;
 mod edge;
 mod runtime;
+mod broker;
+mod drift;
 mod up;

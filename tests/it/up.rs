@@ -4,3 +4,4 @@
 mod roads;
 mod life;
 mod crash;
+mod operator;

@@ -205,8 +205,21 @@ impl Machine {
         self.goes_on(Step::Retry, vec![Command::Arm { at: due, purpose }])
     }
 
+    /// What is still to be said; a word about segments that are not there changes nothing.
+    fn unsent(&self) -> Option<Sending> {
+        match &self.turn.phase {
+            Phase::Sending(sending) if sending.sent < sending.segments => Some(sending.clone()),
+            Phase::Sending(_)
+            | Phase::Running
+            | Phase::Waiting { .. }
+            | Phase::Retry { .. }
+            | Phase::Parked { .. }
+            | Phase::Burying { .. } => None,
+        }
+    }
+
     pub(super) fn sent(mut self, webhook_free_at: Option<Timestamp>, at: Timestamp) -> Decision {
-        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        let Some(sending) = self.unsent() else { return self.unchanged() };
         self.head.webhook_free_at = webhook_free_at.or(self.head.webhook_free_at);
         let sent = sending.sent + 1;
         self.turn.phase = Phase::Sending(Sending { sent, attempt: 1, not_before: None, ..sending });
@@ -230,6 +243,9 @@ impl Machine {
 
     pub(super) fn delivered(mut self, at: Timestamp) -> Decision {
         let Phase::Sending(sending) = &self.turn.phase else { return self.unchanged() };
+        if sending.sent < sending.segments {
+            return self.unchanged();
+        }
         let asked = self.turn.asked.as_ref();
         let epoch = asked.map(|asked| asked.epoch);
         // A late result of an old session neither revives it nor touches what the new one waits for.
@@ -243,7 +259,7 @@ impl Machine {
     }
 
     pub(super) fn send_failed(mut self, failure: Failed, at: Timestamp) -> Decision {
-        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        let Some(sending) = self.unsent() else { return self.unchanged() };
         let Some(after) = failure.retry else { return self.bury(failure.reason, failure.detail) };
         let Some(wait) = retry::backoff(&self.id, sending.attempt, Some(after)) else {
             return self.bury(Reason::ReplyExhausted, failure.detail);
@@ -256,7 +272,7 @@ impl Machine {
     }
 
     pub(super) fn send_held(mut self, until: Timestamp) -> Decision {
-        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        let Some(sending) = self.unsent() else { return self.unchanged() };
         let purpose = Purpose::SendRetry { sent: sending.sent, attempt: sending.attempt };
         self.turn.phase = Phase::Sending(Sending { not_before: Some(until), ..sending });
         self.goes_on(Step::Retry, vec![Command::Arm { at: until, purpose }])
@@ -273,19 +289,22 @@ impl Machine {
         let Phase::Burying { reason, .. } = &self.turn.phase else { return self.unchanged() };
         let notice = match (reason, self.turn.kind) {
             (_, TurnKind::Control) => None,
+            (Reason::Unbound, _) if self.is_told_unbound() => None,
             (Reason::Unbound, _) => {
-                let now = self.turn.started_at;
-                let is_told = |told: &Timestamp| now.since(*told) < super::UNBOUND_SILENCE;
-                let is_silent = self.head.told_unbound_at.as_ref().is_some_and(is_told);
-                if !is_silent {
-                    self.head.told_unbound_at = Some(now);
-                }
-                (!is_silent).then_some(Notice::Unbound)
+                // Goes on record before it is said: it may be lost, it is never said twice.
+                self.head.told_unbound_at = Some(self.turn.started_at);
+                Some(Notice::Unbound)
             }
             (Reason::ReplyPermanent | Reason::ReplyExhausted, _) => None,
             _ => Some(Notice::Failed),
         };
         self.ends(Step::Dead, notice.map(Command::Tell).into_iter().collect())
+    }
+
+    /// The sender has heard within the hour that nobody is bound.
+    fn is_told_unbound(&self) -> bool {
+        let told = self.head.told_unbound_at;
+        told.is_some_and(|told| self.turn.started_at < told.after(super::UNBOUND_SILENCE))
     }
 
     /// A control entry after the turn ends it, whatever it does at the moment.
