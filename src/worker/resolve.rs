@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulkhead::{Bulkhead, Place};
+use crate::context::Context;
 use crate::domain::answer::Answer;
 use crate::domain::binding::{Language, Runtime};
 use crate::domain::entry::{ControlKind, Entry, Logged, Replay};
@@ -19,6 +20,8 @@ use crate::domain::turn::{
 };
 use crate::domain::words::Word;
 use crate::io::dead::{self, DeadLetters};
+use crate::io::lease;
+use crate::io::live::Live;
 use crate::io::routing::Routing;
 
 /// An entry older than this is buried: the log is about to drop it.
@@ -26,6 +29,8 @@ const ENTRY_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
 
 #[derive(Clone)]
 pub struct Resolver {
+    pub context: Context,
+    pub live: Live,
     pub routing: Routing,
     pub bulkhead: Bulkhead,
     pub dead: DeadLetters,
@@ -172,18 +177,23 @@ impl Resolver {
         session: Session,
         is_new: bool,
     ) -> Resolved {
-        let reach = self.reach(&session.expert).await;
+        let reach = self.reach(question.conversation, &session.expert).await;
         let opening = Opening::Ask { session, is_new, runtime: reach.availability };
         let turn = Box::new(new_turn(question, kind, opening));
         Resolved::Turn { turn, reach: Some(reach), says: None }
     }
 
     /// Whether the expert can be asked now; holds a place among its runs where it can.
-    pub async fn reach(&self, expert: &ExpertId) -> Reach {
+    pub async fn reach(&self, conversation: &Conversation, expert: &ExpertId) -> Reach {
         let away =
             |why| Reach { availability: Availability::Away(why), runtime: None, place: None };
+        let integration = self.routing.integration(&conversation.integration).await;
+        if integration.ok().flatten().is_some_and(|integration| integration.is_paused) {
+            return away(Parked::Paused);
+        }
         let runtime = match self.routing.runtime(expert).await {
             Ok(Some(runtime)) if runtime.is_paused => return away(Parked::Paused),
+            Ok(Some(runtime)) if self.has_lapsed(&runtime).await => return away(Parked::Missing),
             Ok(Some(runtime)) => runtime,
             Ok(None) => return away(Parked::Missing),
             Err(error) => {
@@ -200,6 +210,17 @@ impl Resolver {
             },
             None => away(Parked::Busy),
         }
+    }
+}
+
+impl Resolver {
+    /// A lease that cannot be read is no reason to tell people that their expert is away.
+    async fn has_lapsed(&self, runtime: &Runtime) -> bool {
+        let now = self.context.clock.now();
+        lease::has_lapsed(&self.live, runtime, now).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, expert = %runtime.expert, "the lease is unknown");
+            false
+        })
     }
 }
 

@@ -8,3 +8,4 @@ mod controls;
 mod sending;
 mod life;
 mod crash;
+mod operator;
