@@ -1,6 +1,8 @@
-//! Signed HTTP callbacks up to the `PubAck`, 64 in flight; against a handler that only reads the body and
-//! publishes it through the same client, and against one that gives each body a message id as well, so
-//! that the broker's share of recognising redeliveries is seen by itself.
+//! Signed HTTP callbacks up to the `PubAck`, 64 in flight.
+//!
+//! The baseline is a handler that only reads the body and publishes it through the same client. A
+//! second one gives each body a message id as well, so that the broker's share of recognising
+//! redeliveries is seen by itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
