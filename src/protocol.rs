@@ -10,6 +10,7 @@ pub mod entry;
 pub mod record;
 pub mod token;
 pub mod dead;
+pub mod advisory;
 pub mod rate;
 pub mod live;
 // DingTalk

@@ -35,6 +35,7 @@ use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::Sender;
 use crate::io::handoff::Handoffs;
 use crate::io::journal::Journal;
+use crate::io::live::Live;
 use crate::io::log::Log;
 use crate::io::nats::Nats;
 use crate::io::routing::Routing;
@@ -155,6 +156,8 @@ fn start_dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: B
         dead: DeadLetters::new(&parts.nats),
         routing: parts.routing.clone(),
         resolver: Resolver {
+            context: context.clone(),
+            live: Live::new(&parts.nats),
             routing: parts.routing.clone(),
             bulkhead,
             dead: DeadLetters::new(&parts.nats),
@@ -179,6 +182,7 @@ fn start_handoff(context: &Context, parts: &Parts, bulkhead: Bulkhead) {
         timers: Timers::new(&parts.nats),
         ticks: Ticks::new(&parts.nats),
         routing: parts.routing.clone(),
+        live: Live::new(&parts.nats),
         bulkhead,
     };
     context.spawn(stage.run());

@@ -19,6 +19,7 @@ use crate::io::live::Live;
 use crate::io::runtime::Runtimes;
 use crate::io::store::events::Recorder;
 use crate::io::store::writer::Writer;
+use crate::reply::{self, Replies};
 use crate::telemetry::health;
 use crate::worker::{self, Stage};
 
@@ -93,7 +94,7 @@ pub async fn start_edge(
         order: Order::default(),
     };
     let address = &config.edge_address;
-    let bound = crate::edge::serve(edge.clone(), address).await;
+    let bound = crate::edge::serve(edge.clone(), address, replies(context, config, parts)).await;
     let bound = bound.with_context(|| format!("listen on DT_EDGE_ADDR {address}"))?;
     tracing::info!(%bound, "edge");
     let owner = owner::Config {
@@ -171,8 +172,24 @@ pub async fn start_console(
         }),
     };
     let address = &config.console_address;
-    let bound = crate::console::serve(state).await;
+    let bound = crate::console::serve(state, replies(context, config, parts)).await;
     let bound = bound.with_context(|| format!("listen on DT_CONSOLE_ADDR {address}"))?;
     tracing::info!(%bound, "admin API");
     Ok(bound)
+}
+
+/// Late answers come to the edge, whose address `replyUrl` names, or to the console.
+fn replies(context: &Context, config: &Config, parts: &Parts) -> axum::Router {
+    let settings = config.dispatch();
+    reply::router(Replies {
+        context: context.clone(),
+        nats: parts.nats.clone(),
+        routing: parts.routing.clone(),
+        config: Arc::new(reply::Config {
+            admin_token: config.admin_token.clone(),
+            reply: settings.reply,
+            answer_max_bytes: config.limits.answer_max_bytes,
+            policy: settings.policy,
+        }),
+    })
 }

@@ -231,7 +231,7 @@ impl Dispatch {
                 Event::Taken { runtime: Availability::Ready, at: self.context.clock.now() }
             }
             (None, Some(asked)) => {
-                let reach = self.resolver.reach(&asked.expert).await;
+                let reach = self.resolver.reach(&run.conversation, &asked.expert).await;
                 let runtime = reach.availability;
                 turning.reach = Some(reach);
                 Event::Taken { runtime, at: self.context.clock.now() }

@@ -3,5 +3,10 @@
 
 mod roads;
 mod files;
+mod windows;
+mod waiting;
+mod controls;
+mod sending;
 mod life;
 mod crash;
+mod operator;

@@ -67,7 +67,7 @@ impl Turning<'_> {
                 () = self.drained() => Heard::Draining,
             };
             match heard {
-                Heard::Outcome(outcome) => return Ok(self.outcome(run, turn, outcome)),
+                Heard::Outcome(outcome) => return Ok(self.outcome(turn, outcome)),
                 Heard::Learned(learned) => {
                     self.name_run(run, turn, learned.run).await?;
                     learned.stored.send(()).ok();
@@ -87,14 +87,14 @@ impl Turning<'_> {
         }
     }
 
-    fn outcome(&mut self, run: &Run, turn: &OpenTurn, outcome: Result<Outcome, Failure>) -> Event {
+    fn outcome(&mut self, turn: &OpenTurn, outcome: Result<Outcome, Failure>) -> Event {
         let at = self.hands.context.clock.now();
         let attempt = turn.attempt;
         match outcome {
             Ok(Outcome::Answer(answer)) => {
                 let has_interrupt = answer.interrupt.is_some();
                 self.answer = Some(answer);
-                let segments = self.count_segments(&turn_id(run, turn));
+                let segments = self.count_segments();
                 let answered = Answered { segments, has_interrupt, is_late: false, at };
                 Event::Answered { attempt, answered }
             }
