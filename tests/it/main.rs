@@ -14,3 +14,5 @@ mod console;
 mod official;
 mod edge;
 mod runtime;
+mod callback;
+mod webhook;
