@@ -110,17 +110,24 @@ fn time_of(text: &str) -> Option<Timestamp> {
     i64::try_from(nanos / 1_000_000).ok().map(Timestamp)
 }
 
-/// What the expert said last, from the list of a conversation's messages.
-pub fn decode_last_message(body: &[u8]) -> Option<String> {
+/// The conversation of a thread.
+pub fn decode_thread(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
-    let items = value.get("items").and_then(Value::as_array)?;
-    let last = items.last().filter(|item| text_at(item, "role") == Some("ai"))?;
-    let content = last.get("content")?;
-    let said = match content.as_array() {
-        Some(parts) => parts.iter().filter_map(|part| text_at(part, "text")).collect(),
-        None => content.as_str()?.to_owned(),
-    };
-    Some(said)
+    text_at(value.get("metadata")?, "id").map(ToOwned::to_owned)
+}
+
+/// How many messages a conversation has, and what the expert said last on this page of them.
+pub fn decode_last_message(body: &[u8]) -> (u64, Option<String>) {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let total = value.get("total").and_then(Value::as_u64).unwrap_or_default();
+    let last = value.get("items").and_then(Value::as_array).and_then(|items| items.last());
+    let content = last.filter(|item| text_at(item, "role") == Some("ai"));
+    let said =
+        content.and_then(|item| item.get("content")).and_then(|said| match said.as_array() {
+            Some(parts) => Some(parts.iter().filter_map(|part| text_at(part, "text")).collect()),
+            None => said.as_str().map(ToOwned::to_owned),
+        });
+    (total, said)
 }
 
 /// How a run came to its end.
@@ -184,13 +191,19 @@ impl Fold {
         match (text_at(&value, "type"), text_at(&value, "event")) {
             (Some("complete"), _) => self.is_complete = true,
             (Some("message"), _) => self.push_message(data),
-            (Some("event"), Some("on_conversation_start")) => {
-                self.conversation = text_at(data, "id").map(ToOwned::to_owned);
+            (Some("event"), Some("on_conversation_start")) => self.learn_conversation(data),
+            (Some("event"), Some("on_conversation_end")) => {
+                self.learn_conversation(data);
+                self.end = Some(end(data));
             }
-            (Some("event"), Some("on_conversation_end")) => self.end = Some(end(data)),
             (Some("event"), Some("on_error")) => self.end = Some(failed(data)),
             (_, _) => {}
         }
+    }
+
+    fn learn_conversation(&mut self, data: &Value) {
+        self.conversation =
+            text_at(data, "id").map(ToOwned::to_owned).or_else(|| self.conversation.take());
     }
 
     fn push_message(&mut self, data: &Value) {
@@ -374,15 +387,13 @@ mod tests {
         assert_eq!(decode_runs(br#"[{"run_id":"r","status":"new"}]"#).unwrap().len(), 1);
         assert_eq!(decode_runs(br#"{"items":[],"total":0}"#).unwrap().len(), 0);
         let table = [
-            (
-                r#"{"items":[{"role":"human","content":"q"},{"role":"ai","content":"a"}]}"#,
-                Some("a"),
-            ),
-            (r#"{"items":[{"role":"ai","content":[{"type":"text","text":"b"}]}]}"#, Some("b")),
-            (r#"{"items":[{"role":"human","content":"q"}]}"#, None),
+            (r#"{"total":9,"items":[{"role":"ai","content":"a"}]}"#, (9, Some("a"))),
+            (r#"{"items":[{"role":"ai","content":[{"type":"text","text":"b"}]}]}"#, (0, Some("b"))),
+            (r#"{"items":[{"role":"human","content":"q"}]}"#, (0, None)),
         ];
         for (body, expected) in table {
-            assert_eq!(decode_last_message(body.as_bytes()).as_deref(), expected, "{body}");
+            let (total, said) = decode_last_message(body.as_bytes());
+            assert_eq!((total, said.as_deref()), expected, "{body}");
         }
     }
 }
