@@ -16,3 +16,5 @@ mod edge;
 mod runtime;
 mod callback;
 mod webhook;
+mod xpert;
+mod send;
