@@ -152,7 +152,11 @@ fn start_dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: B
         handoffs: Handoffs::new(&parts.nats),
         dead: DeadLetters::new(&parts.nats),
         routing: parts.routing.clone(),
-        resolver: Resolver { routing: parts.routing.clone(), bulkhead },
+        resolver: Resolver {
+            routing: parts.routing.clone(),
+            bulkhead,
+            dead: DeadLetters::new(&parts.nats),
+        },
         runtimes: parts.runtimes.clone(),
         sender: parts.sender.clone(),
         writer: parts.writer.clone(),

@@ -21,6 +21,7 @@ use crate::io::store::writer::Writer;
 use crate::telemetry::health;
 use crate::worker::{self, Stage};
 
+const STARTED: &str = "started";
 /// How long DingTalk may take for one send.
 const SEND_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -28,6 +29,7 @@ pub async fn edge(config: &Config) -> Result<(), Failure> {
     let context = begin(config).await?;
     let parts = Parts::connect(&context, config).await?;
     start_edge(&context, config, &parts).await?;
+    started(&context);
     until_told(&context, config.drain).await
 }
 
@@ -36,6 +38,7 @@ pub async fn worker(config: &Config, stages: Vec<Stage>) -> Result<(), Failure> 
     let parts = Parts::connect(&context, config).await?;
     let stages = if stages.is_empty() { Stage::ALL.to_vec() } else { stages };
     start_worker(&context, config, &parts, stages);
+    started(&context);
     until_told(&context, config.drain).await
 }
 
@@ -43,6 +46,7 @@ pub async fn console(config: &Config) -> Result<(), Failure> {
     let context = begin(config).await?;
     let parts = Parts::connect(&context, config).await?;
     start_console(&context, config, &parts).await?;
+    started(&context);
     until_told(&context, config.drain).await
 }
 
@@ -58,12 +62,19 @@ async fn begin(config: &Config) -> Result<Context, Failure> {
     Ok(context)
 }
 
+/// Not ready until [`started`]: it listens before anything else does.
 pub async fn serve_health(context: &Context, config: &Config) -> Result<(), Failure> {
+    context.health.lacks(STARTED, "the process is starting");
     let address = &config.health_address;
     let bound = health::serve(context, address).await;
     let bound = bound.with_context(|| format!("listen on DT_HEALTH_ADDR {address}"))?;
     tracing::info!(%bound, "health endpoint");
     Ok(())
+}
+
+/// Everything the process offers listens now.
+pub fn started(context: &Context) {
+    context.health.has(STARTED);
 }
 
 pub async fn start_edge(

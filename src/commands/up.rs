@@ -64,6 +64,7 @@ async fn serve(config: Config, own: &Own, demo: bool) -> Result<(), Failure> {
     let edge = roles::start_edge(&context, &config, &parts).await?;
     roles::start_worker(&context, &config, &parts, Stage::ALL.to_vec());
     let console = roles::start_console(&context, &config, &parts).await?;
+    roles::started(&context);
     own.introduce(&config, edge, console);
     #[cfg(feature = "sim")]
     if let Some(played) = &played {

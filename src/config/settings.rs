@@ -11,7 +11,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 41] = [
+pub const SETTINGS: [Setting; 40] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -80,7 +80,6 @@ pub const SETTINGS: [Setting; 41] = [
         "1",
         "pods that connect each Stream integration: 1, or 2 for a hot second",
     ),
-    setting("OTEL_EXPORTER_OTLP_ENDPOINT", "", "where traces go"),
 ];
 
 /// The settings as `--help` shows them.

@@ -51,7 +51,7 @@ pub fn wait_max(window: Duration) -> Duration {
 /// What due reads from journal and log before it decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
-    /// The end of what is finished or running.
+    /// The end of what is finished.
     pub position: Seq,
     pub newest: Seq,
     /// When the first entry was stored that is neither finished nor part of a running turn.

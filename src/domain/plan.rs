@@ -88,3 +88,6 @@ fn merged(page: &[Logged], window: Duration, limits: Limits) -> usize {
     }
     count.max(1)
 }
+
+#[cfg(test)]
+mod tests;

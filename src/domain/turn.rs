@@ -23,6 +23,9 @@ use super::time::Timestamp;
 /// How long a turn waits for the database that knows its expert.
 pub const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
 
+/// How long the word that nothing is bound holds for a conversation.
+pub const UNBOUND_SILENCE: Duration = Duration::from_secs(3600);
+
 /// All that the journal knows of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Head {
@@ -241,9 +244,8 @@ pub enum Event {
     Controlled {
         by: Seq,
     },
-    ToldUnbound {
-        at: Timestamp,
-    },
+    /// The turn's entries are gone from the log.
+    Vanished,
 }
 
 /// An answer as the machine needs it: how many segments it has, not what they say.
@@ -350,3 +352,6 @@ pub struct Decision {
     pub record: Option<Step>,
     pub commands: Vec<Command>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,18 @@ impl Handoffs {
         self.nats.api::<_, serde_json::Value>(&purge, &filter).await.map(|_| ())
     }
 
+    /// Removes the entry at `seq` and no later one: what a run that died left behind.
+    pub async fn clear(&self, seq: Seq) -> Result<(), nats::Error> {
+        let question = json!({ "seq": seq.0, "no_erase": true });
+        let deleted: Result<serde_json::Value, _> =
+            self.nats.api(&format!("STREAM.MSG.DELETE.{STREAM}"), &question).await;
+        match deleted {
+            // Its conversation has left or entered again.
+            Ok(_) | Err(nats::Error::Refused { code: 10037 | 10043 | 10057, .. }) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// How many conversations wait for each expert.
     pub async fn waiting(&self) -> Result<BTreeMap<ExpertId, usize>, nats::Error> {
         let mut waiting = BTreeMap::new();

@@ -161,6 +161,12 @@ pub async fn apply(nats: &Nats, config: Config, now: Timestamp) -> Result<Vec<Di
                     stream.insert("first_seq".to_owned(), json!(first));
                 }
                 nats.api::<_, Value>(&format!("STREAM.CREATE.{}", asset.stream), &stream).await?;
+                // Where the log began is state, not configuration: the file names no such number, and
+                // the broker keeps its sequences when the number goes.
+                if asset.stream == super::log::STREAM {
+                    let subject = format!("STREAM.UPDATE.{}", asset.stream);
+                    nats.api::<_, Value>(&subject, &asset.config).await?;
+                }
             }
             None => {
                 let subject = format!("STREAM.UPDATE.{}", asset.stream);

@@ -21,7 +21,7 @@ use super::watch::Watch;
 use crate::context::Context;
 use crate::domain::binding::{Integration, Language};
 use crate::domain::debounce::{TimerKind, Token};
-use crate::domain::entry::Logged;
+use crate::domain::entry::{Entry, Logged};
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::plan::{self, plan};
 use crate::domain::reply;
@@ -138,20 +138,22 @@ impl Dispatch {
     }
 
     async fn work(&self, run: &mut Run, slot: Slot, deliveries: u64) -> Result<Worked, Stopped> {
-        let integration = self.integration(&run.conversation).await?;
+        let Ok(integration) = self.routing.integration(&run.conversation.integration).await else {
+            // The database is away: waiting is a timer, and only crashes count as deliveries.
+            self.later(&run.conversation, slot).await?;
+            return Ok(Worked::Through);
+        };
         let mut page: Vec<Logged> = Vec::new();
+        if run.head().turn.is_some() {
+            if deliveries > DELIVERIES_MAX {
+                self.poisoned(run, integration.as_deref(), deliveries).await?;
+            } else {
+                self.resume(run, integration.as_deref()).await?;
+            }
+        }
         loop {
             if run.head().turn.is_some() {
-                if deliveries > DELIVERIES_MAX {
-                    self.poisoned(run, integration.as_deref(), deliveries).await?;
-                } else {
-                    self.resume(run, integration.as_deref()).await?;
-                }
-                if run.head().turn.is_some() {
-                    return Ok(Worked::Through);
-                }
-                page.clear();
-                continue;
+                return Ok(Worked::Through);
             }
             let position = run.head().position;
             if position >= slot.to {
@@ -161,7 +163,7 @@ impl Dispatch {
                 return Ok(Worked::Draining);
             }
             if page.is_empty() {
-                page = match self.page(run, position, slot.to).await? {
+                page = match self.page(run, position, slot).await? {
                     Some(page) => page,
                     None => return Ok(Worked::Through),
                 };
@@ -181,7 +183,7 @@ impl Dispatch {
             };
             match self.resolver.resolve(&question).await {
                 Resolved::Unknown => {
-                    self.later(&run.conversation, slot.to).await?;
+                    self.later(&run.conversation, slot).await?;
                     return Ok(Worked::Through);
                 }
                 Resolved::Turn { turn, reach, says } => {
@@ -217,7 +219,9 @@ impl Dispatch {
         let Some(mut turning) = self.opened(run, integration).await? else { return Ok(()) };
         let last = run.head().turn.as_ref().map_or(Seq(0), |turn| turn.last);
         let control = self.control_after(&run.conversation, last).await?;
+        let is_gone = turning.entries.last().is_some_and(|logged| logged.entry == Entry::Gone);
         let event = match (control, run.head().turn.as_ref().and_then(|t| t.asked.as_ref())) {
+            _ if is_gone => Event::Vanished,
             (Some(by), _) => Event::Controlled { by },
             (None, None) => {
                 Event::Taken { runtime: Availability::Ready, at: self.context.clock.now() }
@@ -247,12 +251,12 @@ impl Dispatch {
         &self,
         run: &Run,
         position: Seq,
-        to: Seq,
+        slot: Slot,
     ) -> Result<Option<Vec<Logged>>, Stopped> {
-        match self.log.page(&run.conversation, position, to, self.config.page).await {
+        match self.log.page(&run.conversation, position, slot.to, self.config.page).await {
             Ok(page) => Ok(Some(page)),
             Err(log::Error::Newer { .. }) => {
-                self.later(&run.conversation, to).await?;
+                self.later(&run.conversation, slot).await?;
                 Ok(None)
             }
             Err(e) => Err(Stopped::Failed(anyhow::Error::new(e).context("read log"))),
@@ -265,7 +269,6 @@ impl Dispatch {
         conversation: &Conversation,
         last: Seq,
     ) -> Result<Option<Seq>, Stopped> {
-        use crate::domain::entry::Entry;
         let newest = self.log.newest(conversation).await.context("read newest")?;
         let Some(newest) = newest.filter(|newest| newest.seq > last) else { return Ok(None) };
         let whole = PageLimits { entries_max: 1000, bytes_max: usize::MAX };
@@ -275,19 +278,10 @@ impl Dispatch {
         Ok(control.map(|logged| logged.seq))
     }
 
-    /// An integration that is gone is no reason to stop: its turns end without a word.
-    async fn integration(
-        &self,
-        conversation: &Conversation,
-    ) -> Result<Option<Arc<Integration>>, Stopped> {
-        let found = self.routing.integration(&conversation.integration).await;
-        Ok(found.context("read integration")?)
-    }
-
-    /// Brings the conversation back in a moment.
-    async fn later(&self, conversation: &Conversation, to: Seq) -> anyhow::Result<()> {
+    /// Brings the conversation back in a moment, with what its slot said.
+    async fn later(&self, conversation: &Conversation, slot: Slot) -> anyhow::Result<()> {
         let at = self.context.clock.now().after(LATER);
-        let window = Duration::ZERO;
+        let Slot { to, window } = slot;
         let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
         let purpose = format!("{to}lt{}", at.0);
         self.timers.arm(conversation, &purpose, at, &token).await.context("arm later")
@@ -301,7 +295,9 @@ impl Dispatch {
     ) -> anyhow::Result<Disposition> {
         let newest = self.log.newest(conversation).await.context("read newest")?;
         if let Some(found) = newest {
-            self.later(conversation, found.seq).await?;
+            let slot = decode_slot(&delivery.payload);
+            let window = slot.map_or(Duration::ZERO, |slot| slot.window);
+            self.later(conversation, Slot { to: found.seq, window }).await?;
         }
         self.nats.ack_confirmed(delivery).await.context("acknowledge slot")?;
         Ok(Disposition::Settled)

@@ -53,13 +53,13 @@ where
     };
     loop {
         let permit = tokio::select! {
-            () = context.stop().cancelled() => return,
+            () = context.stop().cancelled() => break,
             permit = permits.clone().acquire_owned() => permit,
         };
-        let Ok(permit) = permit else { return };
+        let Ok(permit) = permit else { break };
         let free = permits.available_permits() + 1;
         let taken = tokio::select! {
-            () = context.stop().cancelled() => return,
+            () = context.stop().cancelled() => break,
             taken = puller.next(free) => taken,
         };
         let delivery = match taken {
@@ -67,7 +67,7 @@ where
             Err(error) => {
                 tracing::warn!(stage = source.stage, %error, "cannot take messages");
                 if pause(&context, Duration::from_millis(500)).await {
-                    return;
+                    break;
                 }
                 continue;
             }
@@ -84,6 +84,7 @@ where
             drop(permit);
         });
     }
+    puller.leave().await;
 }
 
 async fn settle(

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::domain::debounce::{self, Due, TimerKind, Token, View};
 use crate::domain::id::Conversation;
 use crate::io::journal::Journal;
-use crate::io::log::Log;
+use crate::io::log::{self, Log};
 use crate::io::nats::pull::Delivery;
 use crate::io::slot::{Offered, Slots};
 use crate::io::timer::Timers;
@@ -64,8 +64,12 @@ impl DueStage {
             let newest = self.log.newest(conversation).await.context("read newest")?;
             view.newest = newest.map_or(token.seq, |found| found.seq);
             if view.newest > token.seq {
-                let first = self.log.first_after(conversation, taken).await;
-                view.first_unfinished_at = first.ok().flatten().map(|logged| logged.at);
+                view.first_unfinished_at = match self.log.first_after(conversation, taken).await {
+                    Ok(first) => first.map(|logged| logged.at),
+                    // A newer release reads it, and a newer version of ours brings it there.
+                    Err(log::Error::Newer { .. }) => None,
+                    Err(e) => return Err(e).context("read the first unfinished entry"),
+                };
             }
         }
         Ok(view)

@@ -14,6 +14,7 @@ use super::bulkhead::Bulkhead;
 use crate::context::Context;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::{ExpertId, Seq};
+use crate::domain::turn::Phase;
 use crate::io::handoff::Handoffs;
 use crate::io::journal::Journal;
 use crate::io::routing::{Change, Routing};
@@ -102,7 +103,14 @@ impl HandoffStage {
         {
             after = seq;
             let last = self.journal.last(&conversation).await.context("read journal")?;
-            let to = last.head.turn.map_or(last.head.position, |turn| turn.last);
+            let parked = last.head.turn.filter(|turn| matches!(turn.phase, Phase::Parked { .. }));
+            let Some(turn) = parked else {
+                // Its run died before it left the index. A conversation that waits again since has a
+                // later entry, which stays.
+                self.handoffs.clear(seq).await.context("clear the index")?;
+                continue;
+            };
+            let to = turn.last;
             let window = Duration::ZERO;
             let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
             self.timers.fire(&conversation, &token).await.context("fire token")?;

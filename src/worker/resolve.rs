@@ -18,6 +18,7 @@ use crate::domain::turn::{
     Availability, Ending, Head, Interrupted, NewTurn, Opening, Parked, TurnKind,
 };
 use crate::domain::words::Word;
+use crate::io::dead::{self, DeadLetters};
 use crate::io::routing::Routing;
 
 /// An entry older than this is buried: the log is about to drop it.
@@ -27,6 +28,7 @@ const ENTRY_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
 pub struct Resolver {
     pub routing: Routing,
     pub bulkhead: Bulkhead,
+    pub dead: DeadLetters,
 }
 
 /// An expert that can be asked, held for as long as it is.
@@ -42,7 +44,7 @@ pub enum Resolved {
         reach: Option<Reach>,
         says: Option<Answer>,
     },
-    /// The database that knows the binding is away.
+    /// What knows more of it is away.
     Unknown,
 }
 
@@ -99,6 +101,20 @@ impl Resolver {
                 (TurnKind::Action, opening, Some(Word::ActionExpired))
             }
             (_, Entry::Replay(replay)) => {
+                match self.dead.get(replay.dead).await {
+                    // Answered by an earlier press: the letter goes before the answer is on record.
+                    Ok(None) => {
+                        let kind = TurnKind::Replay { dead: replay.dead };
+                        let turn = new_turn(question, kind, ends(Ending::Delivered));
+                        return Resolved::Turn { turn: Box::new(turn), reach: None, says: None };
+                    }
+                    Err(dead::Error::Nats(error)) => {
+                        tracing::debug!(%error, "the dead letter is looked up later");
+                        return Resolved::Unknown;
+                    }
+                    // What the entry carries is enough.
+                    Ok(Some(_)) | Err(dead::Error::Unreadable(_)) => {}
+                }
                 let session = Session {
                     epoch: replay.epoch,
                     expert: replay.expert.clone(),

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::time::Timestamp;
+use crate::domain::turn::{OpenTurn, Phase};
 use crate::io::journal::{self, Journal};
 use crate::io::log::{self, Log};
 use crate::io::nats::Nats;
@@ -116,7 +117,8 @@ impl Sweep {
             self.purge(journal::STREAM, &filter).await?;
         }
         let is_old = now.since(newest.at) > self.patience && newest.seq <= floor;
-        if !is_waiting || !is_old || self.is_on_its_way(conversation).await? {
+        let is_parked = is_parked(last.head.turn.as_ref());
+        if !is_waiting || !is_old || self.is_on_its_way(conversation, is_parked).await? {
             return Ok(false);
         }
         let window = Duration::ZERO;
@@ -126,14 +128,22 @@ impl Sweep {
         Ok(true)
     }
 
-    /// A slot, a timer, a token or a hand-off entry will bring the conversation back.
-    async fn is_on_its_way(&self, conversation: &Conversation) -> anyhow::Result<bool> {
+    /// A slot, a timer, a token or a hand-off entry will bring the conversation back. Only a turn that
+    /// waits for its expert is brought back by the index: anything else there was left behind.
+    async fn is_on_its_way(
+        &self,
+        conversation: &Conversation,
+        is_parked: bool,
+    ) -> anyhow::Result<bool> {
         for (stream, filter) in [
             (slot::STREAM, subject::slot(conversation)),
             (timer::STREAM, subject::timer(conversation, "*")),
             (timer::STREAM, subject::due(conversation)),
             (handoff::STREAM, format!("dt.handoff.*.{conversation}")),
         ] {
+            if stream == handoff::STREAM && !is_parked {
+                continue;
+            }
             if !state::subjects(&self.nats, stream, &filter).await?.is_empty() {
                 return Ok(true);
             }
@@ -165,6 +175,10 @@ impl Sweep {
 struct Pressed {
     log: bool,
     journal: bool,
+}
+
+fn is_parked(turn: Option<&OpenTurn>) -> bool {
+    turn.is_some_and(|turn| matches!(turn.phase, Phase::Parked { .. }))
 }
 
 fn is_pressed(bytes: u64, max: i64) -> bool {

@@ -6,6 +6,7 @@
 mod support;
 mod tidy;
 mod readme;
+mod wire;
 mod harness;
 mod child;
 mod store;
@@ -18,3 +19,6 @@ mod callback;
 mod webhook;
 mod xpert;
 mod send;
+mod broker;
+mod drift;
+mod up;

@@ -11,3 +11,7 @@ pub(crate) mod server;
 pub(crate) mod nats;
 pub(crate) mod cluster;
 pub(crate) mod database;
+pub(crate) mod program;
+pub(crate) mod outside;
+pub(crate) mod service;
+pub(crate) mod oracle;

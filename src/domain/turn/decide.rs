@@ -15,7 +15,7 @@ pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Pol
     let machine = Machine { head, turn, id, policy };
     match event {
         // The open turn comes first, whatever is offered now.
-        Event::Opened { .. } | Event::ToldUnbound { .. } => machine.unchanged(),
+        Event::Opened { .. } => machine.unchanged(),
         Event::Taken { runtime, at } => machine.taken(runtime, at),
         Event::Poisoned { deliveries } => {
             let detail = format!("the slot was delivered {deliveries} times without an end");
@@ -31,17 +31,14 @@ pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Pol
         Event::DeadSettled { at } => machine.delivered(at),
         Event::Buried => machine.buried(),
         Event::Controlled { by } => machine.controlled(by),
+        Event::Vanished => machine.lost(),
     }
 }
 
-/// Without an open turn only a new one, or a note, changes the head.
-fn idle(mut head: Head, event: Event, policy: Policy) -> Decision {
+/// Without an open turn only a new one changes the head.
+fn idle(head: Head, event: Event, policy: Policy) -> Decision {
     match event {
         Event::Opened { turn, at } => opening::open(head, turn, at, policy),
-        Event::ToldUnbound { at } => {
-            head.told_unbound_at = Some(at);
-            Decision { head, record: Some(super::Step::Noted), commands: vec![] }
-        }
         Event::Taken { .. }
         | Event::Poisoned { .. }
         | Event::RunNamed { .. }
@@ -53,6 +50,7 @@ fn idle(mut head: Head, event: Event, policy: Policy) -> Decision {
         | Event::SendHeld { .. }
         | Event::DeadSettled { .. }
         | Event::Buried
-        | Event::Controlled { .. } => Decision { head, record: None, commands: vec![] },
+        | Event::Controlled { .. }
+        | Event::Vanished => Decision { head, record: None, commands: vec![] },
     }
 }

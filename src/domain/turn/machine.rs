@@ -1,5 +1,7 @@
 //! The transitions of an open turn, one function each.
 
+use std::time::Duration;
+
 use super::{
     Answered, Availability, Command, Decision, Failed, Head, Interrupted, Notice, OpenTurn, Parked,
     Phase, Policy, Purpose, Sending, Step, TurnKind, opening,
@@ -59,7 +61,7 @@ impl Machine {
                 let failure = Failed {
                     reason: Reason::RuntimeTimeout,
                     detail: "the runtime took the turn and did not answer in time".to_owned(),
-                    retry: Some(std::time::Duration::ZERO),
+                    retry: Some(Duration::ZERO),
                 };
                 self.gave_no_answer(failure, at)
             }
@@ -114,6 +116,7 @@ impl Machine {
     fn send_resumed(mut self, sending: &Sending, at: Timestamp) -> Decision {
         let segment = sending.sent;
         match sending.not_before {
+            _ if segment >= sending.segments => self.all_sent(at),
             Some(due) if at < due => {
                 let purpose = Purpose::SendRetry { sent: segment, attempt: sending.attempt };
                 self.again(vec![Command::Arm { at: due, purpose }])
@@ -122,7 +125,6 @@ impl Machine {
                 self.turn.phase = Phase::Sending(Sending { not_before: None, ..sending.clone() });
                 self.goes_on(Step::Sending, vec![Command::Send { segment }])
             }
-            None if segment >= sending.segments => self.all_sent(at),
             None => {
                 let commands = vec![Command::CountAmbiguous, Command::Send { segment }];
                 self.goes_on(Step::Sending, commands)
@@ -203,8 +205,21 @@ impl Machine {
         self.goes_on(Step::Retry, vec![Command::Arm { at: due, purpose }])
     }
 
+    /// What is still to be said; a word about segments that are not there changes nothing.
+    fn unsent(&self) -> Option<Sending> {
+        match &self.turn.phase {
+            Phase::Sending(sending) if sending.sent < sending.segments => Some(sending.clone()),
+            Phase::Sending(_)
+            | Phase::Running
+            | Phase::Waiting { .. }
+            | Phase::Retry { .. }
+            | Phase::Parked { .. }
+            | Phase::Burying { .. } => None,
+        }
+    }
+
     pub(super) fn sent(mut self, webhook_free_at: Option<Timestamp>, at: Timestamp) -> Decision {
-        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        let Some(sending) = self.unsent() else { return self.unchanged() };
         self.head.webhook_free_at = webhook_free_at.or(self.head.webhook_free_at);
         let sent = sending.sent + 1;
         self.turn.phase = Phase::Sending(Sending { sent, attempt: 1, not_before: None, ..sending });
@@ -228,14 +243,14 @@ impl Machine {
 
     pub(super) fn delivered(mut self, at: Timestamp) -> Decision {
         let Phase::Sending(sending) = &self.turn.phase else { return self.unchanged() };
+        if sending.sent < sending.segments {
+            return self.unchanged();
+        }
         let asked = self.turn.asked.as_ref();
-        // A late result of an old session never revives it.
-        let is_current = |epoch: Seq| asked.is_some_and(|asked| asked.epoch == epoch);
-        self.head.session = self
-            .head
-            .session
-            .map(|session| if is_current(session.epoch) { session.touched(at) } else { session });
-        if asked.is_some() {
+        let epoch = asked.map(|asked| asked.epoch);
+        // A late result of an old session neither revives it nor touches what the new one waits for.
+        if let Some(session) = self.head.session.take_if(|session| Some(session.epoch) == epoch) {
+            self.head.session = Some(session.touched(at));
             let run = self.turn.run.clone();
             self.head.interrupted =
                 sending.has_interrupt.then_some(Interrupted { turn: self.turn.last, run });
@@ -244,7 +259,7 @@ impl Machine {
     }
 
     pub(super) fn send_failed(mut self, failure: Failed, at: Timestamp) -> Decision {
-        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        let Some(sending) = self.unsent() else { return self.unchanged() };
         let Some(after) = failure.retry else { return self.bury(failure.reason, failure.detail) };
         let Some(wait) = retry::backoff(&self.id, sending.attempt, Some(after)) else {
             return self.bury(Reason::ReplyExhausted, failure.detail);
@@ -257,7 +272,7 @@ impl Machine {
     }
 
     pub(super) fn send_held(mut self, until: Timestamp) -> Decision {
-        let Phase::Sending(sending) = self.turn.phase.clone() else { return self.unchanged() };
+        let Some(sending) = self.unsent() else { return self.unchanged() };
         let purpose = Purpose::SendRetry { sent: sending.sent, attempt: sending.attempt };
         self.turn.phase = Phase::Sending(Sending { not_before: Some(until), ..sending });
         self.goes_on(Step::Retry, vec![Command::Arm { at: until, purpose }])
@@ -270,28 +285,97 @@ impl Machine {
         self.goes_on(Step::Burying, unindex.into_iter().chain([Command::Bury]).collect())
     }
 
-    pub(super) fn buried(self) -> Decision {
+    pub(super) fn buried(mut self) -> Decision {
         let Phase::Burying { reason, .. } = &self.turn.phase else { return self.unchanged() };
         let notice = match (reason, self.turn.kind) {
             (_, TurnKind::Control) => None,
-            (Reason::Unbound, _) => Some(Notice::Unbound),
+            (Reason::Unbound, _) if self.is_told_unbound() => None,
+            (Reason::Unbound, _) => {
+                // Goes on record before it is said: it may be lost, it is never said twice.
+                self.head.told_unbound_at = Some(self.turn.started_at);
+                Some(Notice::Unbound)
+            }
             (Reason::ReplyPermanent | Reason::ReplyExhausted, _) => None,
             _ => Some(Notice::Failed),
         };
         self.ends(Step::Dead, notice.map(Command::Tell).into_iter().collect())
     }
 
-    /// A control entry after the turn ends it, whatever it does at the moment. A turn whose dead
-    /// letter may be stored already is buried to its end.
+    /// The sender has heard within the hour that nobody is bound.
+    fn is_told_unbound(&self) -> bool {
+        let told = self.head.told_unbound_at;
+        told.is_some_and(|told| self.turn.started_at < told.after(super::UNBOUND_SILENCE))
+    }
+
+    /// A control entry after the turn ends it, whatever it does at the moment.
     pub(super) fn controlled(self, by: Seq) -> Decision {
-        if by <= self.turn.last || matches!(self.turn.phase, Phase::Burying { .. }) {
-            return self.unchanged();
-        }
-        let commands = match &self.turn.phase {
-            Phase::Running | Phase::Waiting { .. } => vec![Command::CancelRun],
-            Phase::Parked { .. } => vec![Command::Unindex],
-            Phase::Retry { .. } | Phase::Sending(_) | Phase::Burying { .. } => vec![],
+        if by <= self.turn.last { self.unchanged() } else { self.cut(Step::Stopped) }
+    }
+
+    /// Without its entries nobody can be asked and nobody answered.
+    pub(super) fn lost(self) -> Decision {
+        self.cut(Step::Lost)
+    }
+
+    /// Ends a turn before its time. One whose dead letter may be stored already is buried to its end;
+    /// one that has said everything settles what it answered.
+    fn cut(self, record: Step) -> Decision {
+        let commands = match (&self.turn.phase, self.turn.kind) {
+            (Phase::Burying { .. }, _) => return self.again(vec![Command::Bury]),
+            (Phase::Sending(sending), TurnKind::Replay { dead })
+                if sending.sent >= sending.segments =>
+            {
+                return self.again(vec![Command::SettleDead { dead }]);
+            }
+            (Phase::Running | Phase::Waiting { .. }, _) => vec![Command::CancelRun],
+            (Phase::Parked { .. }, _) => vec![Command::Unindex],
+            (Phase::Retry { .. } | Phase::Sending(_), _) => vec![],
         };
-        self.ends(Step::Stopped, commands)
+        self.ends(record, commands)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::Conversation;
+    use crate::domain::turn::decide::decide;
+    use crate::domain::turn::{Event, Head, NewTurn, Opening};
+
+    const POLICY: Policy = Policy {
+        handoff_age_max: Duration::from_secs(60),
+        runtime_timeout: Duration::from_secs(60),
+    };
+
+    #[test]
+    fn nobody_bound_is_said_once_an_hour() {
+        let conversation = Conversation {
+            integration: "robot".parse().unwrap(),
+            key: "a".repeat(26).parse().unwrap(),
+        };
+        let mut head = Head::default();
+        let hour = 3_600_000;
+        for (seq, (at, is_told)) in (1..).zip([
+            (1000, true),
+            (2000, false),
+            (hour, false),
+            (hour + 1000, true),
+            (hour + 2000, false),
+        ]) {
+            let at = Timestamp(at);
+            let turn = NewTurn {
+                first: Seq(seq),
+                last: Seq(seq),
+                kind: TurnKind::Messages,
+                accepted_at: at,
+                opening: Opening::Bury { reason: Reason::Unbound, detail: String::new() },
+            };
+            head = decide(head, &conversation, Event::Opened { turn, at }, POLICY).head;
+            let decision = decide(head, &conversation, Event::Buried, POLICY);
+            let told = decision.commands == [Command::Tell(Notice::Unbound)];
+            assert_eq!(told, is_told, "message {seq}");
+            assert_eq!(decision.record, Some(Step::Dead), "every message is buried");
+            head = decision.head;
+        }
     }
 }

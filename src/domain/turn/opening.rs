@@ -2,7 +2,7 @@
 
 use super::{
     Asked, Availability, Command, Decision, Ending, Head, NewTurn, Notice, OpenTurn, Opening,
-    Parked, Phase, Policy, Purpose, Sending, Step,
+    Parked, Phase, Policy, Purpose, Sending, Step, TurnKind,
 };
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
@@ -23,7 +23,11 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
     let (record, commands) = match new.opening {
         Opening::Ask { session, is_new, runtime } => {
             turn.asked = Some(asked(&session, is_new));
-            head.session = Some(session);
+            // A replay belongs to the session of its own time and does not bring that one back.
+            let is_current = head.session.as_ref().is_some_and(|now| now.epoch == session.epoch);
+            if is_current || !matches!(new.kind, TurnKind::Replay { .. }) {
+                head.session = Some(session);
+            }
             ask(&mut turn, runtime, at, policy)
         }
         Opening::Say { segments, closes_session } => {

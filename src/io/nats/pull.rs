@@ -20,6 +20,9 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Two heartbeats may be late before the request counts as lost.
 const SILENCE_MAX: Duration = Duration::from_millis(2500);
 
+/// How long handing back may take at the end.
+const LEAVE_MAX: Duration = Duration::from_secs(3);
+
 /// A message in somebody's hands until it is settled or its `ack_wait` is over.
 #[derive(Debug, Clone)]
 pub struct Delivery {
@@ -82,6 +85,32 @@ impl Puller {
                 }
                 Some(status) => self.note(status, &message).await,
             }
+        }
+    }
+
+    /// Takes back the request that is outstanding, and hands back what the broker sent for it: nobody
+    /// would work on it here, and it would wait for its `ack_wait`.
+    pub async fn leave(mut self) {
+        if let Err(error) = self.inbox.drain().await {
+            tracing::debug!(consumer = self.consumer, %error, "could not stop taking");
+            return;
+        }
+        let hand_back = async {
+            while let Some(message) = self.inbox.next().await {
+                if message.status.is_some() {
+                    continue;
+                }
+                let handed_back = match delivery(message) {
+                    Ok(delivery) => self.nats.hand_back(&delivery).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = handed_back {
+                    tracing::debug!(consumer = self.consumer, %error, "could not hand back");
+                }
+            }
+        };
+        if timeout(LEAVE_MAX, hand_back).await.is_err() {
+            tracing::debug!(consumer = self.consumer, "what is left comes back by itself");
         }
     }
 

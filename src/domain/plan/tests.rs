@@ -1,0 +1,166 @@
+//! What makes a turn, by tables, and that turns tile the log, by random pages.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{Limits, Planned, PlannedKind, plan};
+use crate::domain::entry::{Action, ActionKind, Control, ControlKind, Entry, Logged, Replay};
+use crate::domain::id::{ExpertId, MsgId, Seq};
+use crate::domain::inbound::{Message, Part, Place, PlaceKind, Sender};
+use crate::domain::time::Timestamp;
+
+const WINDOW: Duration = Duration::from_secs(5);
+const LIMITS: Limits = Limits { messages_max: 3, bytes_max: 10 };
+
+fn sender(id: &str) -> Sender {
+    Sender { id: id.to_owned(), staff_id: None, name: String::new() }
+}
+
+fn message(from: &str, text: &str) -> Entry {
+    let parts = if text.is_empty() { vec![] } else { vec![Part::Text(text.to_owned())] };
+    Entry::Message(Message {
+        msg_id: MsgId::parse("m").unwrap(),
+        place: Place { id: "c".to_owned(), kind: PlaceKind::Group, title: None },
+        sender: sender(from),
+        robot_code: None,
+        created_at: None,
+        kind: "text".to_owned(),
+        parts,
+        quote: None,
+        webhook: None,
+    })
+}
+
+/// One letter, one entry: `a` and `b` are messages of two people, `L` a long one, `u` an unsupported
+/// one, `A` an action, `C` a control entry, `R` a replay, `X` unreadable bytes, `G` an entry that is gone.
+fn entry(letter: char) -> Entry {
+    match letter {
+        'a' | 'b' => message(&letter.to_string(), "1234"),
+        'L' => message("a", "12345678901"),
+        'u' => message("a", ""),
+        'A' => Entry::Action(Action {
+            turn: "r.abcdefghijklmnopqrstuvwx23.7".parse().unwrap(),
+            kind: ActionKind::Confirm,
+            by: sender("a"),
+            place: None,
+            params: String::new(),
+        }),
+        'C' => Entry::Control(Control { kind: ControlKind::Stop, origin: None }),
+        'R' => Entry::Replay(Replay {
+            dead: Seq(1),
+            expert: ExpertId::parse("e").unwrap(),
+            epoch: Seq(1),
+            messages: vec![],
+        }),
+        'X' => Entry::Undecodable { bytes: vec![9], why: "a test".to_owned() },
+        _ => Entry::Gone,
+    }
+}
+
+fn page(letters: &str) -> Vec<Logged> {
+    let logged = |(index, letter)| Logged {
+        seq: Seq(10 + 3 * index as u64),
+        at: Timestamp(0),
+        entry: entry(letter),
+    };
+    letters.chars().enumerate().map(logged).collect()
+}
+
+/// All turns of a page, each as its letters and a word.
+fn turns(letters: &str, window: Duration) -> String {
+    let all = page(letters);
+    let mut rest = all.as_slice();
+    let mut words = Vec::new();
+    while let Some(Planned { count, kind, .. }) = plan(rest, window, LIMITS) {
+        let begin = all.len() - rest.len();
+        let said: String = letters.chars().skip(begin).take(count).collect();
+        let word = match kind {
+            PlannedKind::Messages => "messages",
+            PlannedKind::Action => "action",
+            PlannedKind::Control => "control",
+            PlannedKind::Replay => "replay",
+            PlannedKind::Stopped { .. } => "stopped",
+            PlannedKind::Undecodable => "undecodable",
+            PlannedKind::Gone => "gone",
+        };
+        words.push(format!("{said}:{word}"));
+        rest = &rest[count..];
+    }
+    words.join(" ")
+}
+
+#[test]
+fn messages_merge_up_to_limits_senders_and_boundaries() {
+    for (letters, expected) in [
+        ("", ""),
+        ("a", "a:messages"),
+        ("aa", "aa:messages"),
+        // The third would be over the bytes.
+        ("aaa", "aa:messages a:messages"),
+        ("L", "L:messages"),
+        ("aLa", "a:messages L:messages a:messages"),
+        ("ab", "a:messages b:messages"),
+        ("aua", "a:messages u:messages a:messages"),
+        ("uu", "u:messages u:messages"),
+        ("aAa", "a:messages A:action a:messages"),
+        ("aRa", "a:messages R:replay a:messages"),
+        ("aXa", "a:messages X:undecodable a:messages"),
+        ("aaG", "aa:messages G:gone"),
+        ("Ga", "G:gone a:messages"),
+    ] {
+        assert_eq!(turns(letters, WINDOW), expected, "{letters}");
+    }
+}
+
+#[test]
+fn a_turn_holds_no_more_messages_than_its_limit() {
+    let limits = Limits { messages_max: 3, bytes_max: 1000 };
+    assert_eq!(plan(&page("aaaa"), WINDOW, limits).unwrap().count, 3);
+}
+
+#[test]
+fn without_a_window_each_message_is_a_turn() {
+    assert_eq!(turns("aab", Duration::ZERO), "a:messages a:messages b:messages");
+}
+
+#[test]
+fn a_control_entry_ends_everything_before_it() {
+    for (letters, expected) in [
+        ("C", "C:control"),
+        ("aabARXGC", "aabARXG:stopped C:control"),
+        ("aCaCa", "a:stopped C:control a:stopped C:control a:messages"),
+        ("CC", "C:control C:control"),
+    ] {
+        for window in [WINDOW, Duration::ZERO] {
+            assert_eq!(turns(letters, window), expected, "{letters}");
+        }
+    }
+    let planned = plan(&page("aaC"), WINDOW, LIMITS).unwrap();
+    assert_eq!(planned.kind, PlannedKind::Stopped { by: Seq(16) }, "the turn names who ended it");
+}
+
+proptest! {
+    #[test]
+    fn turns_tile_the_log_whatever_page_they_are_planned_from(
+        letters in "[abLuACRXG]{0,40}",
+        page_max in 1_usize..8,
+        has_window in any::<bool>(),
+    ) {
+        let all = page(&letters);
+        let window = if has_window { WINDOW } else { Duration::ZERO };
+        let mut covered = Vec::new();
+        while covered.len() < all.len() {
+            let rest = &all[covered.len()..];
+            let rest = &rest[..rest.len().min(page_max)];
+            let planned = plan(rest, window, LIMITS).expect("a page that is not empty has a turn");
+            prop_assert!((1..=rest.len()).contains(&planned.count));
+            prop_assert_eq!(planned.first, rest[0].seq);
+            prop_assert_eq!(planned.last, rest[planned.count - 1].seq);
+            let is_merged = planned.kind == PlannedKind::Messages && planned.count > 1;
+            prop_assert!(!is_merged || has_window && planned.count <= LIMITS.messages_max);
+            covered.extend(rest[..planned.count].iter().map(|logged| logged.seq));
+        }
+        prop_assert_eq!(covered, all.iter().map(|logged| logged.seq).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,140 @@
+//! What must hold after any trouble: each message got its answer, in order within its conversation, and
+//! an answer is doubled only where its POST was under way when the process was killed.
+//!
+//! Reads the simulator's records alone. Messages carry a [`mark`], and their answers end with it.
+
+use std::collections::BTreeMap;
+
+use dingtalk_trigger::sim::dingtalk::Sim;
+use dingtalk_trigger::sim::dingtalk::record::Kind;
+
+/// How long before a kill a POST may have begun that was under way then.
+const UNDER_WAY_MS: i64 = 3000;
+
+/// The text of one message, unlike any other's.
+pub(crate) fn mark(conversation: usize, number: usize) -> String {
+    format!("c{conversation:03}n{number:03}")
+}
+
+fn mark_in(text: &str) -> Option<&str> {
+    let text = text.trim_end();
+    text.get(text.len().checked_sub(8)?..).filter(|mark| mark.starts_with('c'))
+}
+
+#[derive(Default)]
+struct Message {
+    conversation: String,
+    /// Place in the order in which people wrote.
+    said: u64,
+    /// DingTalk had to push it again, so that others may have overtaken it before they reached us.
+    was_pushed_again: bool,
+    /// When the answers were read, and their place in the order.
+    answers: Vec<(i64, u64)>,
+}
+
+pub(crate) struct Verdict {
+    pub(crate) said: usize,
+    pub(crate) lost: Vec<String>,
+    pub(crate) reordered: Vec<String>,
+    /// Answers beyond the first.
+    pub(crate) doubled: usize,
+    /// Doubled, though no kill can be the reason.
+    pub(crate) doubled_without_reason: Vec<String>,
+}
+
+impl Verdict {
+    /// `ambiguous`: the counted sends whose outcome was unknown.
+    pub(crate) fn assert_good(&self, ambiguous: f64) {
+        assert!(self.lost.is_empty(), "{} of {} lost: {:?}", self.lost.len(), self.said, self.lost);
+        assert!(self.reordered.is_empty(), "reordered: {:?}", self.reordered);
+        let without = &self.doubled_without_reason;
+        assert!(without.is_empty(), "doubled without a reason: {without:?}");
+        let doubled = u32::try_from(self.doubled).expect("a small number");
+        assert!(f64::from(doubled) <= ambiguous, "{doubled} doubled, {ambiguous} counted");
+    }
+}
+
+/// `kills`: when processes were killed.
+pub(crate) fn judge(cloud: &Sim, kills: &[i64]) -> Verdict {
+    let messages = messages(cloud);
+    let mut verdict = Verdict {
+        said: messages.len(),
+        lost: vec![],
+        reordered: vec![],
+        doubled: 0,
+        doubled_without_reason: vec![],
+    };
+    let mut by_conversation: BTreeMap<&str, Vec<(&String, &Message)>> = BTreeMap::new();
+    for (mark, message) in &messages {
+        match message.answers.split_first() {
+            None => verdict.lost.push(mark.clone()),
+            Some((_, [])) => {}
+            Some(((first, _), others)) => {
+                verdict.doubled += others.len();
+                if !kills.iter().any(|kill| (kill - UNDER_WAY_MS..=*kill).contains(first)) {
+                    verdict.doubled_without_reason.push(mark.clone());
+                }
+            }
+        }
+        by_conversation.entry(&message.conversation).or_default().push((mark, message));
+    }
+    for mut list in by_conversation.into_values() {
+        list.retain(|(_, message)| !message.was_pushed_again && !message.answers.is_empty());
+        list.sort_by_key(|(_, message)| message.said);
+        for pair in list.windows(2) {
+            let [(earlier, before), (later, after)] = pair else { continue };
+            if before.answers[0].1 > after.answers[0].1 {
+                verdict.reordered.push(format!("{later} before {earlier}"));
+            }
+        }
+    }
+    verdict
+}
+
+fn messages(cloud: &Sim) -> BTreeMap<String, Message> {
+    let mut messages: BTreeMap<String, Message> = BTreeMap::new();
+    let mut by_id: BTreeMap<String, String> = BTreeMap::new();
+    for record in cloud.book().since(0, usize::MAX) {
+        match record.kind {
+            Kind::Said => {
+                let Some(mark) = mark_in(&record.text) else { continue };
+                by_id.insert(record.msg_id.clone(), mark.to_owned());
+                let message = messages.entry(mark.to_owned()).or_default();
+                message.conversation.clone_from(&record.conversation);
+                message.said = record.seq;
+            }
+            Kind::Pushed if record.attempt > 1 => {
+                let Some(mark) = by_id.get(&record.msg_id) else { continue };
+                if let Some(message) = messages.get_mut(mark) {
+                    message.was_pushed_again = true;
+                }
+            }
+            Kind::Reply => {
+                let Some(message) = mark_in(&record.text).and_then(|mark| messages.get_mut(mark))
+                else {
+                    continue;
+                };
+                message.answers.push((record.at_ms, record.seq));
+            }
+            _ => {}
+        }
+    }
+    messages
+}
+
+/// How many of the messages have an answer.
+pub(crate) fn answered(cloud: &Sim) -> usize {
+    messages(cloud).values().filter(|message| !message.answers.is_empty()).count()
+}
+
+/// The turns that a callback expert took, by conversation, begin in the order of the log.
+pub(crate) fn assert_turns_in_order(calls: &[std::sync::Arc<dingtalk_trigger::sim::expert::Call>]) {
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    for call in calls {
+        let (conversation, seq) = call.webhook_id.rsplit_once('.').expect("a turn id");
+        let seq: u64 = seq.parse().expect("a turn id ends with a sequence");
+        let last = newest.entry(conversation.to_owned()).or_default();
+        assert!(seq >= *last, "turn {seq} of {conversation} began after {last}");
+        *last = seq;
+    }
+}

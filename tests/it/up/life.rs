@@ -1,0 +1,141 @@
+//! The life of the process: drain, a second one on the same data, settings that are wrong, and the
+//! commands around it.
+
+use std::time::Duration;
+
+use dingtalk_trigger::sim::dingtalk::message::Say;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::support::database::Postgres;
+use crate::support::nats::Nats;
+use crate::support::oracle::{answered, judge, mark};
+use crate::support::outside::Outside;
+use crate::support::program::{LIMIT, Program, free_port};
+use crate::support::service::{Service, callback};
+use crate::support::wait::wait_until;
+
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Runs a command to its end: exit code, standard output, standard error.
+async fn run(arguments: &[&str], pairs: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let directory = TempDir::new().unwrap();
+    let mut program = Program::start(directory.path(), "command", arguments, &settings(pairs));
+    let status = program.ended().await;
+    (status.code(), program.said(), program.complained())
+}
+
+#[tokio::test]
+async fn sigterm_finishes_what_runs_and_drops_nothing() {
+    let outside = Outside::start().await;
+    let mut service = Service::start_with(&outside, &[("DT_WEBHOOK_RATE", "0")]).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+    let slow = outside.say(Say::direct("robot", "ann", "slow 2"));
+    for number in 0..60 {
+        let conversation = number % 20;
+        let person = format!("person{conversation}");
+        outside.say(Say::direct("robot", &person, &mark(conversation, number / 20)));
+    }
+    assert!(outside.expert.called(20, LIMIT).await, "the expert is busy");
+    let told = Instant::now();
+    let status = service.program().terminate().await;
+    println!("MEASURED drained in {:?}", told.elapsed());
+    assert_eq!(status.code(), Some(0), "{}", service.program().complained());
+    let read = outside.read_in(&slow.conversation);
+    assert_eq!(read, ["You said: slow 2"], "what ran was finished");
+    let left = 60 - answered(&outside.cloud);
+    let ready = service.restart().await;
+    let restarted = Instant::now();
+    wait_until("the rest is answered", LIMIT, async || answered(&outside.cloud) == 60).await;
+    let rest = restarted.elapsed();
+    println!(
+        "MEASURED ready again in {ready:?}; {left} left by the drain, answered {rest:?} later"
+    );
+    service.settled().await;
+    let verdict = judge(&outside.cloud, &[]);
+    verdict.assert_good(0.0);
+    assert_eq!(verdict.doubled, 0);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_second_up_on_the_same_data_exits_with_2_and_names_the_first() {
+    let outside = Outside::start().await;
+    let mut service = Service::start(&outside).await;
+    let first = service.program().pid().to_string();
+    let mut second = service.second();
+    assert_eq!(second.ended().await.code(), Some(2));
+    assert!(second.complained().contains(&first), "{}", second.complained());
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn every_wrong_setting_is_named_at_once() {
+    let wrong = [
+        ("DT_EDGE_ADDR", "8080"),
+        ("DT_REPLICAS", "many"),
+        ("DT_ADMIN_TOKEN", "short"),
+        ("DATABASE_URL", "mysql://db"),
+        ("DT_LOG", "info,=,="),
+    ];
+    for command in ["up", "edge", "worker", "console", "migrate"] {
+        let (code, _, complained) = run(&[command], &wrong).await;
+        assert_eq!(code, Some(2), "{command}: {complained}");
+        for (name, _) in wrong.iter().take(4) {
+            assert!(complained.contains(name), "{command} does not name {name}: {complained}");
+        }
+    }
+    let (code, _, complained) = run(&["up"], &[("DT_LOG", "info,=,=")]).await;
+    assert_eq!(code, Some(2), "{complained}");
+    let (code, _, complained) = run(&["edge", "--unknown"], &[]).await;
+    assert_eq!(code, Some(2), "{complained}");
+}
+
+#[tokio::test]
+async fn the_roles_refuse_sqlite_and_missing_keys() {
+    let sqlite = [("DATABASE_URL", "sqlite://x.db"), ("DT_MASTER_KEY", MASTER_KEY)];
+    for role in ["edge", "worker", "console"] {
+        let (code, _, complained) = run(&[role], &sqlite).await;
+        assert_eq!(code, Some(2), "{role}: {complained}");
+        assert!(complained.contains("postgres"), "{role}: {complained}");
+        // Named before anything is waited for: there is no broker here.
+        let health = format!("127.0.0.1:{}", free_port());
+        let no_key = [
+            ("DATABASE_URL", "postgres://localhost/x"),
+            ("NATS_URL", "nats://127.0.0.1:1"),
+            ("DT_HEALTH_ADDR", health.as_str()),
+        ];
+        let begun = Instant::now();
+        let (code, _, complained) = run(&[role], &no_key).await;
+        assert_eq!(code, Some(2), "{role}: {complained}");
+        assert!(complained.contains("DT_MASTER_KEY"), "{role}: {complained}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{role} waited");
+    }
+}
+
+#[tokio::test]
+async fn streams_and_tables_are_applied_once_and_then_are_no_difference() {
+    let nats = Nats::start().await;
+    let database = Postgres::fresh().await;
+    let pairs =
+        [("NATS_URL", nats.url()), ("DATABASE_URL", database.url()), ("DT_MASTER_KEY", MASTER_KEY)];
+    let (code, said, complained) = run(&["streams", "diff"], &pairs).await;
+    assert_eq!(code, Some(1), "{complained}");
+    assert!(said.contains("DT_IN"), "{said}");
+    for _ in 0..2 {
+        let (code, _, complained) = run(&["streams", "apply"], &pairs).await;
+        assert_eq!(code, Some(0), "{complained}");
+        let (code, said, complained) = run(&["streams", "diff"], &pairs).await;
+        assert_eq!(code, Some(0), "{said} {complained}");
+    }
+    for _ in 0..2 {
+        let (code, _, complained) = run(&["migrate"], &pairs).await;
+        assert_eq!(code, Some(0), "{complained}");
+    }
+}
