@@ -54,7 +54,7 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
-        Self::with(|url| url.to_owned()).await
+        Self::with(str::to_owned).await
     }
 
     /// `api` says where DingTalk's API is instead of at the simulated cloud.
@@ -127,9 +127,11 @@ impl Bench {
         self.context.metrics.limit_breaches.get_or_create(&limit).get()
     }
 
-    /// The bucket as the broker has it.
-    async fn bucket(&self, api: Api) -> Bucket {
-        bucket(&self.broker, api).await.unwrap()
+    /// The share of the full rate that a complaint has left, and for how long it stopped everything.
+    async fn slowed(&self, api: Api) -> (u16, Duration) {
+        let bucket = bucket(&self.broker, api).await.unwrap();
+        let pause = u64::try_from(bucket.next_us - bucket.changed_us).unwrap();
+        (bucket.share, Duration::from_micros(pause))
     }
 }
 

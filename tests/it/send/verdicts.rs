@@ -34,10 +34,7 @@ async fn a_complaint_about_the_rate_halves_it_and_says_when_to_come_again() {
         let failed = bench.send(origin).await.unwrap_err();
         assert_eq!(failed.class, SendClass::Retryable { after: Some(after) }, "{name}");
         assert!(!failed.is_ambiguous, "{name}");
-        let bucket = bench.bucket(api).await;
-        assert_eq!(bucket.share, 500, "{name}");
-        let pause = bucket.wait(bench.context.clock.now());
-        assert!(pause > Duration::ZERO && pause <= 2 * SECOND, "{name}: {pause:?}");
+        assert_eq!(bench.slowed(api).await, (500, after.min(2 * SECOND)), "{name}");
     }
     assert!(bench.seen().is_empty());
 }
@@ -58,8 +55,7 @@ async fn retry_after_is_honoured_and_holds_the_app_back_for_two_seconds_at_most(
     drop(bench.context.spawn(async move { axum::serve(listener, app).await }));
     let failed = bench.send(&Origin { webhook: None, ..bench.alone() }).await.unwrap_err();
     assert_eq!(failed.class, SendClass::Retryable { after: Some(7 * SECOND) });
-    let pause = bench.bucket(Api::Direct).await.wait(bench.context.clock.now());
-    assert!(pause > SECOND && pause <= 2 * SECOND, "{pause:?}");
+    assert_eq!(bench.slowed(Api::Direct).await, (500, 2 * SECOND));
 }
 
 #[tokio::test]
