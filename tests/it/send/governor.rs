@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use dingtalk_trigger::context::{Clock, Context};
+use dingtalk_trigger::domain::entry::Origin;
+use dingtalk_trigger::io::dingtalk::send::SendClass;
 use dingtalk_trigger::io::governor::{Api, Config, Governor, Permit};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -75,6 +77,19 @@ async fn a_complaint_to_one_pod_holds_back_the_other_and_a_long_wait_is_returned
         assert!(began.elapsed() < Duration::from_secs(2), "it was waited for");
     }
     assert_eq!(other.permit(&id(), Api::Group).await.unwrap(), Permit::Granted);
+}
+
+#[tokio::test]
+async fn a_send_in_a_long_pause_is_not_tried_and_gives_its_slot_back() {
+    let bench = Bench::start().await;
+    let other = Governor::new(bench.context.clone(), &bench.broker, Config::default());
+    other.slow_down(&id(), Api::Webhook, PAUSE).await.unwrap();
+    let held = bench.send(&bench.alone()).await.unwrap_err();
+    assert!(matches!(held.class, SendClass::Wait(wait) if wait > PAUSE / 2 && wait <= PAUSE));
+    assert!(!held.is_ambiguous && bench.seen().is_empty());
+    // The pause is the webhook's: another API of the app goes on.
+    let direct = Origin { webhook: None, ..bench.alone() };
+    assert_eq!(bench.send(&direct).await.unwrap().route, "oto");
 }
 
 #[tokio::test]
