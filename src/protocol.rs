@@ -10,6 +10,7 @@ pub mod entry;
 pub mod record;
 pub mod token;
 pub mod dead;
+pub mod advisory;
 pub mod rate;
 pub mod live;
 // DingTalk
@@ -20,6 +21,8 @@ pub mod card;
 pub mod action;
 pub mod stream;
 pub mod send;
+pub mod media;
+pub mod magic;
 // runtimes
 pub mod http;
 pub mod runtime;
