@@ -20,6 +20,7 @@ pub mod card;
 pub mod action;
 pub mod stream;
 pub mod send;
+pub mod reaction;
 // runtimes
 pub mod http;
 pub mod runtime;

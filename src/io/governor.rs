@@ -43,6 +43,7 @@ pub enum Api {
     Direct,
     Group,
     Card,
+    Reaction,
 }
 
 impl Api {
@@ -52,6 +53,7 @@ impl Api {
             Self::Direct => "oto",
             Self::Group => "group",
             Self::Card => "card",
+            Self::Reaction => "reaction",
         }
     }
 }

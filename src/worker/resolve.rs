@@ -9,17 +9,19 @@ use super::bulkhead::{Bulkhead, Place};
 use crate::domain::answer::Answer;
 use crate::domain::binding::{Language, Runtime};
 use crate::domain::entry::{ControlKind, Entry, Logged};
-use crate::domain::id::{Conversation, ExpertId};
+use crate::domain::id::{Conversation, ExpertId, Seq};
+use crate::domain::inbound::Message;
 use crate::domain::plan::{Planned, PlannedKind};
+use crate::domain::press::Standing;
 use crate::domain::reason::Reason;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
-use crate::domain::turn::{
-    Availability, Ending, Head, Interrupted, NewTurn, Opening, Parked, TurnKind,
-};
+use crate::domain::turn::{Availability, Ending, Head, NewTurn, Opening, Parked, TurnKind};
 use crate::domain::words::Word;
 use crate::io::dead::{self, DeadLetters};
 use crate::io::routing::Routing;
+use crate::io::store;
+use crate::telemetry::metrics::Metrics;
 
 /// An entry older than this is buried: the log is about to drop it.
 const ENTRY_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
@@ -29,6 +31,7 @@ pub struct Resolver {
     pub routing: Routing,
     pub bulkhead: Bulkhead,
     pub dead: DeadLetters,
+    pub metrics: Arc<Metrics>,
 }
 
 /// An expert that can be asked, held for as long as it is.
@@ -55,6 +58,8 @@ pub struct Question<'a> {
     pub planned: Planned,
     pub entries: &'a [Logged],
     pub language: Language,
+    /// Of the action that the turn is, if it is one.
+    pub standing: Standing,
     pub now: Timestamp,
 }
 
@@ -65,6 +70,7 @@ impl Resolver {
         let (kind, opening, says) = match (question.planned.kind, &newest.entry) {
             (PlannedKind::Stopped { .. }, _) => (TurnKind::Messages, ends(Ending::Stopped), None),
             (PlannedKind::Gone, _) => (TurnKind::Unreadable, ends(Ending::Lost), None),
+            (_, Entry::Query(_)) => (TurnKind::Control, ends(Ending::Delivered), None),
             (_, Entry::Control(control)) => {
                 let closes_session = control.kind != ControlKind::Stop;
                 let word = match control.kind {
@@ -92,13 +98,20 @@ impl Resolver {
                 let detail = "the entry was not finished within 6 days".to_owned();
                 (TurnKind::Messages, Opening::Bury { reason: Reason::Expired, detail }, None)
             }
+            // Counted, never answered: whoever is not listed is none of the expert's business.
+            (_, Entry::Message(message)) if self.is_refused(question, message) => {
+                self.metrics.limit_breached("allow_list");
+                (TurnKind::Messages, ends(Ending::Delivered), None)
+            }
             (_, Entry::Message(message)) if message.is_unsupported() => {
                 let opening = Opening::Say { segments: 1, closes_session: false };
                 (TurnKind::Messages, opening, Some(Word::Unsupported))
             }
-            (_, Entry::Action(action)) if !answers(question, action.turn.last) => {
+            (_, Entry::Action(_)) if question.standing != Standing::Counts => {
                 let opening = Opening::Say { segments: 1, closes_session: false };
-                (TurnKind::Action, opening, Some(Word::ActionExpired))
+                let is_foreign = question.standing == Standing::Foreign;
+                let word = if is_foreign { Word::ActionForeign } else { Word::ActionExpired };
+                (TurnKind::Action, opening, Some(word))
             }
             (_, Entry::Replay(replay)) => {
                 match self.dead.get(replay.dead).await {
@@ -140,8 +153,8 @@ impl Resolver {
         else {
             return Resolved::Unknown;
         };
-        let existing =
-            question.head.session.clone().filter(|session| !session.is_expired(first.at));
+        let Ok(known) = self.session(question).await else { return Resolved::Unknown };
+        let existing = known.filter(|session| !session.is_expired(first.at));
         if let Some(session) = existing {
             return self.ask(question, kind, session.touched(newest.at), false).await;
         }
@@ -160,6 +173,30 @@ impl Resolver {
             last_activity: newest.at,
         };
         self.ask(question, kind, session, true).await
+    }
+
+    /// A refused person is neither told nor asked for: nobody published anything for them.
+    fn is_refused(&self, question: &Question<'_>, message: &Message) -> bool {
+        let trigger = self.routing.trigger_of(&question.conversation.integration);
+        trigger.is_some_and(|trigger| !trigger.allows(&message.place, &message.sender))
+    }
+
+    /// The session as the journal has it, or, where the conversation has no journal, as SQL had it last.
+    /// Its timeout follows its own expert's trigger for as long as that is published here.
+    async fn session(&self, question: &Question<'_>) -> Result<Option<Session>, store::Error> {
+        let head = question.head;
+        let known = match &head.session {
+            None if head.position == Seq(0) => {
+                self.routing.last_session(question.conversation).await?
+            }
+            known => known.clone(),
+        };
+        let Some(mut session) = known else { return Ok(None) };
+        let published = self.routing.trigger_of(&question.conversation.integration);
+        if let Some(trigger) = published.filter(|trigger| trigger.expert == session.expert) {
+            session.timeout = trigger.session_timeout;
+        }
+        Ok(Some(session))
     }
 
     async fn ask(
@@ -201,11 +238,6 @@ impl Resolver {
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
-
-/// An action counts only for the interrupt that still waits.
-fn answers(question: &Question<'_>, turn: crate::domain::id::Seq) -> bool {
-    question.head.interrupted.as_ref().is_some_and(|Interrupted { turn: asked, .. }| *asked == turn)
-}
 
 fn new_turn(question: &Question<'_>, kind: TurnKind, opening: Opening) -> NewTurn {
     NewTurn {

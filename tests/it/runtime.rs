@@ -36,6 +36,7 @@ fn turn() -> TurnRequest {
         sender: Sender { id: "s".into(), staff_id: None, name: "Ann".into() },
         session: Session { thread_id: "t-1".into(), is_new: true, expires_at: Timestamp(1) },
         action: None,
+        params: None,
         resumes: None,
         text: "hello".into(),
         messages: vec![],

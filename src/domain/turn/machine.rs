@@ -312,6 +312,30 @@ impl Machine {
         if by <= self.turn.last { self.unchanged() } else { self.cut(Step::Stopped) }
     }
 
+    /// Newer messages join: the range grows at its end, and the expert is asked anew. What answers the
+    /// narrower turn names another id and comes too late.
+    pub(super) fn widened(mut self, last: Seq, accepted_at: Timestamp, at: Timestamp) -> Decision {
+        let is_under_way = matches!(self.turn.phase, Phase::Running | Phase::Waiting { .. });
+        if !is_under_way || self.turn.kind != TurnKind::Messages || last <= self.turn.last {
+            return self.unchanged();
+        }
+        let epoch = self.turn.asked.as_ref().map(|asked| asked.epoch);
+        if let Some(session) = self.head.session.take_if(|session| Some(session.epoch) == epoch) {
+            self.head.session = Some(session.touched(accepted_at));
+        }
+        self.turn = OpenTurn {
+            last,
+            accepted_at,
+            started_at: at,
+            attempt: 1,
+            is_repeat: false,
+            run: None,
+            phase: Phase::Running,
+            ..self.turn
+        };
+        self.goes_on(Step::Merged, vec![Command::Invoke])
+    }
+
     /// Without its entries nobody can be asked and nobody answered.
     pub(super) fn lost(self) -> Decision {
         self.cut(Step::Lost)

@@ -7,8 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::language;
 use super::turning::{Turning, thread, turn_id};
 use crate::domain::answer::{Failure, FailureClass};
-use crate::domain::entry::{ActionKind, Entry};
-use crate::domain::id::TurnId;
+use crate::domain::entry::Entry;
 use crate::domain::inbound::Message;
 use crate::domain::invocation::{Asked, Session, TurnRequest};
 use crate::domain::time::Timestamp;
@@ -63,12 +62,20 @@ impl Turning<'_> {
                     learned.stored.send(()).ok();
                 }
                 Heard::Hint => {
-                    let control = hands.control_after(&run.conversation, turn.last).await?;
+                    let control = hands.control_after(run, turn.last).await?;
                     if let Some(by) = control {
                         line.cancel.cancel();
                         // The runtime is told on the way out; its own limits bound the wait.
                         asked.await.ok();
                         return Ok(Event::Controlled { by });
+                    }
+                    if let Some(wider) = hands.wider(run, &self.entries).await?
+                        && let Some(event) = hands.widened(&wider)
+                    {
+                        line.cancel.cancel();
+                        asked.await.ok();
+                        self.take_in(wider);
+                        return Ok(event);
                     }
                 }
                 Heard::Lost => return Err(Stopped::Lost),
@@ -130,14 +137,14 @@ impl Turning<'_> {
             .filter(|text| !text.is_empty())
             .collect();
         let action = self.entries.iter().rev().find_map(|logged| match &logged.entry {
-            Entry::Action(action) => Some((action.kind.clone(), action.turn.clone())),
+            Entry::Action(action) => Some(action),
             Entry::Message(_)
             | Entry::Control(_)
             | Entry::Replay(_)
+            | Entry::Query(_)
             | Entry::Undecodable { .. }
             | Entry::Gone => None,
         });
-        let (action, resumes): (Option<ActionKind>, Option<TurnId>) = action.unzip();
         let id = turn_id(run, turn);
         let interrupted = run.head().interrupted.as_ref();
         Some(TurnRequest {
@@ -152,11 +159,12 @@ impl Turning<'_> {
                 is_new: asked.is_new,
                 expires_at: asked.expires_at,
             },
-            action,
+            action: action.map(|action| action.kind.clone()),
+            params: action.map(|action| action.params.clone()),
             resumed_run: interrupted
                 .filter(|_| turn.kind == TurnKind::Action)
                 .and_then(|interrupted| interrupted.run.clone()),
-            resumes,
+            resumes: action.map(|action| action.turn.clone()),
             text: texts.join("\n"),
             messages,
             language: language(self.integration),
@@ -172,7 +180,11 @@ fn asks(entry: &Entry, at: Timestamp) -> Vec<Asked> {
     match entry {
         Entry::Message(message) => vec![ask(message, at)],
         Entry::Replay(replay) => replay.messages.iter().map(|m| ask(m, at)).collect(),
-        Entry::Action(_) | Entry::Control(_) | Entry::Undecodable { .. } | Entry::Gone => vec![],
+        Entry::Action(_)
+        | Entry::Control(_)
+        | Entry::Query(_)
+        | Entry::Undecodable { .. }
+        | Entry::Gone => vec![],
     }
 }
 

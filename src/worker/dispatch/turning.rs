@@ -42,6 +42,12 @@ impl<'a> Turning<'a> {
         Self { hands, integration, entries, origin, reach: None, answer: None }
     }
 
+    /// The turn's range has grown.
+    pub(super) fn take_in(&mut self, entries: Vec<Logged>) {
+        self.origin = entries.iter().rev().find_map(|logged| origin(&logged.entry));
+        self.entries = entries;
+    }
+
     /// Until the turn ends or waits.
     pub async fn drive(&mut self, run: &mut Run, first: Event) -> Result<(), Stopped> {
         let mut event = first;
@@ -204,7 +210,8 @@ fn origin(entry: &Entry) -> Option<Origin> {
         Entry::Replay(replay) => {
             replay.messages.last().map(crate::domain::inbound::Message::origin)
         }
-        Entry::Undecodable { .. } | Entry::Gone => None,
+        // It was answered when it came.
+        Entry::Query(_) | Entry::Undecodable { .. } | Entry::Gone => None,
     }
 }
 
