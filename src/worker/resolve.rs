@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::bulkhead::{Bulkhead, Place};
 use crate::domain::answer::Answer;
 use crate::domain::binding::{Language, Runtime};
-use crate::domain::entry::{ControlKind, Entry, Logged};
+use crate::domain::entry::{Control, ControlKind, Entry, Logged};
 use crate::domain::id::{Conversation, ExpertId, Seq};
 use crate::domain::inbound::Message;
 use crate::domain::plan::{Planned, PlannedKind};
@@ -71,25 +71,7 @@ impl Resolver {
             (PlannedKind::Stopped { .. }, _) => (TurnKind::Messages, ends(Ending::Stopped), None),
             (PlannedKind::Gone, _) => (TurnKind::Unreadable, ends(Ending::Lost), None),
             (_, Entry::Query(_)) => (TurnKind::Control, ends(Ending::Delivered), None),
-            (_, Entry::Control(control)) => {
-                let closes_session = control.kind != ControlKind::Stop;
-                let word = match control.kind {
-                    ControlKind::Stop => Word::Stopped,
-                    ControlKind::New => Word::SessionNew,
-                    ControlKind::End => Word::SessionEnded,
-                };
-                // An operator's hand has nobody to answer.
-                match control.origin {
-                    Some(_) => {
-                        let opening = Opening::Say { segments: 1, closes_session };
-                        (TurnKind::Control, opening, Some(word))
-                    }
-                    None => {
-                        let ending = Ending::Delivered;
-                        (TurnKind::Control, Opening::End { ending, closes_session }, None)
-                    }
-                }
-            }
+            (_, Entry::Control(control)) => obey(control),
             (_, Entry::Undecodable { why, .. }) => {
                 let opening = Opening::Bury { reason: Reason::Decode, detail: why.clone() };
                 (TurnKind::Unreadable, opening, None)
@@ -238,6 +220,23 @@ impl Resolver {
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
+
+fn obey(control: &Control) -> (TurnKind, Opening, Option<Word>) {
+    let closes_session = control.kind != ControlKind::Stop;
+    let word = match control.kind {
+        ControlKind::Stop => Word::Stopped,
+        ControlKind::New => Word::SessionNew,
+        ControlKind::End => Word::SessionEnded,
+    };
+    // An operator's hand has nobody to answer.
+    match control.origin {
+        Some(_) => (TurnKind::Control, Opening::Say { segments: 1, closes_session }, Some(word)),
+        None => {
+            let ending = Ending::Delivered;
+            (TurnKind::Control, Opening::End { ending, closes_session }, None)
+        }
+    }
+}
 
 fn new_turn(question: &Question<'_>, kind: TurnKind, opening: Opening) -> NewTurn {
     NewTurn {

@@ -192,7 +192,7 @@ impl Sender {
             Ok(Permit::Wait(_)) => return Err(permanent("the app's rate is used up".into())),
             Err(error) => return Err(retryable(None, error.to_string())),
         }
-        let robot = origin.robot_code.as_deref().unwrap_or(integration.robot_code());
+        let robot = origin.robot_code.as_deref().unwrap_or_else(|| integration.robot_code());
         let body = reaction::body(robot, message.as_str(), &origin.place.id);
         let posted = self.post_robot(integration, "emotion/reply", body, None).await?;
         let is_done = matches!(posted, Posted::Judged(Verdict::Delivered { .. }));

@@ -53,12 +53,16 @@ impl<'a> Turning<'a> {
         let mut event = first;
         loop {
             let before = run.head().turn.clone();
+            let session = run.head().session.clone();
             let policy = self.hands.config.policy;
             let decision = decide(run.head().clone(), &run.conversation, event, policy);
             if let Some(step) = decision.record {
                 let answer = journal::brings_answer(step).then(|| self.answer.clone()).flatten();
                 run.record(step, decision.head, answer).await?;
                 self.note(run, step, before.as_ref());
+                if let (Some(ended), None) = (session, &run.head().session) {
+                    self.project_end(run, &ended);
+                }
             }
             let mut next = None;
             for command in decision.commands {

@@ -1,5 +1,7 @@
 //! Answers to an interrupt, by link and by card: by the right person, once, in time.
 
+use std::sync::Arc;
+
 use dingtalk_trigger::protocol::callback::Envelopes;
 use dingtalk_trigger::sim::dingtalk::message::Say;
 use dingtalk_trigger::sim::dingtalk::record::Record;
@@ -7,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::{publish, published};
 use crate::support::outside::Outside;
-use crate::support::service::{AES_KEY, Service, TOKEN};
+use crate::support::program::LIMIT;
+use crate::support::service::{AES_KEY, Service, TOKEN, xpert};
 
 const OVER: &str = "This action is no longer valid.";
 const FOREIGN: &str = "Only the person who asked may answer this.";
@@ -17,6 +20,14 @@ const CONFIRMED: &str = "Confirmed, and done. · 已确认。";
 fn link(question: &Record, word: &str) -> String {
     let (_, rest) = question.text.split_once(&format!("[{word}](")).expect("a link");
     rest.split_once(')').expect("the end of a link").0.to_owned()
+}
+
+/// The runtime's question with its links.
+async fn asked(outside: &Outside, conversation: &str) -> Arc<Record> {
+    let found = outside.cloud.wait_for(LIMIT, |record| {
+        record.conversation == conversation && record.text.contains("[End session]")
+    });
+    found.await.expect("a question with links")
 }
 
 async fn post(url: &str) -> u16 {
@@ -48,12 +59,8 @@ async fn press(service: &Service, outside: &Outside, turn: &Value, by: &str, con
 async fn a_link_answers_once_and_only_in_its_own_session() {
     let outside = Outside::start().await;
     let service = published(&outside, &Value::Null).await;
-    let ask = "[End session]";
     let said = outside.say(Say::direct("robot", "ann", "confirm it"));
-    let found = outside.cloud.wait_for(crate::support::program::LIMIT, |record| {
-        record.conversation == said.conversation && record.text.contains(ask)
-    });
-    let question = found.await.expect("a question with links");
+    let question = asked(&outside, &said.conversation).await;
     assert_eq!(post(&link(&question, "Confirm")).await, 200);
     outside.reply(&said.conversation, CONFIRMED).await;
     let calls = outside.expert.calls();
@@ -81,15 +88,34 @@ async fn a_link_answers_once_and_only_in_its_own_session() {
     assert_ne!(calls[2].body["session"]["threadId"], calls[0].body["session"]["threadId"]);
 
     // An end in time says so, and the next message opens a session.
-    let asked = outside.say(Say::direct("robot", "bob", "confirm that"));
-    let found = outside.cloud.wait_for(crate::support::program::LIMIT, |record| {
-        record.conversation == asked.conversation && record.text.contains(ask)
-    });
-    let question = found.await.expect("a question with links");
+    let said = outside.say(Say::direct("robot", "bob", "confirm that"));
+    let question = asked(&outside, &said.conversation).await;
     assert_eq!(post(&link(&question, "End session")).await, 200);
-    outside.reply(&asked.conversation, "The session has ended.").await;
+    outside.reply(&said.conversation, "The session has ended.").await;
     assert_eq!(post(&link(&question, "Confirm")).await, 200);
-    outside.reply(&asked.conversation, OVER).await;
+    outside.reply(&said.conversation, OVER).await;
+    let is_ended = |item: &Value| item["sender"]["id"] == "bob" && item["state"] == "ended";
+    let list = "/api/conversations?integrationId=robot";
+    service.admin().list_until(list, |items| items.iter().any(is_ended)).await;
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn an_interrupted_run_of_xpert_goes_on_by_a_link_or_by_a_new_message() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": xpert(&outside) })).await;
+    let said = outside.say(Say::direct("robot", "ann", "confirm it"));
+    let question = asked(&outside, &said.conversation).await;
+    assert_eq!(post(&link(&question, "Reject")).await, 200);
+    outside.reply(&said.conversation, "Rejected, nothing was done. · 已拒绝。").await;
+
+    let said = outside.say(Say::direct("robot", "bob", "confirm that"));
+    let question = asked(&outside, &said.conversation).await;
+    outside.ask(Say::direct("robot", "bob", "something else"), "You said: something else").await;
+    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    outside.reply(&said.conversation, OVER).await;
     service.finish().await;
 }
 
@@ -100,10 +126,7 @@ async fn a_press_counts_from_the_asker_and_from_others_by_setting() {
     service.http_robot(&outside, "robot").await;
     publish(&service, &outside, &Value::Null).await;
     let said = outside.say(Say::group("robot", "cid-team", "ann", "confirm it"));
-    let found = outside.cloud.wait_for(crate::support::program::LIMIT, |record| {
-        record.conversation == said.conversation && record.text.contains("[End session]")
-    });
-    found.await.expect("a question");
+    asked(&outside, &said.conversation).await;
     let turn = outside.expert.calls()[0].body["turnId"].clone();
     let confirm = json!({ "actionIds": ["confirm"] });
     press(&service, &outside, &turn, "bob", &confirm).await;
@@ -111,7 +134,7 @@ async fn a_press_counts_from_the_asker_and_from_others_by_setting() {
     press(&service, &outside, &turn, "bob", &json!({ "actionIds": ["end"] })).await;
     let more = json!({ "actionIds": ["x"], "params": { "action": "more", "page": 2 } });
     press(&service, &outside, &turn, "ann", &more).await;
-    assert!(outside.expert.called(2, crate::support::program::LIMIT).await);
+    assert!(outside.expert.called(2, LIMIT).await);
     let custom = &outside.expert.calls()[1].body;
     assert_eq!((&custom["action"], &custom["params"]["page"]), (&json!("more"), &json!(2)));
     assert_eq!(outside.expert.calls().len(), 2, "bob's presses ask nobody");
@@ -119,10 +142,7 @@ async fn a_press_counts_from_the_asker_and_from_others_by_setting() {
     let open = json!({ "actBy": "anyone" });
     publish(&service, &outside, &open).await;
     let said = outside.say(Say::group("robot", "cid-two", "ann", "confirm it"));
-    let found = outside.cloud.wait_for(crate::support::program::LIMIT, |record| {
-        record.conversation == said.conversation && record.text.contains("[End session]")
-    });
-    found.await.expect("a question");
+    asked(&outside, &said.conversation).await;
     let turn = outside.expert.calls()[2].body["turnId"].clone();
     press(&service, &outside, &turn, "bob", &confirm).await;
     outside.reply(&said.conversation, CONFIRMED).await;
