@@ -8,10 +8,12 @@ mod auth;
 mod body;
 mod checklist;
 mod conversations;
+mod dead;
 mod integrations;
 mod lists;
 mod new_integration;
 mod overview;
+mod pauses;
 mod probe;
 mod problem;
 mod runtimes;
@@ -97,6 +99,8 @@ pub fn router(state: State) -> Router {
         )
         .route("/api/integrations/{id}/test", post(probe::test))
         .route("/api/integrations/{id}/status", get(status::show))
+        .route("/api/integrations/{id}/pause", post(pauses::pause_integration))
+        .route("/api/integrations/{id}/resume", post(pauses::resume_integration))
         .route("/api/triggers", get(triggers::list))
         .route("/api/triggers/validate", post(triggers::validate))
         .route(
@@ -109,8 +113,13 @@ pub fn router(state: State) -> Router {
             put(runtimes::register).get(runtimes::show).delete(runtimes::unregister),
         )
         .route("/api/runtimes/{id}/heartbeat", post(runtimes::heartbeat))
+        .route("/api/runtimes/{id}/pause", post(pauses::pause_runtime))
+        .route("/api/runtimes/{id}/resume", post(pauses::resume_runtime))
         .route("/api/conversations", get(conversations::list).delete(conversations::end_all))
         .route("/api/conversations/{key}", delete(conversations::end))
+        .route("/api/dead", get(dead::list))
+        .route("/api/dead/replay", post(dead::replay::press))
+        .route("/api/dead/{id}", get(dead::show).delete(dead::drop))
         .route("/api/status", get(overview::show))
         .route("/api/dingtalk/callback-config", get(selects::callback_config))
         .route("/api/dingtalk/integration-select-options", get(selects::integration_options))
@@ -120,14 +129,15 @@ pub fn router(state: State) -> Router {
     api.layer(middleware::from_fn_with_state(state.clone(), auth::require)).with_state(state)
 }
 
-/// Serves until the process stops; the listener is bound before this returns.
-pub async fn serve(state: State) -> std::io::Result<SocketAddr> {
+/// Serves until the process stops, and `beside` on the same address, which asks for no admin token here;
+/// the listener is bound before this returns.
+pub async fn serve(state: State, beside: Router) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(&state.config.address).await?;
     let bound = listener.local_addr()?;
     let context = state.context.clone();
     let stop = context.stop().clone();
     context.spawn(async move {
-        let served = axum::serve(listener, router(state))
+        let served = axum::serve(listener, beside.merge(router(state)))
             .with_graceful_shutdown(async move { stop.cancelled().await })
             .await;
         if let Err(error) = served {

@@ -119,15 +119,17 @@ impl Edge {
     }
 }
 
-/// Serves HTTP until the process stops; the listener is bound before this returns.
-pub async fn serve(edge: Edge, address: &str) -> std::io::Result<SocketAddr> {
+/// Serves HTTP until the process stops, and `beside` on the same address; the listener is bound before
+/// this returns.
+pub async fn serve(edge: Edge, address: &str, beside: Router) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     let context = edge.context.clone();
     let app = Router::new()
         .route("/api/dingtalk/webhook/{integration}", get(webhook::get).post(webhook::post))
         .route(action::PATH, get(action_page::get).post(action_page::post))
-        .with_state(Arc::new(edge));
+        .with_state(Arc::new(edge))
+        .merge(beside);
     let stop = context.stop().clone();
     context.spawn(async move {
         let served = axum::serve(listener, app)

@@ -21,7 +21,7 @@
 //! | L1 | [`protocol`] | `domain`: bytes to types and back |
 //! | – | [`context`], [`telemetry`] | `domain`: clock, shutdown, metrics |
 //! | L2 | [`io`] | all above: the only users of NATS, SQL and the HTTP client |
-//! | L3 | [`edge`], [`worker`], [`console`], [`ops`], `sim` | all above, never each other |
+//! | L3 | [`edge`], [`mod@reply`], [`worker`], [`console`], [`ops`], `sim` | all above, never each other |
 //! | – | [`config`], [`commands`], [`mod@bench`], `main` | everything: environment, commands, exit codes |
 //!
 //! # Invariants
@@ -47,6 +47,7 @@ pub mod context;
 pub mod telemetry;
 pub mod io;
 pub mod edge;
+pub mod reply;
 pub mod worker;
 pub mod console;
 pub mod ops;

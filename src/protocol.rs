@@ -10,6 +10,7 @@ pub mod entry;
 pub mod record;
 pub mod token;
 pub mod dead;
+pub mod advisory;
 pub mod rate;
 pub mod live;
 // DingTalk
@@ -21,6 +22,8 @@ pub mod action;
 pub mod stream;
 pub mod send;
 pub mod reaction;
+pub mod media;
+pub mod magic;
 // runtimes
 pub mod http;
 pub mod runtime;

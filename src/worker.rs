@@ -33,9 +33,11 @@ use self::sweep::Sweep;
 use self::watch::Watch;
 use crate::context::Context;
 use crate::io::dead::DeadLetters;
+use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::Sender;
 use crate::io::handoff::Handoffs;
 use crate::io::journal::Journal;
+use crate::io::live::Live;
 use crate::io::log::Log;
 use crate::io::nats::Nats;
 use crate::io::routing::Routing;
@@ -97,6 +99,7 @@ pub struct Parts {
     pub nats: Nats,
     pub log: Log,
     pub routing: Routing,
+    pub downloads: Downloads,
     pub runtimes: Runtimes,
     pub sender: Sender,
     pub writer: Writer,
@@ -160,11 +163,13 @@ fn start_dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: B
         dead: DeadLetters::new(&parts.nats),
         routing: parts.routing.clone(),
         resolver: Resolver {
+            context: context.clone(),
+            live: Live::new(&parts.nats),
             routing: parts.routing.clone(),
             bulkhead,
             dead: DeadLetters::new(&parts.nats),
-            metrics: context.metrics.clone(),
         },
+        downloads: parts.downloads.clone(),
         runtimes: parts.runtimes.clone(),
         sender: parts.sender.clone(),
         writer: parts.writer.clone(),
@@ -184,6 +189,7 @@ fn start_handoff(context: &Context, parts: &Parts, bulkhead: Bulkhead) {
         timers: Timers::new(&parts.nats),
         ticks: Ticks::new(&parts.nats),
         routing: parts.routing.clone(),
+        live: Live::new(&parts.nats),
         bulkhead,
     };
     context.spawn(stage.run());

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::context::{Clock, Context};
 use crate::edge::order::Order;
 use crate::edge::{Edge, owner, stream};
+use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::{self, Sender};
 use crate::io::dingtalk::token::Tokens;
 use crate::io::governor::Governor;
@@ -18,6 +19,7 @@ use crate::io::live::Live;
 use crate::io::runtime::Runtimes;
 use crate::io::store::events::Recorder;
 use crate::io::store::writer::Writer;
+use crate::reply::{self, Replies};
 use crate::telemetry::health;
 use crate::worker::{self, Stage};
 
@@ -92,7 +94,7 @@ pub async fn start_edge(
         order: Order::default(),
     };
     let address = &config.edge_address;
-    let bound = crate::edge::serve(edge.clone(), address).await;
+    let bound = crate::edge::serve(edge.clone(), address, replies(context, config, parts)).await;
     let bound = bound.with_context(|| format!("listen on DT_EDGE_ADDR {address}"))?;
     tracing::info!(%bound, "edge");
     let owner = owner::Config {
@@ -128,6 +130,7 @@ pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: V
         nats: parts.nats.clone(),
         log: parts.log.clone(),
         routing: parts.routing.clone(),
+        downloads: Downloads::new(context.clone(), egress.clone(), tokens.clone(), config.media()),
         runtimes: Runtimes::new(context.clone(), egress.clone(), config.runtime()),
         sender: Sender::new(context.clone(), egress, tokens, governor, sending),
         writer: Writer::start(context, parts.store.clone()),
@@ -169,8 +172,24 @@ pub async fn start_console(
         }),
     };
     let address = &config.console_address;
-    let bound = crate::console::serve(state).await;
+    let bound = crate::console::serve(state, replies(context, config, parts)).await;
     let bound = bound.with_context(|| format!("listen on DT_CONSOLE_ADDR {address}"))?;
     tracing::info!(%bound, "admin API");
     Ok(bound)
+}
+
+/// Late answers come to the edge, whose address `replyUrl` names, or to the console.
+fn replies(context: &Context, config: &Config, parts: &Parts) -> axum::Router {
+    let settings = config.dispatch();
+    reply::router(Replies {
+        context: context.clone(),
+        nats: parts.nats.clone(),
+        routing: parts.routing.clone(),
+        config: Arc::new(reply::Config {
+            admin_token: config.admin_token.clone(),
+            reply: settings.reply,
+            answer_max_bytes: config.limits.answer_max_bytes,
+            policy: settings.policy,
+        }),
+    })
 }

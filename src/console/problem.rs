@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::checklist::Item;
-use crate::io::{live, log, store};
+use crate::io::{live, log, nats, store};
 
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -103,6 +103,12 @@ impl From<store::Error> for Problem {
 
 impl From<live::Error> for Problem {
     fn from(error: live::Error) -> Self {
+        Self::unavailable("the broker", &error)
+    }
+}
+
+impl From<nats::Error> for Problem {
+    fn from(error: nats::Error) -> Self {
         Self::unavailable("the broker", &error)
     }
 }

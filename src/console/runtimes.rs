@@ -210,6 +210,6 @@ async fn stored(state: &super::State, expert: &ExpertId) -> Result<Json<RuntimeV
     Ok(Json(views::runtime(&record.runtime)))
 }
 
-fn absent() -> Problem {
+pub(super) fn absent() -> Problem {
     Problem::missing("RUNTIME_NOT_FOUND", "this xpert has no runtime")
 }

@@ -7,6 +7,7 @@
 mod adapt;
 mod split;
 
+use super::answer::Answer;
 use super::binding::Language;
 
 /// What DingTalk counts beside the text: the frame, the title, the number, the notice, the mention.
@@ -88,6 +89,18 @@ pub fn segments(
         })
         .collect();
     Segments { list, is_cut }
+}
+
+/// How many messages an answer is: those of its text, and the question of its interrupt where there is
+/// somebody to ask.
+pub fn count(answer: &Answer, limits: Limits, can_ask: bool) -> u32 {
+    let said = match answer.text.trim() {
+        "" => 0,
+        // Neither language nor mention makes more of them.
+        _ => segments(&answer.text, limits, Language::ZhHans, None).list.len(),
+    };
+    let asked = usize::from(can_ask && answer.interrupt.is_some());
+    u32::try_from(said + asked).unwrap_or(u32::MAX)
 }
 
 /// `text` within `max_bytes`, ending with a notice; `None` where it is short enough as it is.

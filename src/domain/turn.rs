@@ -12,6 +12,7 @@
 pub mod decide;
 mod machine;
 mod opening;
+mod widening;
 
 use std::time::Duration;
 

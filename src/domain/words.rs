@@ -26,10 +26,19 @@ pub enum Word {
     Confirm,
     Reject,
     End,
+    FileTooLarge,
+    /// Where a picture stood in a text for the expert; `{n}` is its number.
+    MarkPicture,
+    MarkVoice,
+    MarkVideo,
+    MarkFile,
+    MarkTooLarge,
+    MarkUnreadable,
+    MarkLeftOut,
 }
 
 impl Word {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 23] = [
         Self::Unbound,
         Self::ExpertAway,
         Self::Failed,
@@ -45,6 +54,14 @@ impl Word {
         Self::Confirm,
         Self::Reject,
         Self::End,
+        Self::FileTooLarge,
+        Self::MarkPicture,
+        Self::MarkVoice,
+        Self::MarkVideo,
+        Self::MarkFile,
+        Self::MarkTooLarge,
+        Self::MarkUnreadable,
+        Self::MarkLeftOut,
     ];
 
     pub fn text(self, language: Language) -> &'static str {

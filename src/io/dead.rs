@@ -5,9 +5,12 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::nats::publish::PublishError;
+use super::nats::read::Record;
 use super::nats::{self, Nats};
 use crate::domain::dead::DeadLetter;
-use crate::domain::id::Seq;
+use crate::domain::id::{Conversation, Seq};
+use crate::domain::time::Timestamp;
+use crate::protocol::advisory::{self, Advisory};
 use crate::protocol::{dead, envelope, subject};
 
 pub const STREAM: &str = "DT_DEAD";
@@ -15,6 +18,26 @@ pub const STREAM: &str = "DT_DEAD";
 #[derive(Clone)]
 pub struct DeadLetters {
     nats: Nats,
+}
+
+/// A record of the stream, as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buried {
+    pub seq: Seq,
+    pub at: Timestamp,
+    /// Who gave up: a stage, which for the broker's own records is the consumer's.
+    pub stage: String,
+    pub conversation: Option<Conversation>,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    Letter(Box<DeadLetter>),
+    /// The broker itself gave a message up.
+    Advisory(Advisory),
+    /// This release cannot read it; the text says why.
+    Unreadable(String),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +73,56 @@ impl DeadLetters {
         match self.nats.at(STREAM, seq).await? {
             None => Ok(None),
             Some(record) => Ok(Some(dead::decode(&record.payload)?)),
+        }
+    }
+
+    /// Whatever the stream holds at `seq`.
+    pub async fn at(&self, seq: Seq) -> Result<Option<Buried>, nats::Error> {
+        match self.nats.at(STREAM, seq).await? {
+            None => Ok(None),
+            Some(record) => self.read(record).await.map(Some),
+        }
+    }
+
+    /// At most `count` records after `after`, from the leader: a letter is listed once it is stored.
+    pub async fn after(&self, after: Seq, count: usize) -> Result<Vec<Buried>, nats::Error> {
+        let mut found = Vec::new();
+        let mut from = Seq(after.0.saturating_add(1));
+        while found.len() < count {
+            let Some(record) = self.nats.next(STREAM, from, ">").await? else { break };
+            from = Seq(record.seq.0 + 1);
+            found.push(self.read(record).await?);
+        }
+        Ok(found)
+    }
+
+    async fn read(&self, record: Record) -> Result<Buried, nats::Error> {
+        let Record { seq, at, .. } = record;
+        let buried = |stage: &str, conversation, what| Buried {
+            seq,
+            at,
+            stage: stage.to_owned(),
+            conversation,
+            what,
+        };
+        match advisory::decode(&record.subject, &record.payload) {
+            Some(Ok(advisory)) => {
+                // Only the log keeps what was given up; of the others the subject is gone with it.
+                let given_up = self.nats.at(&advisory.stream, advisory.seq).await.ok().flatten();
+                let conversation = given_up.and_then(|it| subject::conversation_of(&it.subject));
+                let stage = advisory.consumer.clone();
+                Ok(buried(&stage, conversation, What::Advisory(advisory)))
+            }
+            Some(Err(error)) => Ok(buried("broker", None, What::Unreadable(error.to_string()))),
+            None => {
+                let stage = record.subject.split('.').nth(2).unwrap_or_default();
+                let conversation = subject::conversation_of(&record.subject);
+                let what = match dead::decode(&record.payload) {
+                    Ok(letter) => What::Letter(Box::new(letter)),
+                    Err(error) => What::Unreadable(error.to_string()),
+                };
+                Ok(buried(stage, conversation, what))
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The index of conversations that wait for an expert: the stream `DT_HANDOFF`. Only the holder of a
 //! conversation's slot adds or removes its own entry; nobody consumes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::nats::publish::PublishError;
 use super::nats::{self, Nats};
 use super::state::subjects;
-use crate::domain::id::{Conversation, ExpertId, Seq};
+use crate::domain::id::{Conversation, ExpertId, IntegrationId, Seq};
 use crate::domain::turn::Parked;
 use crate::protocol::subject;
 
@@ -65,12 +65,21 @@ impl Handoffs {
     pub async fn waiting(&self) -> Result<BTreeMap<ExpertId, usize>, nats::Error> {
         let mut waiting = BTreeMap::new();
         for text in subjects(&self.nats, STREAM, "dt.handoff.>").await?.keys() {
-            let expert = text.split('.').nth(2).and_then(|token| ExpertId::parse(token).ok());
-            if let Some(expert) = expert {
+            if let Some(expert) = expert_of(text) {
                 *waiting.entry(expert).or_default() += 1;
             }
         }
         Ok(waiting)
+    }
+
+    /// The experts that conversations of this integration wait for.
+    pub async fn experts_of(
+        &self,
+        integration: &IntegrationId,
+    ) -> Result<BTreeSet<ExpertId>, nats::Error> {
+        let filter = format!("dt.handoff.*.{integration}.*");
+        let subjects = subjects(&self.nats, STREAM, &filter).await?;
+        Ok(subjects.keys().filter_map(|text| expert_of(text)).collect())
     }
 
     /// The conversation that has waited longest for `expert` among those entered after `seq`.
@@ -85,6 +94,10 @@ impl Handoffs {
             subject::conversation_of(&record.subject).map(|conversation| (record.seq, conversation))
         }))
     }
+}
+
+fn expert_of(subject: &str) -> Option<ExpertId> {
+    ExpertId::parse(subject.split('.').nth(2)?).ok()
 }
 
 fn word(why: Parked) -> &'static str {

@@ -4,9 +4,10 @@
 use async_nats::HeaderMap;
 
 use super::nats::publish::PublishError;
+use super::nats::read::Record as Stored;
 use super::nats::{self, Nats};
 use crate::domain::answer::Answer;
-use crate::domain::id::{Conversation, Seq};
+use crate::domain::id::{Conversation, ConversationKey, Seq, TurnId};
 use crate::domain::time::Timestamp;
 use crate::domain::turn::{Head, Phase, Step};
 use crate::protocol::envelope;
@@ -30,6 +31,16 @@ pub struct Last {
     pub at: Option<Timestamp>,
     pub nonce: u64,
     pub count: u32,
+    pub head: Head,
+}
+
+/// A record where it stands, for those who look back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    pub conversation: Conversation,
+    pub seq: Seq,
+    pub at: Timestamp,
+    pub step: Step,
     pub head: Head,
 }
 
@@ -103,11 +114,69 @@ impl Journal {
         }
     }
 
+    /// The records of one turn, its end among them; empty for a turn that never started.
+    pub async fn history(&self, id: &TurnId) -> Result<Vec<Past>, Error> {
+        let subject = subject::journal(&id.conversation);
+        let entry = self.nats.at(super::log::STREAM, id.last).await?;
+        let entry = entry.filter(|entry| entry.subject == subject::log(&id.conversation));
+        // No record of a turn is older than its last entry.
+        let first = match entry {
+            Some(entry) => self.nats.first_since(STREAM, entry.at, &subject).await?,
+            None => None,
+        };
+        let mut from = first.map_or(Seq(1), |record| record.seq);
+        let mut found = Vec::new();
+        while let Some(stored) = self.nats.next(STREAM, from, &subject).await? {
+            from = Seq(stored.seq.0 + 1);
+            let Some(past) = past(&stored) else { continue };
+            let is_open = past.head.turn.as_ref().is_some_and(|turn| turn.last == id.last);
+            let has_ended = past.head.position >= id.last;
+            // Only the record that ends an open turn moves the position to its last entry.
+            if is_open || past.head.position == id.last && past.head.turn.is_none() {
+                found.push(past);
+            }
+            if has_ended {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// At most `count` records after `after` of the conversation that this key names.
+    pub async fn after(
+        &self,
+        key: &ConversationKey,
+        after: Seq,
+        count: usize,
+    ) -> Result<Vec<Past>, Error> {
+        let subject = format!("dt.journal.*.{key}");
+        let mut from = Seq(after.0.saturating_add(1));
+        let mut found = Vec::new();
+        while found.len() < count {
+            let Some(stored) = self.nats.next(STREAM, from, &subject).await? else { break };
+            from = Seq(stored.seq.0 + 1);
+            found.extend(past(&stored));
+        }
+        Ok(found)
+    }
+
     /// The answer that the record at `seq` brought.
     pub async fn answer(&self, seq: Seq) -> Result<Answer, Error> {
         let stored = self.nats.at(STREAM, seq).await?.ok_or(Error::AnswerGone(seq))?;
         decode(seq, &stored.payload)?.answer.ok_or(Error::AnswerGone(seq))
     }
+}
+
+/// `None` for what this release cannot read.
+fn past(stored: &Stored) -> Option<Past> {
+    let record = decode(stored.seq, &stored.payload).ok()?;
+    Some(Past {
+        conversation: subject::conversation_of(&stored.subject)?,
+        seq: stored.seq,
+        at: stored.at,
+        step: record.step,
+        head: pointed(record.head, stored.seq),
+    })
 }
 
 fn decode(seq: Seq, payload: &[u8]) -> Result<Record, Error> {

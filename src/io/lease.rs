@@ -41,3 +41,14 @@ pub async fn is_alive(live: &Live, runtime: &Runtime, now: Timestamp) -> Result<
         Some(_) => Ok(expires_at(live, &runtime.expert).await?.is_some_and(|end| now < end)),
     }
 }
+
+/// Whether nobody renewed it although everybody could. While the broker was away no heartbeat could
+/// arrive: a lease has lapsed only if the broker was reachable for as long as the lease holds.
+pub async fn has_lapsed(live: &Live, runtime: &Runtime, now: Timestamp) -> Result<bool, Error> {
+    match runtime.lease {
+        Some(lease) if live.reachable_for() >= lease => {
+            is_alive(live, runtime, now).await.map(|is_alive| !is_alive)
+        }
+        Some(_) | None => Ok(false),
+    }
+}

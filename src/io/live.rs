@@ -54,6 +54,11 @@ impl Live {
         Self { nats: nats.clone() }
     }
 
+    /// For how long records could be stored without a break, as far as this process knows.
+    pub fn reachable_for(&self) -> Duration {
+        self.nats.connected_for()
+    }
+
     /// Stores the record; it vanishes after `ttl`, in whole seconds, unless it is stored again.
     pub async fn put(&self, key: &str, value: Vec<u8>, ttl: Duration) -> Result<Seq, Error> {
         self.publish(key, HeaderMap::new(), value.into(), ttl).await

@@ -11,12 +11,14 @@ pub mod settle;
 pub mod skew;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, RequestErrorKind};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::context::Context;
 
@@ -36,6 +38,17 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Nats {
     client: Client,
+    connected: Connected,
+}
+
+/// Since when the connection stands without a break; `None` while it does not.
+#[derive(Clone, Default)]
+struct Connected(Arc<Mutex<Option<Instant>>>);
+
+impl Connected {
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +99,8 @@ impl Nats {
     pub async fn connect(context: &Context, config: &Config) -> Result<Self, Error> {
         let health = context.health.clone();
         health.lacks("nats", "not connected yet");
+        let connected = Connected::default();
+        let noted = connected.clone();
         let mut options = ConnectOptions::new()
             .name(&config.name)
             .retry_on_initial_connect()
@@ -93,8 +108,8 @@ impl Nats {
             .ping_interval(Duration::from_secs(10))
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
-                let health = health.clone();
-                async move { note(&health, &event) }
+                let (health, noted) = (health.clone(), noted.clone());
+                async move { note(&health, &noted, &event) }
             });
         if let Some(path) = &config.credentials {
             let settings = |e| Error::Settings(format!("NATS_CREDS {}: {e}", path.display()));
@@ -106,7 +121,13 @@ impl Nats {
             .connect(addresses)
             .await
             .map_err(|e| Error::Settings(format!("NATS_URL {}: {e}", config.url)))?;
-        Ok(Self { client })
+        Ok(Self { client, connected })
+    }
+
+    /// For how long the broker has been reachable without a break.
+    pub fn connected_for(&self) -> Duration {
+        let since = *self.connected.since();
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// The core connection, for hints that may be lost.
@@ -178,13 +199,15 @@ fn reconnect_delay(attempts: usize) -> Duration {
     (Duration::from_millis(50) * 2_u32.pow(doublings)).min(Duration::from_secs(2))
 }
 
-fn note(health: &crate::telemetry::health::Health, event: &Event) {
+fn note(health: &crate::telemetry::health::Health, connected: &Connected, event: &Event) {
     match event {
         Event::Connected => {
+            *connected.since() = Some(Instant::now());
             health.has("nats");
             tracing::info!("connected to NATS");
         }
         Event::Disconnected => {
+            *connected.since() = None;
             health.lacks("nats", "the connection is lost; connecting again");
             tracing::warn!("lost the connection to NATS");
         }

@@ -11,6 +11,7 @@ pub mod triggers;
 pub mod runtimes;
 pub mod conversations;
 pub mod messages;
+pub mod dead;
 pub mod audit;
 pub mod events;
 pub mod rotation;

@@ -6,6 +6,7 @@
 pub mod acting;
 pub mod asking;
 pub mod merging;
+pub mod attaching;
 pub mod telling;
 pub mod turning;
 pub mod following;
@@ -29,6 +30,7 @@ use crate::domain::plan::{self, plan};
 use crate::domain::reply;
 use crate::domain::turn::{Availability, Event, Policy};
 use crate::io::dead::DeadLetters;
+use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::Sender;
 use crate::io::handoff::Handoffs;
 use crate::io::journal::{self, Journal};
@@ -55,6 +57,7 @@ pub struct Config {
     pub plan: plan::Limits,
     pub page: PageLimits,
     pub reply: reply::Limits,
+    pub files: attaching::Limits,
     pub policy: Policy,
     /// How long a run may go on after the process was told to stop.
     pub drain: Duration,
@@ -77,6 +80,7 @@ pub struct Dispatch {
     pub dead: DeadLetters,
     pub routing: Routing,
     pub resolver: Resolver,
+    pub downloads: Downloads,
     pub runtimes: Runtimes,
     pub sender: Sender,
     pub writer: Writer,
@@ -232,7 +236,7 @@ impl Dispatch {
                 Event::Taken { runtime: Availability::Ready, at: self.context.clock.now() }
             }
             (None, Some(asked)) => {
-                let reach = self.resolver.reach(&asked.expert).await;
+                let reach = self.resolver.reach(&run.conversation, &asked.expert).await;
                 let runtime = reach.availability;
                 turning.reach = Some(reach);
                 // Who cannot be asked now is asked for all of it later.

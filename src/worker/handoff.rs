@@ -13,10 +13,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::bulkhead::Bulkhead;
 use crate::context::Context;
 use crate::domain::debounce::{TimerKind, Token};
-use crate::domain::id::{ExpertId, Seq};
+use crate::domain::id::{ExpertId, IntegrationId, Seq};
 use crate::domain::turn::Phase;
 use crate::io::handoff::Handoffs;
 use crate::io::journal::Journal;
+use crate::io::lease;
+use crate::io::live::Live;
 use crate::io::routing::{Change, Routing};
 use crate::io::tick::Ticks;
 use crate::io::timer::Timers;
@@ -35,6 +37,7 @@ pub struct HandoffStage {
     pub timers: Timers,
     pub ticks: Ticks,
     pub routing: Routing,
+    pub live: Live,
     pub bulkhead: Bulkhead,
 }
 
@@ -51,7 +54,8 @@ impl HandoffStage {
                 freed = self.bulkhead.freed() => (freed, HINT_INTERVAL),
                 change = changes.recv() => match change {
                     Ok(Change::Runtime(expert)) => (BTreeSet::from([expert]), HINT_INTERVAL),
-                    Ok(Change::Integration(_) | Change::Trigger(_)) => continue,
+                    Ok(Change::Integration(id)) => (self.waiting_of(&id).await, HINT_INTERVAL),
+                    Ok(Change::Trigger(_)) => continue,
                     Err(RecvError::Lagged(_)) => (self.waiting().await, HINT_INTERVAL),
                     Err(RecvError::Closed) => return,
                 },
@@ -82,16 +86,30 @@ impl HandoffStage {
         }
     }
 
+    async fn waiting_of(&self, integration: &IntegrationId) -> BTreeSet<ExpertId> {
+        self.handoffs.experts_of(integration).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the index of waiting conversations does not answer");
+            BTreeSet::new()
+        })
+    }
+
+    /// Paused: it stays in the index until its integration is resumed.
+    async fn is_paused(&self, integration: &IntegrationId) -> bool {
+        let found = self.routing.integration(integration).await;
+        found.ok().flatten().is_some_and(|integration| integration.is_paused)
+    }
+
     /// Tokens for all that wait for `expert`, if it is there.
     async fn resume(&self, expert: &ExpertId, every: Duration) -> anyhow::Result<()> {
         if self.handoffs.next(expert, Seq(0)).await.context("read the index")?.is_none() {
             return Ok(());
         }
         let runtime = self.routing.runtime_fresh(expert).await.context("read runtime")?;
-        if runtime.is_none_or(|runtime| runtime.is_paused) {
+        let Some(runtime) = runtime.filter(|runtime| !runtime.is_paused) else { return Ok(()) };
+        let now = self.context.clock.now();
+        if lease::has_lapsed(&self.live, &runtime, now).await.context("read lease")? {
             return Ok(());
         }
-        let now = self.context.clock.now();
         let name = format!("handoff-{expert}");
         if !self.ticks.win(&name, every, now).await.context("win the tick")? {
             return Ok(());
@@ -102,6 +120,9 @@ impl HandoffStage {
             self.handoffs.next(expert, after).await.context("read the index")?
         {
             after = seq;
+            if self.is_paused(&conversation.integration).await {
+                continue;
+            }
             let last = self.journal.last(&conversation).await.context("read journal")?;
             let parked = last.head.turn.filter(|turn| matches!(turn.phase, Phase::Parked { .. }));
             let Some(turn) = parked else {

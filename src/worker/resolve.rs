@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulkhead::{Bulkhead, Place};
+use crate::context::Context;
 use crate::domain::answer::Answer;
 use crate::domain::binding::{Language, Runtime};
-use crate::domain::entry::{Control, ControlKind, Entry, Logged};
+use crate::domain::entry::{Control, ControlKind, Entry, Logged, Replay};
 use crate::domain::id::{Conversation, ExpertId, Seq};
 use crate::domain::inbound::Message;
 use crate::domain::plan::{Planned, PlannedKind};
@@ -19,19 +20,21 @@ use crate::domain::time::Timestamp;
 use crate::domain::turn::{Availability, Ending, Head, NewTurn, Opening, Parked, TurnKind};
 use crate::domain::words::Word;
 use crate::io::dead::{self, DeadLetters};
+use crate::io::lease;
+use crate::io::live::Live;
 use crate::io::routing::Routing;
 use crate::io::store;
-use crate::telemetry::metrics::Metrics;
 
 /// An entry older than this is buried: the log is about to drop it.
 const ENTRY_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
 
 #[derive(Clone)]
 pub struct Resolver {
+    pub context: Context,
+    pub live: Live,
     pub routing: Routing,
     pub bulkhead: Bulkhead,
     pub dead: DeadLetters,
-    pub metrics: Arc<Metrics>,
 }
 
 /// An expert that can be asked, held for as long as it is.
@@ -82,7 +85,7 @@ impl Resolver {
             }
             // Counted, never answered: whoever is not listed is none of the expert's business.
             (_, Entry::Message(message)) if self.is_refused(question, message) => {
-                self.metrics.limit_breached("allow_list");
+                self.context.metrics.limit_breached("allow_list");
                 (TurnKind::Messages, ends(Ending::Delivered), None)
             }
             (_, Entry::Message(message)) if message.is_unsupported() => {
@@ -95,30 +98,7 @@ impl Resolver {
                 let word = if is_foreign { Word::ActionForeign } else { Word::ActionExpired };
                 (TurnKind::Action, opening, Some(word))
             }
-            (_, Entry::Replay(replay)) => {
-                match self.dead.get(replay.dead).await {
-                    // Answered by an earlier press: the letter goes before the answer is on record.
-                    Ok(None) => {
-                        let kind = TurnKind::Replay { dead: replay.dead };
-                        let turn = new_turn(question, kind, ends(Ending::Delivered));
-                        return Resolved::Turn { turn: Box::new(turn), reach: None, says: None };
-                    }
-                    Err(dead::Error::Nats(error)) => {
-                        tracing::debug!(%error, "the dead letter is looked up later");
-                        return Resolved::Unknown;
-                    }
-                    // What the entry carries is enough.
-                    Ok(Some(_)) | Err(dead::Error::Unreadable(_)) => {}
-                }
-                let session = Session {
-                    epoch: replay.epoch,
-                    expert: replay.expert.clone(),
-                    timeout: question.head.session.as_ref().map_or(DEFAULT_TIMEOUT, |s| s.timeout),
-                    last_activity: newest.at,
-                };
-                let kind = TurnKind::Replay { dead: replay.dead };
-                return self.ask(question, kind, session, false).await;
-            }
+            (_, Entry::Replay(replay)) => return self.replay(question, replay, newest.at).await,
             (_, Entry::Action(_)) => return self.in_session(question, TurnKind::Action).await,
             (_, Entry::Message(_) | Entry::Gone) => {
                 return self.in_session(question, TurnKind::Messages).await;
@@ -127,6 +107,32 @@ impl Resolver {
         let says = says
             .map(|word| Answer { text: word.text(question.language).to_owned(), interrupt: None });
         Resolved::Turn { turn: Box::new(new_turn(question, kind, opening)), reach: None, says }
+    }
+
+    /// The buried turn again, in the session and with the expert of its own time.
+    async fn replay(&self, question: &Question<'_>, replay: &Replay, at: Timestamp) -> Resolved {
+        let kind = TurnKind::Replay { dead: replay.dead };
+        match self.dead.get(replay.dead).await {
+            // Answered by an earlier press: the letter goes before the answer is on record.
+            Ok(None) => {
+                let opening = Opening::End { ending: Ending::Delivered, closes_session: false };
+                let turn = Box::new(new_turn(question, kind, opening));
+                return Resolved::Turn { turn, reach: None, says: None };
+            }
+            Err(dead::Error::Nats(error)) => {
+                tracing::debug!(%error, "the dead letter is looked up later");
+                return Resolved::Unknown;
+            }
+            // What the entry carries is enough.
+            Ok(Some(_)) | Err(dead::Error::Unreadable(_)) => {}
+        }
+        let session = Session {
+            epoch: replay.epoch,
+            expert: replay.expert.clone(),
+            timeout: question.head.session.as_ref().map_or(DEFAULT_TIMEOUT, |s| s.timeout),
+            last_activity: at,
+        };
+        self.ask(question, kind, session, false).await
     }
 
     /// The session of the conversation, or a new one with the expert that the trigger names now.
@@ -188,18 +194,23 @@ impl Resolver {
         session: Session,
         is_new: bool,
     ) -> Resolved {
-        let reach = self.reach(&session.expert).await;
+        let reach = self.reach(question.conversation, &session.expert).await;
         let opening = Opening::Ask { session, is_new, runtime: reach.availability };
         let turn = Box::new(new_turn(question, kind, opening));
         Resolved::Turn { turn, reach: Some(reach), says: None }
     }
 
     /// Whether the expert can be asked now; holds a place among its runs where it can.
-    pub async fn reach(&self, expert: &ExpertId) -> Reach {
+    pub async fn reach(&self, conversation: &Conversation, expert: &ExpertId) -> Reach {
         let away =
             |why| Reach { availability: Availability::Away(why), runtime: None, place: None };
+        let integration = self.routing.integration(&conversation.integration).await;
+        if integration.ok().flatten().is_some_and(|integration| integration.is_paused) {
+            return away(Parked::Paused);
+        }
         let runtime = match self.routing.runtime(expert).await {
             Ok(Some(runtime)) if runtime.is_paused => return away(Parked::Paused),
+            Ok(Some(runtime)) if self.has_lapsed(&runtime).await => return away(Parked::Missing),
             Ok(Some(runtime)) => runtime,
             Ok(None) => return away(Parked::Missing),
             Err(error) => {
@@ -216,6 +227,17 @@ impl Resolver {
             },
             None => away(Parked::Busy),
         }
+    }
+}
+
+impl Resolver {
+    /// A lease that cannot be read is no reason to tell people that their expert is away.
+    async fn has_lapsed(&self, runtime: &Runtime) -> bool {
+        let now = self.context.clock.now();
+        lease::has_lapsed(&self.live, runtime, now).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, expert = %runtime.expert, "the lease is unknown");
+            false
+        })
     }
 }
 

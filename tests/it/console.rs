@@ -4,6 +4,7 @@
 
 mod calls;
 mod conversations;
+mod dead;
 mod integrations;
 mod runtimes;
 mod status;
@@ -102,7 +103,7 @@ impl Console {
                 language: Language::ZhHans,
             }),
         };
-        let url = format!("http://{}", console::serve(state).await.unwrap());
+        let url = format!("http://{}", console::serve(state, Router::new()).await.unwrap());
         Self { nats, store, routing, live, log, url, client, context, _database: database }
     }
 

@@ -84,7 +84,7 @@ impl Bench {
             body_max_bytes: BODY_MAX_BYTES,
             order: Order::default(),
         };
-        let address = edge::serve(edge.clone(), "127.0.0.1:0").await.unwrap();
+        let address = edge::serve(edge.clone(), "127.0.0.1:0", axum::Router::new()).await.unwrap();
         rustls::crypto::ring::default_provider().install_default().ok();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let base = format!("http://{address}");

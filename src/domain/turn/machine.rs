@@ -29,7 +29,7 @@ impl Machine {
         Decision { head: self.head, record: None, commands }
     }
 
-    fn goes_on(mut self, record: Step, commands: Vec<Command>) -> Decision {
+    pub(super) fn goes_on(mut self, record: Step, commands: Vec<Command>) -> Decision {
         self.head.turn = Some(self.turn);
         Decision { head: self.head, record: Some(record), commands }
     }
@@ -310,30 +310,6 @@ impl Machine {
     /// A control entry after the turn ends it, whatever it does at the moment.
     pub(super) fn controlled(self, by: Seq) -> Decision {
         if by <= self.turn.last { self.unchanged() } else { self.cut(Step::Stopped) }
-    }
-
-    /// Newer messages join: the range grows at its end, and the expert is asked anew. What answers the
-    /// narrower turn names another id and comes too late.
-    pub(super) fn widened(mut self, last: Seq, accepted_at: Timestamp, at: Timestamp) -> Decision {
-        let is_under_way = matches!(self.turn.phase, Phase::Running | Phase::Waiting { .. });
-        if !is_under_way || self.turn.kind != TurnKind::Messages || last <= self.turn.last {
-            return self.unchanged();
-        }
-        let epoch = self.turn.asked.as_ref().map(|asked| asked.epoch);
-        if let Some(session) = self.head.session.take_if(|session| Some(session.epoch) == epoch) {
-            self.head.session = Some(session.touched(accepted_at));
-        }
-        self.turn = OpenTurn {
-            last,
-            accepted_at,
-            started_at: at,
-            attempt: 1,
-            is_repeat: false,
-            run: None,
-            phase: Phase::Running,
-            ..self.turn
-        };
-        self.goes_on(Step::Merged, vec![Command::Invoke])
     }
 
     /// Without its entries nobody can be asked and nobody answered.

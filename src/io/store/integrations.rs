@@ -130,6 +130,31 @@ impl Store {
         })
     }
 
+    /// Counts as a change, so that an update made on the version before is told.
+    pub async fn pause_integration(
+        &self,
+        id: &IntegrationId,
+        is_paused: bool,
+        note: &Note,
+    ) -> Result<(), Error> {
+        let mut tx = self.pool.begin().await?;
+        let updated = sqlx::query(
+            "-- integrations::pause_integration
+             UPDATE integrations SET is_paused = $1, version = version + 1, updated_at = $2
+             WHERE id = $3",
+        )
+        .bind(i16::from(is_paused))
+        .bind(note.at.0)
+        .bind(id.as_str())
+        .execute(&mut *tx)
+        .await?;
+        if updated.rows_affected() == 0 {
+            return Err(Error::Missing { what: format!("integration {id}") });
+        }
+        audit::write(&mut tx, note).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Refused while a trigger uses it, enabled or not.
     pub async fn remove_integration(&self, id: &IntegrationId, note: &Note) -> Result<(), Error> {
         let mut tx = self.pool.begin().await?;

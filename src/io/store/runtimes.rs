@@ -31,6 +31,29 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
+    pub async fn pause_runtime(
+        &self,
+        expert: &ExpertId,
+        is_paused: bool,
+        note: &Note,
+    ) -> Result<(), Error> {
+        let mut tx = self.pool.begin().await?;
+        let updated = sqlx::query(
+            "-- runtimes::pause_runtime
+             UPDATE runtimes SET is_paused = $1, updated_at = $2 WHERE xpert_id = $3",
+        )
+        .bind(i16::from(is_paused))
+        .bind(note.at.0)
+        .bind(expert.as_str())
+        .execute(&mut *tx)
+        .await?;
+        if updated.rows_affected() == 0 {
+            return Err(Error::Missing { what: format!("a runtime of xpert {expert}") });
+        }
+        audit::write(&mut tx, note).await?;
+        Ok(tx.commit().await?)
+    }
+
     pub async fn remove_runtime(&self, expert: &ExpertId, note: &Note) -> Result<(), Error> {
         let mut tx = self.pool.begin().await?;
         let removed = sqlx::query(

@@ -10,7 +10,7 @@ use crate::domain::entry::Origin;
 use crate::domain::id::TurnId;
 use crate::domain::inbound::PlaceKind;
 use crate::domain::rate;
-use crate::domain::reply::{Format, Segment, segments};
+use crate::domain::reply::{self, Format, Segment, segments};
 use crate::domain::turn::{Event, Failed, Notice, OpenTurn, Phase};
 use crate::domain::words::Word;
 use crate::io::dingtalk::send::{SendClass, SendError};
@@ -86,8 +86,10 @@ impl Turning<'_> {
         }
     }
 
-    pub(super) fn count_segments(&self, turn: &TurnId) -> u32 {
-        u32::try_from(self.segments_of(turn).len()).unwrap_or(u32::MAX)
+    pub(super) fn count_segments(&self) -> u32 {
+        let can_ask = self.integration.is_some() && self.origin.is_some();
+        let limits = self.hands.config.reply;
+        self.answer.as_ref().map_or(0, |answer| reply::count(answer, limits, can_ask))
     }
 
     fn segments_of(&self, turn: &TurnId) -> Vec<Segment> {

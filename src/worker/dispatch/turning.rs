@@ -147,10 +147,10 @@ impl<'a> Turning<'a> {
         let Some(asked) = &turn.asked else { return Ok(None) };
         let entered = self.hands.handoffs.enter(&asked.expert, &run.conversation, why).await;
         entered.context("enter the hand-off index")?;
-        if why != Parked::Missing {
+        if why == Parked::Busy {
             return Ok(None);
         }
-        let reach = self.hands.resolver.reach(&asked.expert).await;
+        let reach = self.hands.resolver.reach(&run.conversation, &asked.expert).await;
         if reach.availability != Availability::Ready {
             return Ok(None);
         }

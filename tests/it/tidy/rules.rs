@@ -83,6 +83,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["domain", "context"]),
     ("io", BELOW_IO),
     ("edge", BELOW_ROLES),
+    ("reply", BELOW_ROLES),
     ("worker", BELOW_ROLES),
     ("console", BELOW_ROLES),
     ("ops", BELOW_ROLES),

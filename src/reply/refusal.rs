@@ -1,0 +1,64 @@
+//! Why an answer is not taken: `{"error":{"code","message"}}`.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::io::{journal, nats};
+
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// No such turn.
+    Unknown,
+    Unauthorized,
+    /// The second answer, or one that nobody waits for any more.
+    Late,
+    Malformed(String),
+    Unavailable,
+}
+
+impl From<journal::Error> for Refusal {
+    fn from(error: journal::Error) -> Self {
+        tracing::warn!(%error, "a late answer was not taken");
+        Self::Unavailable
+    }
+}
+
+impl From<nats::Error> for Refusal {
+    fn from(error: nats::Error) -> Self {
+        tracing::warn!(%error, "a late answer was not taken");
+        Self::Unavailable
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, code, message) = match self {
+            Self::Unknown => (StatusCode::NOT_FOUND, "TURN_NOT_FOUND", "there is no such turn"),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "UNAUTHORIZED",
+                "sign the body by Standard Webhooks with the runtime's secret, or send the admin \
+                 token as `Authorization: Bearer <DT_ADMIN_TOKEN>`",
+            ),
+            Self::Late => (
+                StatusCode::CONFLICT,
+                "ALREADY_ANSWERED",
+                "the turn was answered, ended, or is asked again; this answer is not used",
+            ),
+            Self::Malformed(ref why) => (StatusCode::BAD_REQUEST, "MALFORMED", why.as_str()),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "UNAVAILABLE",
+                "the broker or the database does not answer; try again",
+            ),
+        };
+        let body = Json(json!({ "error": { "code": code, "message": message } }));
+        let mut response = (status, body).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

@@ -1,0 +1,218 @@
+//! `/api/dead`: what was given up, asked again once, and dropped.
+
+use dingtalk_trigger::domain::dead::DeadLetter;
+use dingtalk_trigger::domain::entry::{Entry, Logged, Replay};
+use dingtalk_trigger::domain::id::{ExpertId, IntegrationId, MsgId, Seq, TurnId};
+use dingtalk_trigger::domain::inbound::{Message, Part, Place, PlaceKind, Sender};
+use dingtalk_trigger::domain::reason::Reason;
+use dingtalk_trigger::domain::time::Timestamp;
+use dingtalk_trigger::domain::turn::Asked;
+use dingtalk_trigger::io::dead::DeadLetters;
+use dingtalk_trigger::io::nats::Nats;
+use dingtalk_trigger::protocol::subject;
+use serde_json::{Value, json};
+
+use super::{Console, broker, error};
+
+fn message(id: &str) -> Message {
+    Message {
+        msg_id: MsgId::parse(id).unwrap(),
+        place: Place { id: "cid".to_owned(), kind: PlaceKind::Private, title: None },
+        sender: Sender { id: "u".to_owned(), staff_id: None, name: "Ann".to_owned() },
+        robot_code: None,
+        created_at: None,
+        kind: "text".to_owned(),
+        parts: vec![Part::Text(format!("text of {id}"))],
+        quote: None,
+        webhook: None,
+    }
+}
+
+fn letter(robot: &str, sender: &str, reason: Reason) -> DeadLetter {
+    let integration = IntegrationId::parse(robot).unwrap();
+    let conversation = subject::conversation(&integration, "cid", Some(sender));
+    let asked = (reason != Reason::Unbound).then(|| Asked {
+        expert: ExpertId::parse("e").unwrap(),
+        epoch: Seq(3),
+        is_new: false,
+        expires_at: Timestamp(0),
+    });
+    let entry = match reason {
+        Reason::Decode => Entry::Undecodable { bytes: b"?".to_vec(), why: "empty".to_owned() },
+        _ => Entry::Message(message(&format!("msg-{sender}"))),
+    };
+    DeadLetter {
+        turn: TurnId { conversation, last: Seq(7) },
+        reason,
+        detail: "HTTP 500: out of order".to_owned(),
+        attempts: 6,
+        asked,
+        entries: vec![Logged { seq: Seq(7), at: Timestamp(1_000), entry }],
+    }
+}
+
+/// Buries a letter; its id.
+async fn bury(console: &Console, letter: &DeadLetter) -> String {
+    let nats = Nats::connect(&console.context, &broker(console.nats.url())).await.unwrap();
+    DeadLetters::new(&nats).bury("dispatch", letter).await.unwrap().to_string()
+}
+
+async fn ids(console: &Console, query: &str) -> Vec<String> {
+    let (status, list) = console.get(&format!("/api/dead{query}")).await;
+    assert_eq!(status, 200, "{list}");
+    let items = list["items"].as_array().unwrap();
+    items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The replays in a conversation's log.
+async fn replays(console: &Console, letter: &DeadLetter) -> Vec<Replay> {
+    let mut found = vec![];
+    let mut position = Seq(0);
+    let conversation = &letter.turn.conversation;
+    while let Some(logged) = console.log.first_after(conversation, position).await.unwrap() {
+        position = logged.seq;
+        if let Entry::Replay(replay) = logged.entry {
+            found.push(replay);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_narrowed_and_shown() {
+    let console = Console::start().await;
+    let one = bury(&console, &letter("a", "u1", Reason::RuntimeExhausted)).await;
+    let other = bury(&console, &letter("b", "u2", Reason::Unbound)).await;
+    let (_, list) = console.get("/api/dead").await;
+    let item = &list["items"][0];
+    let turn = letter("a", "u1", Reason::RuntimeExhausted).turn;
+    let expected = json!({
+        "id": one, "at": item["at"], "stage": "dispatch", "reason": "runtime_exhausted",
+        "integrationId": "a", "xpertId": "e", "conversationKey": turn.conversation.key.as_str(),
+        "turnId": turn.to_string(), "msgIds": ["msg-u1"], "attempts": 6, "state": "dead",
+    });
+    assert_eq!((item, &list["next"]), (&expected, &Value::Null));
+    let both = vec![one.clone(), other.clone()];
+    for (query, expected) in [
+        ("?integrationId=a", vec![one.clone()]),
+        ("?xpertId=e", vec![one.clone()]),
+        ("?reason=unbound", vec![other.clone()]),
+        ("?stage=dispatch", both.clone()),
+        ("?stage=intake", vec![]),
+        ("?since=2020-01-01T00:00:00Z&until=2099-01-01T00:00:00Z&state=dead", both),
+        ("?until=2020-01-01T00:00:00Z", vec![]),
+        ("?state=replayed", vec![]),
+        ("?limit=1", vec![one.clone()]),
+        (&format!("?limit=1&after={one}"), vec![other.clone()]),
+    ] {
+        assert_eq!(ids(&console, query).await, expected, "{query}");
+    }
+    for (query, field) in
+        [("reason=x", "reason"), ("state=x", "state"), ("since=x", "since"), ("x=1", "x")]
+    {
+        let (status, answer) = console.get(&format!("/api/dead?{query}")).await;
+        assert_eq!((status, error(&answer).1), (422, field));
+    }
+    let (status, shown) = console.get(&format!("/api/dead/{one}")).await;
+    assert_eq!(status, 200, "{shown}");
+    assert_eq!(shown["payload"]["text"], "text of msg-u1");
+    assert_eq!(shown["response"], "HTTP 500: out of order");
+    for absent in ["99", "x"] {
+        let (status, answer) = console.get(&format!("/api/dead/{absent}")).await;
+        assert_eq!((status, error(&answer).0), (404, "DEAD_LETTER_NOT_FOUND"));
+    }
+}
+
+#[tokio::test]
+async fn a_replay_is_one_entry_however_often_it_is_pressed() {
+    let console = Console::start().await;
+    console.nats.leaves_work();
+    let letter = letter("a", "u1", Reason::RuntimeExhausted);
+    let id = bury(&console, &letter).await;
+    let press = async |body: Value| {
+        let (status, answer) = console.post("/api/dead/replay", body).await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    };
+    let dry = press(json!({ "ids": [id], "dryRun": true })).await;
+    assert_eq!(dry, json!({ "replayed": [id], "skipped": [] }));
+    assert_eq!(replays(&console, &letter).await, []);
+    assert_eq!(press(json!({ "ids": [id] })).await, dry);
+    let again = press(json!({ "ids": [id, "99"] })).await;
+    assert_eq!(again["replayed"], json!([]));
+    assert_eq!(
+        again["skipped"],
+        json!([
+            { "id": id, "why": "it was replayed already" },
+            { "id": "99", "why": "there is no such dead letter" },
+        ])
+    );
+    let found = replays(&console, &letter).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].epoch, found[0].expert.as_str()), (Seq(3), "e"));
+    assert_eq!(found[0].messages, [message("msg-u1")]);
+    assert_eq!(ids(&console, "").await, Vec::<String>::new());
+    assert_eq!(ids(&console, "?state=replayed").await, [id.clone()]);
+    let (status, answer) = console.delete(&format!("/api/dead/{id}")).await;
+    assert_eq!((status, error(&answer).0), (409, "ALREADY_REPLAYED"));
+}
+
+#[tokio::test]
+async fn a_filter_replays_what_can_be_asked_again() {
+    let console = Console::start().await;
+    console.nats.leaves_work();
+    console.robot("b").await;
+    let good = bury(&console, &letter("a", "u1", Reason::RuntimePermanent)).await;
+    let decode = bury(&console, &letter("a", "u2", Reason::Decode)).await;
+    let unbound = bury(&console, &letter("b", "u3", Reason::Unbound)).await;
+    let press = async |filter: Value| {
+        console.post("/api/dead/replay", json!({ "filter": filter, "dryRun": true })).await.1
+    };
+    let answer = press(json!({})).await;
+    assert_eq!(answer["replayed"], json!([good]));
+    let skipped: Vec<_> = answer["skipped"].as_array().unwrap().iter().map(|s| &s["id"]).collect();
+    assert_eq!(skipped, [&json!(decode), &json!(unbound)]);
+    let (status, _) = console.put("/api/triggers/e", json!({ "integrationId": "b" })).await;
+    assert_eq!(status, 200);
+    assert_eq!(press(json!({ "reason": "unbound" })).await["replayed"], json!([unbound]));
+    for (body, field) in [
+        (json!({}), "ids"),
+        (json!({ "ids": [], "filter": {} }), "ids"),
+        (json!({ "filter": { "state": "dropped" } }), "filter.state"),
+        (json!({ "filter": { "expert": "e" } }), "filter.expert"),
+    ] {
+        let (status, answer) = console.post("/api/dead/replay", body).await;
+        assert_eq!((status, error(&answer).1), (422, field), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_letter_is_gone_and_remembered() {
+    let console = Console::start().await;
+    let id = bury(&console, &letter("a", "u1", Reason::RuntimeExhausted)).await;
+    let path = format!("/api/dead/{id}");
+    for press in 0..2 {
+        assert_eq!(console.delete(&path).await.0, 204, "press {press}");
+    }
+    assert_eq!(ids(&console, "?state=dropped").await, [id.clone()]);
+    let (_, shown) = console.get(&path).await;
+    assert_eq!((&shown["state"], &shown["payload"]), (&json!("dropped"), &Value::Null));
+    let (_, answer) = console.post("/api/dead/replay", json!({ "ids": [id] })).await;
+    assert_eq!(answer["skipped"][0]["why"], "it was dropped already");
+    assert_eq!(console.delete("/api/dead/99").await.0, 404);
+}
+
+#[tokio::test]
+async fn what_the_broker_gave_up_is_listed_by_its_consumer() {
+    let console = Console::start().await;
+    let jetstream = console.nats.jetstream().await;
+    let payload =
+        json!({ "stream": "DT_IN", "consumer": "intake", "stream_seq": 1, "deliveries": 3 });
+    let subject = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.DT_IN.intake";
+    jetstream.publish(subject, payload.to_string().into()).await.unwrap().await.unwrap();
+    let (_, list) = console.get("/api/dead?reason=max_deliveries&stage=intake").await;
+    assert_eq!(list["items"][0]["attempts"], 3, "{list}");
+    let id = list["items"][0]["id"].clone();
+    let (_, answer) = console.post("/api/dead/replay", json!({ "ids": [id] })).await;
+    assert_eq!(answer["skipped"][0]["id"], id);
+}

@@ -1,0 +1,159 @@
+//! What operators and runtimes do from outside: late answers, leases, pausing, replaying.
+
+use std::time::Duration;
+
+use dingtalk_trigger::domain::secret::Secret;
+use dingtalk_trigger::protocol::webhook::Key;
+use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::expert::Next;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::outside::{EXPERT_SECRET, Outside};
+use crate::support::program::LIMIT;
+use crate::support::service::{Service, callback, echo};
+use crate::support::wait::wait_until;
+
+/// Posts an answer as a runtime does; the status.
+async fn post(outside: &Outside, url: &str, secret: &str, body: &Value) -> u16 {
+    let body = body.to_string();
+    let now_s = outside.now_ms() / 1000;
+    let key = Key::parse(&Secret::new(secret)).unwrap();
+    let request = reqwest::Client::new()
+        .post(url)
+        .header("webhook-id", "msg-1")
+        .header("webhook-timestamp", now_s)
+        .header("webhook-signature", key.sign("msg-1", now_s, body.as_bytes()))
+        .body(body);
+    request.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn a_runtime_that_answers_202_answers_later_and_once() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    let admin = service.admin();
+    admin.publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+    outside.expert.next(Next::Status { status: 202, retry_after: None, body: String::new() });
+    outside.say(Say::direct("robot", "ann", "later"));
+    assert!(outside.expert.called(1, LIMIT).await);
+    let body = outside.expert.calls()[0].body.clone();
+    let (url, turn) = (body["replyUrl"].as_str().unwrap(), body["turnId"].as_str().unwrap());
+    assert_eq!(url, format!("http://{}/api/turns/{turn}/reply", service.edge));
+    let answer = json!({ "text": "the late answer", "more": 1 });
+    let wrong = format!("{}AAA=", &EXPERT_SECRET[..EXPERT_SECRET.len() - 4]);
+    assert_eq!(post(&outside, url, &wrong, &answer).await, 401);
+    assert_eq!(reqwest::Client::new().post(url).send().await.unwrap().status(), 401);
+    assert_eq!(post(&outside, url, EXPERT_SECRET, &json!({ "answer": 1 })).await, 400);
+    let unknown = url.replace(turn, "robot.abcdefghijklmnopqrstuvwx23.42");
+    assert_eq!(post(&outside, &unknown, EXPERT_SECRET, &answer).await, 404);
+    let begun = Instant::now();
+    assert_eq!(post(&outside, url, EXPERT_SECRET, &answer).await, 204);
+    let reply = outside.ask(Say::direct("robot", "ann", "next"), "You said: next").await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let read = outside.read_in(&reply.conversation);
+    assert_eq!(read, ["the late answer", "You said: next"]);
+    for second in [url.to_owned(), url.replace(&service.edge, &service.console)] {
+        assert_eq!(post(&outside, &second, EXPERT_SECRET, &answer).await, 409);
+    }
+    // An operator answers with the admin token.
+    outside.expert.next(Next::Status { status: 202, retry_after: None, body: String::new() });
+    outside.say(Say::direct("robot", "ann", "by hand"));
+    assert!(outside.expert.called(3, LIMIT).await);
+    let turn = outside.expert.calls()[2].body["turnId"].as_str().unwrap().to_owned();
+    let path = format!("/api/turns/{turn}/reply");
+    admin.done("POST", &path, &json!({ "text": "typed by an operator" })).await;
+    outside.reply(&reply.conversation, "typed by an operator").await;
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn messages_wait_while_paused_and_flow_again_in_order_within_2_s() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    let admin = service.admin();
+    admin.publish("expert", "robot", &json!({ "runtime": echo() })).await;
+    let first = outside.ask(Say::direct("robot", "ann", "before"), "before").await;
+    let mut expected = vec!["before".to_owned()];
+    for (round, path) in ["/api/integrations/robot", "/api/runtimes/expert"].into_iter().enumerate()
+    {
+        admin.done("POST", &format!("{path}/pause"), &Value::Null).await;
+        assert_eq!(admin.done("GET", path, &Value::Null).await["paused"], true);
+        for number in 0..3 {
+            let text = format!("{round}-{number}");
+            outside.say(Say::direct("robot", "ann", &text));
+            expected.push(text);
+        }
+        wait_until("the conversation is parked", LIMIT, async || {
+            service.metric("dt_parked", "").await > 0.5
+        })
+        .await;
+        assert_eq!(outside.read_in(&first.conversation).len(), 1 + 3 * round);
+        let begun = Instant::now();
+        admin.done("POST", &format!("{path}/resume"), &Value::Null).await;
+        outside.reply(&first.conversation, &format!("{round}-2")).await;
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+    assert_eq!(outside.read_in(&first.conversation), expected);
+    assert_eq!(admin.call("POST", "/api/integrations/none/pause", &Value::Null).await.0, 404);
+    assert_eq!(admin.call("POST", "/api/runtimes/none/pause", &Value::Null).await.0, 404);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_lapsed_lease_parks_and_a_heartbeat_brings_the_expert_back() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    let admin = service.admin();
+    let leased = json!({ "kind": "echo", "leaseSeconds": 1 });
+    admin.publish("expert", "robot", &json!({ "runtime": leased })).await;
+    let alive = outside.ask(Say::direct("robot", "ann", "alive"), "alive").await;
+    // Time itself is what ends a lease.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    outside.say(Say::direct("robot", "ann", "kept"));
+    wait_until("ann is told that her expert is away", LIMIT, async || {
+        outside.read_in(&alive.conversation).len() == 2
+    })
+    .await;
+    let begun = Instant::now();
+    admin.done("POST", "/api/runtimes/expert/heartbeat", &Value::Null).await;
+    outside.reply(&alive.conversation, "kept").await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_replayed_turn_is_answered_once_in_the_session_of_its_time() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    let admin = service.admin();
+    admin.publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+    let refusal = Next::Status { status: 400, retry_after: None, body: "no such tool".to_owned() };
+    outside.expert.next(refusal);
+    let said = outside.say(Say::direct("robot", "ann", "try me"));
+    let dead = admin.list_until("/api/dead", |items| items.len() == 1).await;
+    let item = &dead[0];
+    assert_eq!(
+        (&item["reason"], &item["msgIds"]),
+        (&json!("runtime_permanent"), &json!([said.msg_id]))
+    );
+    let id = item["id"].as_str().unwrap();
+    let shown = admin.done("GET", &format!("/api/dead/{id}"), &Value::Null).await;
+    assert!(shown["response"].as_str().unwrap().contains("no such tool"), "{shown}");
+    for _ in 0..2 {
+        admin.done("POST", "/api/dead/replay", &json!({ "ids": [id] })).await;
+    }
+    outside.reply(&said.conversation, "You said: try me").await;
+    outside.ask(Say::direct("robot", "ann", "last"), "You said: last").await;
+    assert_eq!(outside.expert.calls().len(), 3);
+    let calls = outside.expert.calls();
+    let thread = |call: usize| &calls[call].body["session"]["threadId"];
+    assert_eq!(thread(0), thread(1));
+    let list = admin.done("GET", "/api/dead?state=replayed", &Value::Null).await;
+    assert_eq!(list["items"][0]["id"], id);
+    service.finish().await;
+}
