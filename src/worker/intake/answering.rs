@@ -37,6 +37,12 @@ impl IntakeStage {
     ) -> anyhow::Result<()> {
         // What this release cannot read is the dispatch stage's to judge.
         let Ok(Entry::Query(query)) = entry::decode(&delivery.payload) else { return Ok(()) };
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        let origin = &query.origin;
+        if trigger.as_ref().is_some_and(|trigger| !trigger.allows(&origin.place, &origin.sender)) {
+            self.context.metrics.limit_breached("allow_list");
+            return Ok(());
+        }
         let integration = self.routing.integration(&conversation.integration).await;
         let Some(integration) = integration.context("read integration")? else { return Ok(()) };
         let language = integration.language;
@@ -44,10 +50,9 @@ impl IntakeStage {
             QueryKind::Help => Word::Help.text(language).to_owned(),
             QueryKind::Status => self.status(conversation, delivery.seq, language).await?,
         };
-        let trigger = self.routing.trigger_of(&conversation.integration);
-        let is_mentioned = query.origin.place.kind == PlaceKind::Group
+        let is_mentioned = origin.place.kind == PlaceKind::Group
             && trigger.is_none_or(|trigger| trigger.mention_asker);
-        let mention = query.origin.sender.staff_id.as_deref().filter(|_| is_mentioned);
+        let mention = origin.sender.staff_id.as_deref().filter(|_| is_mentioned);
         for segment in &segments(&text, Limits::default(), language, mention).list {
             self.held(delivery, self.say(&integration, &query, segment)).await;
         }
