@@ -19,6 +19,8 @@ pub mod session;
 pub mod plan;
 pub mod debounce;
 pub mod turn;
+pub mod press;
+pub mod status;
 pub mod dead;
 pub mod words;
 pub mod reason;

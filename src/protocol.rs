@@ -21,6 +21,7 @@ pub mod card;
 pub mod action;
 pub mod stream;
 pub mod send;
+pub mod reaction;
 pub mod media;
 pub mod magic;
 // runtimes

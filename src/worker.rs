@@ -4,6 +4,7 @@
 //! instruction; what is unfinished comes back by itself.
 
 pub mod driver;
+pub mod queued;
 pub mod intake;
 pub mod due;
 pub mod lease;
@@ -26,6 +27,7 @@ use self::driver::{Source, drive};
 use self::due::DueStage;
 use self::handoff::HandoffStage;
 use self::intake::IntakeStage;
+use self::queued::QueuedNotices;
 use self::resolve::Resolver;
 use self::sweep::Sweep;
 use self::watch::Watch;
@@ -125,7 +127,11 @@ fn start_intake(context: &Context, parts: &Parts) {
         nats: parts.nats.clone(),
         slots: Slots::new(&parts.nats),
         timers: Timers::new(&parts.nats),
+        log: parts.log.clone(),
+        journal: Journal::new(&parts.nats),
         routing: parts.routing.clone(),
+        sender: parts.sender.clone(),
+        notices: QueuedNotices::new(context, parts),
     };
     let handle = move |delivery| stage.clone().handle(delivery);
     context.spawn(drive(context.clone(), parts.nats.clone(), INTAKE, handle));
@@ -138,6 +144,7 @@ fn start_due(context: &Context, parts: &Parts) {
         journal: Journal::new(&parts.nats),
         slots: Slots::new(&parts.nats),
         timers: Timers::new(&parts.nats),
+        notices: QueuedNotices::new(context, parts),
     };
     let handle = move |delivery| stage.clone().handle(delivery);
     context.spawn(drive(context.clone(), parts.nats.clone(), DUE, handle));

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::id::{ExpertId, IntegrationId};
+use super::inbound::{Place, PlaceKind, Sender};
 use super::secret::Secret;
 
 /// A DingTalk robot and how it is connected.
@@ -76,6 +77,19 @@ pub struct Trigger {
     pub allow_senders: Vec<String>,
     pub mention_asker: bool,
     pub act_by: ActBy,
+}
+
+impl Trigger {
+    /// Whether the expert listens to this person in this place.
+    pub fn allows(&self, place: &Place, sender: &Sender) -> bool {
+        let is_listed =
+            |list: &[String], id: &str| list.is_empty() || list.iter().any(|allowed| allowed == id);
+        let is_place_fine = match place.kind {
+            PlaceKind::Private => true,
+            PlaceKind::Group => is_listed(&self.allow_conversations, &place.id),
+        };
+        is_place_fine && is_listed(&self.allow_senders, sender.user_id())
+    }
 }
 
 /// What a message does that arrives while a turn runs.
@@ -153,3 +167,44 @@ words!(Language { ZhHans = "zh-Hans", En = "en" });
 words!(BusyPolicy { Queue = "queue", Interrupt = "interrupt", Steer = "steer" });
 words!(QueuedNotice { Reaction = "reaction", Text = "text", None = "none" });
 words!(ActBy { Asker = "asker", Anyone = "anyone" });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trigger_listens_to_the_listed_groups_and_people() {
+        use PlaceKind::{Group, Private};
+        let (any, cid, ann) = (&[][..], &["cid-1"][..], &["ann"][..]);
+        let cases = [
+            (any, any, Group, "cid-1", "ann", true),
+            (cid, any, Group, "cid-1", "ann", true),
+            (cid, any, Group, "cid-2", "ann", false),
+            (cid, any, Private, "cid-2", "ann", true),
+            (any, ann, Private, "cid-2", "ann", true),
+            (any, ann, Private, "cid-2", "bob", false),
+            (cid, ann, Group, "cid-1", "bob", false),
+            (cid, ann, Group, "cid-1", "ann", true),
+        ];
+        for (groups, people, kind, place, staff_id, expected) in cases {
+            let owned = |list: &[&str]| list.iter().map(|id| (*id).to_owned()).collect();
+            let trigger = Trigger {
+                expert: ExpertId::parse("e").unwrap(),
+                integration: IntegrationId::parse("i").unwrap(),
+                is_enabled: true,
+                session_timeout: Duration::from_secs(1),
+                summary_window: Duration::ZERO,
+                busy_policy: BusyPolicy::Queue,
+                queued_notice: QueuedNotice::None,
+                allow_conversations: owned(groups),
+                allow_senders: owned(people),
+                mention_asker: true,
+                act_by: ActBy::Asker,
+            };
+            let place = Place { id: place.to_owned(), kind, title: None };
+            let staff_id = Some(staff_id.to_owned());
+            let sender = Sender { id: "$:x".to_owned(), staff_id, name: String::new() };
+            assert_eq!(trigger.allows(&place, &sender), expected, "{groups:?} {people:?}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Only a whole message is a command: a word inside a sentence never is.
 
-use super::entry::ControlKind;
+use super::entry::{Control, ControlKind, Entry, Query, QueryKind};
 use super::inbound::Message;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +45,17 @@ impl Command {
         Self::parse(&message.text())
     }
 
-    /// What ends unfinished turns; the others are only answered.
-    pub fn control(self) -> Option<ControlKind> {
+    /// What the log keeps of the command that `message` gave: some end unfinished turns, the others are
+    /// only answered.
+    pub fn entry(self, message: &Message) -> Entry {
+        let origin = message.origin();
+        let control = |kind, origin| Entry::Control(Control { kind, origin: Some(origin) });
         match self {
-            Self::Stop => Some(ControlKind::Stop),
-            Self::New => Some(ControlKind::New),
-            Self::End => Some(ControlKind::End),
-            Self::Status | Self::Help => None,
+            Self::Stop => control(ControlKind::Stop, origin),
+            Self::New => control(ControlKind::New, origin),
+            Self::End => control(ControlKind::End, origin),
+            Self::Status => Entry::Query(Query { kind: QueryKind::Status, origin }),
+            Self::Help => Entry::Query(Query { kind: QueryKind::Help, origin }),
         }
     }
 }

@@ -36,10 +36,13 @@ pub enum Intake {
 /// A plain message waits for quiet where the binding has a window; everything else is looked at now.
 pub fn intake(kind: EntryKind, window: Duration) -> Intake {
     match kind {
-        EntryKind::Message if window > Duration::ZERO => Intake::ArmWindow,
-        EntryKind::Message | EntryKind::Action | EntryKind::Control | EntryKind::Replay => {
-            Intake::OfferSlot
-        }
+        // A question to the service must not hurry the messages that wait before it.
+        EntryKind::Message | EntryKind::Query if window > Duration::ZERO => Intake::ArmWindow,
+        EntryKind::Message
+        | EntryKind::Query
+        | EntryKind::Action
+        | EntryKind::Control
+        | EntryKind::Replay => Intake::OfferSlot,
     }
 }
 
@@ -115,6 +118,7 @@ mod tests {
     #[test]
     fn only_plain_messages_wait_for_quiet() {
         assert_eq!(intake(EntryKind::Message, WINDOW), Intake::ArmWindow);
+        assert_eq!(intake(EntryKind::Query, WINDOW), Intake::ArmWindow);
         assert_eq!(intake(EntryKind::Message, Duration::ZERO), Intake::OfferSlot);
         for kind in [EntryKind::Action, EntryKind::Control, EntryKind::Replay] {
             assert_eq!(intake(kind, WINDOW), Intake::OfferSlot, "{kind:?}");

@@ -19,6 +19,8 @@ pub enum Entry {
     Action(Action),
     Control(Control),
     Replay(Replay),
+    /// Answered by intake: no turn holds it up, and it holds up no turn.
+    Query(Query),
     /// Bytes that no release can read: buried as a turn of its own.
     Undecodable {
         bytes: Vec<u8>,
@@ -45,6 +47,9 @@ pub enum ActionKind {
     Confirm,
     Reject,
     Custom(String),
+    /// Ends the session that the turn belongs to. The log has it as it was pressed; whether it counts
+    /// is judged where it is found, and only then is it a control entry.
+    End,
 }
 
 /// Ends every unfinished turn before it.
@@ -60,6 +65,19 @@ pub enum ControlKind {
     Stop,
     New,
     End,
+}
+
+/// A question to the service itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    pub kind: QueryKind,
+    pub origin: Origin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryKind {
+    Status,
+    Help,
 }
 
 /// Who asked, and where the answer belongs.
@@ -98,9 +116,12 @@ impl Entry {
     pub fn kind(&self) -> EntryKind {
         match self {
             Self::Message(_) | Self::Undecodable { .. } | Self::Gone => EntryKind::Message,
+            // It may end what runs: whoever runs it is to look.
+            Self::Action(Action { kind: ActionKind::End, .. }) => EntryKind::Control,
             Self::Action(_) => EntryKind::Action,
             Self::Control(_) => EntryKind::Control,
             Self::Replay(_) => EntryKind::Replay,
+            Self::Query(_) => EntryKind::Query,
         }
     }
 }
@@ -112,10 +133,12 @@ pub enum EntryKind {
     Action,
     Control,
     Replay,
+    Query,
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 4] = [Self::Message, Self::Action, Self::Control, Self::Replay];
+    pub const ALL: [Self; 5] =
+        [Self::Message, Self::Action, Self::Control, Self::Replay, Self::Query];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -123,6 +146,7 @@ impl EntryKind {
             Self::Action => "action",
             Self::Control => "control",
             Self::Replay => "replay",
+            Self::Query => "query",
         }
     }
 }

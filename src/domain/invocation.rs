@@ -21,6 +21,8 @@ pub struct TurnRequest {
     pub sender: Sender,
     pub session: Session,
     pub action: Option<ActionKind>,
+    /// The form's or button's own parameters, as JSON text.
+    pub params: Option<String>,
     /// The turn whose interrupt the action answers.
     pub resumes: Option<TurnId>,
     /// The text of all messages, as the expert reads it.

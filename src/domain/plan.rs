@@ -32,6 +32,8 @@ pub enum PlannedKind {
     Action,
     Control,
     Replay,
+    /// Questions to the service, answered when they came.
+    Query,
     /// Ended before they began by the control entry at this sequence.
     Stopped {
         by: Seq,
@@ -47,39 +49,49 @@ pub enum PlannedKind {
 pub fn plan(page: &[Logged], window: Duration, limits: Limits) -> Option<Planned> {
     let first = page.first()?;
     let stopped = page.iter().position(|logged| matches!(logged.entry, Entry::Control(_)));
-    let (count, kind) = match (&first.entry, stopped) {
-        (Entry::Control(_), _) => (1, PlannedKind::Control),
-        (_, Some(index)) => {
+    // Questions to the service itself were answered when they came: they go with what follows them.
+    let skipped = page.iter().take_while(|logged| matches!(logged.entry, Entry::Query(_))).count();
+    let rest = page.get(skipped..).unwrap_or_default();
+    let (count, kind) = match (rest.first().map(|logged| &logged.entry), stopped) {
+        (None | Some(Entry::Query(_)), _) => (skipped, PlannedKind::Query),
+        (Some(Entry::Control(_)), _) => (skipped + 1, PlannedKind::Control),
+        (Some(_), Some(index)) => {
             let by = page.get(index).map_or(first.seq, |control| control.seq);
             (index, PlannedKind::Stopped { by })
         }
-        (Entry::Message(_), None) => (merged(page, window, limits), PlannedKind::Messages),
-        (Entry::Action(_), None) => (1, PlannedKind::Action),
-        (Entry::Replay(_), None) => (1, PlannedKind::Replay),
-        (Entry::Undecodable { .. }, None) => (1, PlannedKind::Undecodable),
-        (Entry::Gone, None) => (1, PlannedKind::Gone),
+        (Some(Entry::Message(_)), None) => {
+            (skipped + merged(rest, window, limits), PlannedKind::Messages)
+        }
+        (Some(Entry::Action(_)), None) => (skipped + 1, PlannedKind::Action),
+        (Some(Entry::Replay(_)), None) => (skipped + 1, PlannedKind::Replay),
+        (Some(Entry::Undecodable { .. }), None) => (skipped + 1, PlannedKind::Undecodable),
+        (Some(Entry::Gone), None) => (skipped + 1, PlannedKind::Gone),
     };
     let last = page.get(count.saturating_sub(1)).unwrap_or(first);
     Some(Planned { count, first: first.seq, last: last.seq, kind })
 }
 
-/// How many messages at the head of the page are one turn.
+/// How many entries at the head of the page are one turn: messages, and the questions between them.
 fn merged(page: &[Logged], window: Duration, limits: Limits) -> usize {
     if window == Duration::ZERO {
         return 1;
     }
-    let mut count = 0;
+    let (mut count, mut messages) = (0, 0);
     let mut bytes = 0;
     let mut sender = None;
-    for logged in page {
+    for (index, logged) in page.iter().enumerate() {
+        if matches!(logged.entry, Entry::Query(_)) {
+            continue;
+        }
         let Entry::Message(message) = &logged.entry else { break };
         bytes += message.text().len();
-        let is_over = count >= limits.messages_max || bytes > limits.bytes_max;
+        let is_over = messages >= limits.messages_max || bytes > limits.bytes_max;
         let is_other = sender.is_some_and(|id| id != &message.sender.id);
-        if count > 0 && (is_over || is_other || message.is_unsupported()) {
+        if messages > 0 && (is_over || is_other || message.is_unsupported()) {
             break;
         }
-        count += 1;
+        messages += 1;
+        count = index + 1;
         sender = Some(&message.sender.id);
         // What cannot be handed to an expert is answered by the service: it merges with nothing.
         if message.is_unsupported() {

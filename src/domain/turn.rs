@@ -12,6 +12,7 @@
 pub mod decide;
 mod machine;
 mod opening;
+mod widening;
 
 use std::time::Duration;
 
@@ -246,6 +247,12 @@ pub enum Event {
     },
     /// The turn's entries are gone from the log.
     Vanished,
+    /// Newer messages join the turn while it is under way.
+    Widened {
+        last: Seq,
+        accepted_at: Timestamp,
+        at: Timestamp,
+    },
 }
 
 /// An answer as the machine needs it: how many segments it has, not what they say.
@@ -283,6 +290,8 @@ pub enum Step {
     Lost,
     Dead,
     Noted,
+    /// Stopped by a newer message, and started anew together with it.
+    Merged,
 }
 
 impl Step {
@@ -301,6 +310,7 @@ impl Step {
             Self::Lost => "lost",
             Self::Dead => "dead",
             Self::Noted => "noted",
+            Self::Merged => "merged",
         }
     }
 }

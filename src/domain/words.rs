@@ -3,9 +3,12 @@
 mod en;
 mod zh_hans;
 
-use super::binding::Language;
+use std::time::Duration;
 
-/// What there is to say. Texts are plain; names of people or experts never appear in them.
+use super::binding::Language;
+use super::status::Status;
+
+/// What there is to say. Texts are plain; names of people never appear in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
     Unbound,
@@ -16,6 +19,8 @@ pub enum Word {
     SessionNew,
     SessionEnded,
     ActionExpired,
+    ActionForeign,
+    Queued,
     Help,
     ConfirmTitle,
     Confirm,
@@ -33,7 +38,7 @@ pub enum Word {
 }
 
 impl Word {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Unbound,
         Self::ExpertAway,
         Self::Failed,
@@ -42,6 +47,8 @@ impl Word {
         Self::SessionNew,
         Self::SessionEnded,
         Self::ActionExpired,
+        Self::ActionForeign,
+        Self::Queued,
         Self::Help,
         Self::ConfirmTitle,
         Self::Confirm,
@@ -63,6 +70,20 @@ impl Word {
             Language::ZhHans => zh_hans::text(self),
         }
     }
+}
+
+/// The answer to `/status`.
+pub fn status(language: Language, status: &Status) -> String {
+    match language {
+        Language::En => en::status(status),
+        Language::ZhHans => zh_hans::status(status),
+    }
+}
+
+/// Whole hours, and the minutes beyond them.
+fn hours(duration: Duration) -> (u64, u64) {
+    let minutes = duration.as_secs() / 60;
+    (minutes / 60, minutes % 60)
 }
 
 #[cfg(test)]

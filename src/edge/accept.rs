@@ -157,6 +157,7 @@ fn link_entry(
     match (link.kind, &link.turn) {
         (action::Kind::Confirm, Some(turn)) => answer(turn, ActionKind::Confirm, sender, place),
         (action::Kind::Reject, Some(turn)) => answer(turn, ActionKind::Reject, sender, place),
+        (action::Kind::End, Some(turn)) => answer(turn, ActionKind::End, sender, place),
         // A verified link without a turn is an end.
         (action::Kind::End | action::Kind::Confirm | action::Kind::Reject, _) => {
             let origin = place.map(|place| Origin {
@@ -170,10 +171,9 @@ fn link_entry(
     }
 }
 
-/// `/status` and `/help` stay messages: intake answers them.
 fn entry(message: Message) -> Entry {
-    match Command::of(&message).and_then(Command::control) {
-        Some(kind) => Entry::Control(Control { kind, origin: Some(message.origin()) }),
+    match Command::of(&message) {
+        Some(command) => command.entry(&message),
         None => Entry::Message(message),
     }
 }

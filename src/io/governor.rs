@@ -44,6 +44,7 @@ pub enum Api {
     Direct,
     Group,
     Card,
+    Reaction,
 }
 
 impl Api {
@@ -53,6 +54,7 @@ impl Api {
             Self::Direct => "oto",
             Self::Group => "group",
             Self::Card => "card",
+            Self::Reaction => "reaction",
         }
     }
 }

@@ -18,7 +18,8 @@ use uuid::Uuid;
 use super::store::{Error, Page, Store};
 use crate::context::Context;
 use crate::domain::binding::{Integration, Runtime, Trigger};
-use crate::domain::id::{ExpertId, IntegrationId};
+use crate::domain::id::{Conversation, ExpertId, IntegrationId};
+use crate::domain::session::Session;
 
 const RELOAD_EVERY: Duration = Duration::from_secs(30);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -180,6 +181,17 @@ impl Routing {
     pub async fn runtime_fresh(&self, expert: &ExpertId) -> Result<Option<Arc<Runtime>>, Error> {
         self.take_over(&Change::Runtime(expert.clone())).await?;
         Ok(self.read(|tables| tables.runtimes.get(expert).cloned()))
+    }
+
+    /// The last session that SQL knows of a conversation, unless it was ended.
+    pub async fn last_session(&self, of: &Conversation) -> Result<Option<Session>, Error> {
+        let row = self.inner.store.conversation(&of.key).await?.filter(|row| !row.is_ended);
+        Ok(row.filter(|row| row.conversation == *of).map(|row| Session {
+            epoch: row.epoch,
+            expert: row.expert,
+            timeout: row.timeout,
+            last_activity: row.last_activity,
+        }))
     }
 
     /// A receiver that lags has missed some and reads everything again.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::loose;
-use crate::domain::entry::{Action, ActionKind, Control, ControlKind, Entry};
+use crate::domain::entry::{Action, ActionKind, Entry};
 use crate::domain::id::{IntegrationId, TurnId};
 use crate::domain::inbound::Sender;
 
@@ -108,7 +108,7 @@ fn entry(turn: &TurnId, action: &str, by: Sender, params: String) -> Entry {
     let kind = match action.strip_prefix("dingtalk:").unwrap_or(action) {
         "confirm" => ActionKind::Confirm,
         "reject" => ActionKind::Reject,
-        "end" => return Entry::Control(Control { kind: ControlKind::End, origin: None }),
+        "end" => ActionKind::End,
         _ => ActionKind::Custom(action.to_owned()),
     };
     Entry::Action(Action { turn: turn.clone(), kind, by, place: None, params })
@@ -170,27 +170,25 @@ mod tests {
 
     #[test]
     fn the_action_is_the_parameter_or_else_the_first_button() {
-        let end = Entry::Control(Control { kind: ControlKind::End, origin: None });
         let cases = [
-            (json!({"actionIds": ["confirm"]}), Ok(ActionKind::Confirm)),
-            (json!({"actionIds": ["dingtalk:reject", "x"], "params": {}}), Ok(ActionKind::Reject)),
-            (json!({"actionIds": ["end"]}), Err(end.clone())),
-            (json!({"params": {"action": "dingtalk:end"}}), Err(end)),
+            (json!({"actionIds": ["confirm"]}), ActionKind::Confirm),
+            (json!({"actionIds": ["dingtalk:reject", "x"], "params": {}}), ActionKind::Reject),
+            (json!({"actionIds": ["end"]}), ActionKind::End),
+            (json!({"params": {"action": "dingtalk:end"}}), ActionKind::End),
             (
                 json!({"actionIds": ["confirm"], "params": {"action": "accept"}}),
-                Ok(ActionKind::Custom("accept".to_owned())),
+                ActionKind::Custom("accept".to_owned()),
             ),
-            (json!({"actionIds": [1]}), Ok(ActionKind::Custom("1".to_owned()))),
+            (json!({"actionIds": [1]}), ActionKind::Custom("1".to_owned())),
             (
                 json!({"actionIds": ["dingtalk:more"]}),
-                Ok(ActionKind::Custom("dingtalk:more".to_owned())),
+                ActionKind::Custom("dingtalk:more".to_owned()),
             ),
         ];
         for (private, expected) in cases {
             let entry = press(&with(&json!({ "cardPrivateData": private }))).entry;
-            let outcome =
-                if let Entry::Action(action) = entry { Ok(action.kind) } else { Err(entry) };
-            assert_eq!(outcome, expected, "{private}");
+            let Entry::Action(action) = entry else { panic!("{private} became {entry:?}") };
+            assert_eq!(action.kind, expected, "{private}");
         }
     }
 

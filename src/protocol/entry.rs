@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::envelope::{self, Error};
-use crate::domain::entry::{Action, ActionKind, Control, ControlKind, Entry, Origin, Replay};
+use crate::domain::entry::{
+    Action, ActionKind, Control, ControlKind, Entry, Origin, Query, QueryKind, Replay,
+};
 use crate::domain::id::{ExpertId, InvalidId, MsgId, Seq};
 use crate::domain::inbound::{
     Media, MediaKind, Message, Part, Place, PlaceKind, Quote, Sender, SessionWebhook,
@@ -35,6 +37,7 @@ enum WireEntry {
     Replay(WireReplay),
     Undecodable { bytes: Vec<u8>, why: String },
     Gone,
+    Query(WireQuery),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -106,6 +109,7 @@ enum WireActionKind {
     Confirm,
     Reject,
     Custom(String),
+    End,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -119,6 +123,12 @@ enum WireControlKind {
     Stop,
     New,
     End,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireQuery {
+    is_status: bool,
+    origin: WireOrigin,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -147,6 +157,7 @@ impl From<&Entry> for WireEntry {
                     ActionKind::Confirm => WireActionKind::Confirm,
                     ActionKind::Reject => WireActionKind::Reject,
                     ActionKind::Custom(name) => WireActionKind::Custom(name.clone()),
+                    ActionKind::End => WireActionKind::End,
                 },
                 by: (&action.by).into(),
                 place: action.place.as_ref().map(Into::into),
@@ -158,12 +169,11 @@ impl From<&Entry> for WireEntry {
                     ControlKind::New => WireControlKind::New,
                     ControlKind::End => WireControlKind::End,
                 },
-                origin: control.origin.as_ref().map(|origin| WireOrigin {
-                    place: (&origin.place).into(),
-                    sender: (&origin.sender).into(),
-                    robot_code: origin.robot_code.clone(),
-                    webhook: origin.webhook.as_ref().map(Into::into),
-                }),
+                origin: control.origin.as_ref().map(Into::into),
+            }),
+            Entry::Query(query) => Self::Query(WireQuery {
+                is_status: query.kind == QueryKind::Status,
+                origin: (&query.origin).into(),
             }),
             Entry::Replay(replay) => Self::Replay(WireReplay {
                 dead: replay.dead.0,
@@ -191,6 +201,7 @@ impl TryFrom<WireEntry> for Entry {
                     WireActionKind::Confirm => ActionKind::Confirm,
                     WireActionKind::Reject => ActionKind::Reject,
                     WireActionKind::Custom(name) => ActionKind::Custom(name),
+                    WireActionKind::End => ActionKind::End,
                 },
                 by: action.by.into(),
                 place: action.place.map(Into::into),
@@ -202,12 +213,11 @@ impl TryFrom<WireEntry> for Entry {
                     WireControlKind::New => ControlKind::New,
                     WireControlKind::End => ControlKind::End,
                 },
-                origin: control.origin.map(|origin| Origin {
-                    place: origin.place.into(),
-                    sender: origin.sender.into(),
-                    robot_code: origin.robot_code,
-                    webhook: origin.webhook.map(Into::into),
-                }),
+                origin: control.origin.map(Into::into),
+            }),
+            WireEntry::Query(WireQuery { is_status, origin }) => Self::Query(Query {
+                kind: if is_status { QueryKind::Status } else { QueryKind::Help },
+                origin: origin.into(),
             }),
             WireEntry::Replay(replay) => Self::Replay(Replay {
                 dead: Seq(replay.dead),
@@ -262,6 +272,28 @@ impl TryFrom<WireMessage> for Message {
             }),
             webhook: wire.webhook.map(Into::into),
         })
+    }
+}
+
+impl From<&Origin> for WireOrigin {
+    fn from(origin: &Origin) -> Self {
+        Self {
+            place: (&origin.place).into(),
+            sender: (&origin.sender).into(),
+            robot_code: origin.robot_code.clone(),
+            webhook: origin.webhook.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<WireOrigin> for Origin {
+    fn from(wire: WireOrigin) -> Self {
+        Self {
+            place: wire.place.into(),
+            sender: wire.sender.into(),
+            robot_code: wire.robot_code,
+            webhook: wire.webhook.map(Into::into),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod attachment;
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -37,6 +38,9 @@ struct Request<'a> {
     sender: Sender<'a>,
     session: Session<'a>,
     action: Option<&'a str>,
+    /// Of a custom action.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resumes: Option<String>,
     input: Input<'a>,
@@ -117,6 +121,7 @@ pub fn encode(turn: &TurnRequest) -> Vec<u8> {
             expires_at: rfc3339(turn.session.expires_at),
         },
         action: turn.action.as_ref().map(action),
+        params: params(turn),
         resumes: turn.resumes.as_ref().map(ToString::to_string),
         input: Input { text: &turn.text, messages: turn.messages.iter().map(message).collect() },
         reply_url: &turn.reply_url,
@@ -130,6 +135,16 @@ pub fn action(kind: &ActionKind) -> &str {
         ActionKind::Confirm => "confirm",
         ActionKind::Reject => "reject",
         ActionKind::Custom(name) => name,
+        // Never asked of a runtime.
+        ActionKind::End => "end",
+    }
+}
+
+/// A decision says all by its word; what a custom button carries is the expert's own.
+fn params(turn: &TurnRequest) -> Option<Value> {
+    match &turn.action {
+        Some(ActionKind::Custom(_)) => serde_json::from_str(turn.params.as_deref()?).ok(),
+        Some(ActionKind::Confirm | ActionKind::Reject | ActionKind::End) | None => None,
     }
 }
 
@@ -210,7 +225,7 @@ mod tests {
     use crate::domain::id::{ExpertId, MsgId};
     use crate::domain::inbound;
     use crate::domain::invocation;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn turn() -> TurnRequest {
         TurnRequest {
@@ -233,6 +248,7 @@ mod tests {
                 expires_at: Timestamp(1_700_000_000_000),
             },
             action: None,
+            params: None,
             resumes: None,
             text: "hello".into(),
             messages: vec![Asked {

@@ -43,7 +43,7 @@ pub fn resume_body(expert: &str, run: &str, action: &ActionKind) -> Option<Value
     let decision = match action {
         ActionKind::Confirm => "confirm",
         ActionKind::Reject => "reject",
-        ActionKind::Custom(_) => return None,
+        ActionKind::Custom(_) | ActionKind::End => return None,
     };
     Some(json!({
         "assistant_id": expert,

@@ -3,7 +3,9 @@
 //! The open turn of the journal comes first; then the log up to the slot's `to`, turn by turn. The slot
 //! is acknowledged last, and only then is the log asked what follows.
 
+pub mod acting;
 pub mod asking;
+pub mod merging;
 pub mod attaching;
 pub mod telling;
 pub mod turning;
@@ -172,17 +174,20 @@ impl Dispatch {
                     None => return Ok(Worked::Through),
                 };
             }
+            self.weigh(run, &mut page).await?;
             let Some(planned) = plan(&page, slot.window, self.config.plan) else {
                 return Ok(Worked::Through);
             };
             let rest = page.split_off(planned.count);
             let entries = std::mem::replace(&mut page, rest);
+            let standing = self.standing(run, &entries).await?;
             let question = Question {
                 conversation: &run.conversation,
                 head: run.head(),
                 planned,
                 entries: &entries,
                 language: language(integration.as_deref()),
+                standing,
                 now: self.context.clock.now(),
             };
             match self.resolver.resolve(&question).await {
@@ -191,7 +196,7 @@ impl Dispatch {
                     return Ok(Worked::Through);
                 }
                 Resolved::Turn { turn, reach, says } => {
-                    let mut turning = Turning::new(self, integration.as_deref(), entries);
+                    let mut turning = self.turning(run, integration.as_deref(), entries).await?;
                     turning.reach = reach;
                     turning.answer = says;
                     let at = self.context.clock.now();
@@ -212,7 +217,7 @@ impl Dispatch {
         let whole = PageLimits { entries_max: usize::MAX, bytes_max: usize::MAX };
         let entries = self.log.page(&run.conversation, before, turn.last, whole).await;
         let entries = entries.context("read the open turn's entries")?;
-        Ok(Some(Turning::new(self, integration, entries)))
+        self.turning(run, integration, entries).await.map(Some)
     }
 
     async fn resume(
@@ -222,7 +227,7 @@ impl Dispatch {
     ) -> Result<(), Stopped> {
         let Some(mut turning) = self.opened(run, integration).await? else { return Ok(()) };
         let last = run.head().turn.as_ref().map_or(Seq(0), |turn| turn.last);
-        let control = self.control_after(&run.conversation, last).await?;
+        let control = self.control_after(run, last).await?;
         let is_gone = turning.entries.last().is_some_and(|logged| logged.entry == Entry::Gone);
         let event = match (control, run.head().turn.as_ref().and_then(|t| t.asked.as_ref())) {
             _ if is_gone => Event::Vanished,
@@ -234,7 +239,18 @@ impl Dispatch {
                 let reach = self.resolver.reach(&run.conversation, &asked.expert).await;
                 let runtime = reach.availability;
                 turning.reach = Some(reach);
-                Event::Taken { runtime, at: self.context.clock.now() }
+                // Who cannot be asked now is asked for all of it later.
+                let wider = match runtime {
+                    Availability::Ready => self.wider(run, &turning.entries).await?,
+                    Availability::Away(_) | Availability::Unknown => None,
+                };
+                match wider.as_deref().and_then(|entries| self.widened(entries)).zip(wider) {
+                    Some((event, entries)) => {
+                        turning.take_in(entries);
+                        event
+                    }
+                    None => Event::Taken { runtime, at: self.context.clock.now() },
+                }
             }
         };
         turning.drive(run, event).await
@@ -265,21 +281,6 @@ impl Dispatch {
             }
             Err(e) => Err(Stopped::Failed(anyhow::Error::new(e).context("read log"))),
         }
-    }
-
-    /// The first control entry after `last`, if there is one.
-    async fn control_after(
-        &self,
-        conversation: &Conversation,
-        last: Seq,
-    ) -> Result<Option<Seq>, Stopped> {
-        let newest = self.log.newest(conversation).await.context("read newest")?;
-        let Some(newest) = newest.filter(|newest| newest.seq > last) else { return Ok(None) };
-        let whole = PageLimits { entries_max: 1000, bytes_max: usize::MAX };
-        let page = self.log.page(conversation, last, newest.seq, whole).await;
-        let page = page.context("look for control entries")?;
-        let control = page.iter().find(|logged| matches!(logged.entry, Entry::Control(_)));
-        Ok(control.map(|logged| logged.seq))
     }
 
     /// Brings the conversation back in a moment, with what its slot said.

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 
 use super::driver::Disposition;
+use super::queued::QueuedNotices;
 use crate::context::Context;
 use crate::domain::debounce::{self, Due, TimerKind, Token, View};
 use crate::domain::id::Conversation;
@@ -25,6 +26,7 @@ pub struct DueStage {
     pub journal: Journal,
     pub slots: Slots,
     pub timers: Timers,
+    pub notices: QueuedNotices,
 }
 
 impl DueStage {
@@ -86,6 +88,9 @@ impl DueStage {
             return Ok(());
         }
         let Some(wait) = debounce::refused(token, view.newest) else { return Ok(()) };
+        if token.kind == TimerKind::Window {
+            self.notices.offer(conversation, token.seq);
+        }
         let refusals = token.refusals + 1;
         let again = Token { kind: TimerKind::Now, refusals, ..*token };
         let at = view.now.after(wait);

@@ -1,15 +1,23 @@
-//! The intake stage: every entry of the log gets a timer or a slot. It decodes and buries nothing.
+//! The intake stage: every entry of the log gets a timer or a slot, whatever it holds.
+//!
+//! It buries nothing, and decodes only a question to the service itself, which it answers.
+
+mod answering;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
 use super::driver::Disposition;
+use super::queued::QueuedNotices;
 use crate::context::Context;
+use crate::domain::binding::BusyPolicy;
 use crate::domain::debounce::{self, Intake, TimerKind, Token};
 use crate::domain::entry::EntryKind;
 use crate::domain::id::Conversation;
-use crate::io::log;
+use crate::io::dingtalk::send::Sender;
+use crate::io::journal::Journal;
+use crate::io::log::{self, Log};
 use crate::io::nats::Nats;
 use crate::io::nats::pull::Delivery;
 use crate::io::routing::Routing;
@@ -24,7 +32,11 @@ pub struct IntakeStage {
     pub nats: Nats,
     pub slots: Slots,
     pub timers: Timers,
+    pub log: Log,
+    pub journal: Journal,
     pub routing: Routing,
+    pub sender: Sender,
+    pub notices: QueuedNotices,
 }
 
 impl IntakeStage {
@@ -42,26 +54,42 @@ impl IntakeStage {
                 let purpose = delivery.seq.to_string();
                 self.timers.arm(&conversation, &purpose, at, &token).await.context("arm window")?;
             }
-            Intake::OfferSlot => self.offer(&conversation, &token).await?,
+            Intake::OfferSlot => {
+                let offered = self.offer(&conversation, &token).await?;
+                let is_first = delivery.deliveries <= 1;
+                if offered == Offered::Occupied && kind == EntryKind::Message && is_first {
+                    self.notices.offer(&conversation, delivery.seq);
+                }
+            }
         }
-        if kind == EntryKind::Control {
-            self.nats.hint(subject::control(&conversation)).await;
+        match kind {
+            EntryKind::Control => self.nats.hint(subject::control(&conversation)).await,
+            EntryKind::Query => self.answer(&conversation, &delivery).await?,
+            // A run in flight may have to take it in.
+            EntryKind::Message if self.interrupts(&conversation) => {
+                self.nats.hint(subject::control(&conversation)).await;
+            }
+            EntryKind::Message | EntryKind::Action | EntryKind::Replay => {}
         }
         Ok(Disposition::Done)
     }
 
     /// Occupied: the run in flight looks at what follows; the timer is there if it dies.
-    async fn offer(&self, conversation: &Conversation, token: &Token) -> anyhow::Result<()> {
+    async fn offer(&self, conversation: &Conversation, token: &Token) -> anyhow::Result<Offered> {
         let slot = Slot { to: token.seq, window: token.window };
-        match self.slots.offer(conversation, &slot).await.context("offer slot")? {
-            Offered::Taken => Ok(()),
-            Offered::Occupied => {
-                let at = self.context.clock.now().after(Duration::from_secs(1));
-                let again = Token { kind: TimerKind::Now, ..*token };
-                let purpose = format!("{}b0t{}", token.seq, at.0);
-                self.timers.arm(conversation, &purpose, at, &again).await.context("arm now")
-            }
+        let offered = self.slots.offer(conversation, &slot).await.context("offer slot")?;
+        if offered == Offered::Occupied {
+            let at = self.context.clock.now().after(Duration::from_secs(1));
+            let again = Token { kind: TimerKind::Now, ..*token };
+            let purpose = format!("{}b0t{}", token.seq, at.0);
+            self.timers.arm(conversation, &purpose, at, &again).await.context("arm now")?;
         }
+        Ok(offered)
+    }
+
+    fn interrupts(&self, conversation: &Conversation) -> bool {
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        trigger.is_some_and(|trigger| trigger.busy_policy == BusyPolicy::Interrupt)
     }
 
     /// Without a binding the entry is looked at at once, so that its sender is told.

@@ -9,20 +9,21 @@ use super::bulkhead::{Bulkhead, Place};
 use crate::context::Context;
 use crate::domain::answer::Answer;
 use crate::domain::binding::{Language, Runtime};
-use crate::domain::entry::{ControlKind, Entry, Logged, Replay};
-use crate::domain::id::{Conversation, ExpertId};
+use crate::domain::entry::{Control, ControlKind, Entry, Logged, Replay};
+use crate::domain::id::{Conversation, ExpertId, Seq};
+use crate::domain::inbound::Message;
 use crate::domain::plan::{Planned, PlannedKind};
+use crate::domain::press::Standing;
 use crate::domain::reason::Reason;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
-use crate::domain::turn::{
-    Availability, Ending, Head, Interrupted, NewTurn, Opening, Parked, TurnKind,
-};
+use crate::domain::turn::{Availability, Ending, Head, NewTurn, Opening, Parked, TurnKind};
 use crate::domain::words::Word;
 use crate::io::dead::{self, DeadLetters};
 use crate::io::lease;
 use crate::io::live::Live;
 use crate::io::routing::Routing;
+use crate::io::store;
 
 /// An entry older than this is buried: the log is about to drop it.
 const ENTRY_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
@@ -60,6 +61,8 @@ pub struct Question<'a> {
     pub planned: Planned,
     pub entries: &'a [Logged],
     pub language: Language,
+    /// Of the action that the turn is, if it is one.
+    pub standing: Standing,
     pub now: Timestamp,
 }
 
@@ -70,25 +73,8 @@ impl Resolver {
         let (kind, opening, says) = match (question.planned.kind, &newest.entry) {
             (PlannedKind::Stopped { .. }, _) => (TurnKind::Messages, ends(Ending::Stopped), None),
             (PlannedKind::Gone, _) => (TurnKind::Unreadable, ends(Ending::Lost), None),
-            (_, Entry::Control(control)) => {
-                let closes_session = control.kind != ControlKind::Stop;
-                let word = match control.kind {
-                    ControlKind::Stop => Word::Stopped,
-                    ControlKind::New => Word::SessionNew,
-                    ControlKind::End => Word::SessionEnded,
-                };
-                // An operator's hand has nobody to answer.
-                match control.origin {
-                    Some(_) => {
-                        let opening = Opening::Say { segments: 1, closes_session };
-                        (TurnKind::Control, opening, Some(word))
-                    }
-                    None => {
-                        let ending = Ending::Delivered;
-                        (TurnKind::Control, Opening::End { ending, closes_session }, None)
-                    }
-                }
-            }
+            (_, Entry::Query(_)) => (TurnKind::Control, ends(Ending::Delivered), None),
+            (_, Entry::Control(control)) => obey(control),
             (_, Entry::Undecodable { why, .. }) => {
                 let opening = Opening::Bury { reason: Reason::Decode, detail: why.clone() };
                 (TurnKind::Unreadable, opening, None)
@@ -97,13 +83,20 @@ impl Resolver {
                 let detail = "the entry was not finished within 6 days".to_owned();
                 (TurnKind::Messages, Opening::Bury { reason: Reason::Expired, detail }, None)
             }
+            // Counted, never answered: whoever is not listed is none of the expert's business.
+            (_, Entry::Message(message)) if self.is_refused(question, message) => {
+                self.context.metrics.limit_breached("allow_list");
+                (TurnKind::Messages, ends(Ending::Delivered), None)
+            }
             (_, Entry::Message(message)) if message.is_unsupported() => {
                 let opening = Opening::Say { segments: 1, closes_session: false };
                 (TurnKind::Messages, opening, Some(Word::Unsupported))
             }
-            (_, Entry::Action(action)) if !answers(question, action.turn.last) => {
+            (_, Entry::Action(_)) if question.standing != Standing::Counts => {
                 let opening = Opening::Say { segments: 1, closes_session: false };
-                (TurnKind::Action, opening, Some(Word::ActionExpired))
+                let is_foreign = question.standing == Standing::Foreign;
+                let word = if is_foreign { Word::ActionForeign } else { Word::ActionExpired };
+                (TurnKind::Action, opening, Some(word))
             }
             (_, Entry::Replay(replay)) => return self.replay(question, replay, newest.at).await,
             (_, Entry::Action(_)) => return self.in_session(question, TurnKind::Action).await,
@@ -148,8 +141,8 @@ impl Resolver {
         else {
             return Resolved::Unknown;
         };
-        let existing =
-            question.head.session.clone().filter(|session| !session.is_expired(first.at));
+        let Ok(known) = self.session(question).await else { return Resolved::Unknown };
+        let existing = known.filter(|session| !session.is_expired(first.at));
         if let Some(session) = existing {
             return self.ask(question, kind, session.touched(newest.at), false).await;
         }
@@ -168,6 +161,30 @@ impl Resolver {
             last_activity: newest.at,
         };
         self.ask(question, kind, session, true).await
+    }
+
+    /// A refused person is neither told nor asked for: nobody published anything for them.
+    fn is_refused(&self, question: &Question<'_>, message: &Message) -> bool {
+        let trigger = self.routing.trigger_of(&question.conversation.integration);
+        trigger.is_some_and(|trigger| !trigger.allows(&message.place, &message.sender))
+    }
+
+    /// The session as the journal has it, or, where the conversation has no journal, as SQL had it last.
+    /// Its timeout follows its own expert's trigger for as long as that is published here.
+    async fn session(&self, question: &Question<'_>) -> Result<Option<Session>, store::Error> {
+        let head = question.head;
+        let known = match &head.session {
+            None if head.position == Seq(0) => {
+                self.routing.last_session(question.conversation).await?
+            }
+            known => known.clone(),
+        };
+        let Some(mut session) = known else { return Ok(None) };
+        let published = self.routing.trigger_of(&question.conversation.integration);
+        if let Some(trigger) = published.filter(|trigger| trigger.expert == session.expert) {
+            session.timeout = trigger.session_timeout;
+        }
+        Ok(Some(session))
     }
 
     async fn ask(
@@ -226,9 +243,21 @@ impl Resolver {
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// An action counts only for the interrupt that still waits.
-fn answers(question: &Question<'_>, turn: crate::domain::id::Seq) -> bool {
-    question.head.interrupted.as_ref().is_some_and(|Interrupted { turn: asked, .. }| *asked == turn)
+fn obey(control: &Control) -> (TurnKind, Opening, Option<Word>) {
+    let closes_session = control.kind != ControlKind::Stop;
+    let word = match control.kind {
+        ControlKind::Stop => Word::Stopped,
+        ControlKind::New => Word::SessionNew,
+        ControlKind::End => Word::SessionEnded,
+    };
+    // An operator's hand has nobody to answer.
+    match control.origin {
+        Some(_) => (TurnKind::Control, Opening::Say { segments: 1, closes_session }, Some(word)),
+        None => {
+            let ending = Ending::Delivered;
+            (TurnKind::Control, Opening::End { ending, closes_session }, None)
+        }
+    }
 }
 
 fn new_turn(question: &Question<'_>, kind: TurnKind, opening: Opening) -> NewTurn {

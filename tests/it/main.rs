@@ -24,3 +24,4 @@ mod roles;
 mod media;
 mod broker;
 mod drift;
+mod conversation;

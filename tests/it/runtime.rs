@@ -36,6 +36,7 @@ pub(crate) fn turn(text: &str) -> TurnRequest {
             expires_at: Timestamp(1),
         },
         action: None,
+        params: None,
         resumes: None,
         text: text.into(),
         messages: vec![],

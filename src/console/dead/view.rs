@@ -142,7 +142,11 @@ pub(super) fn messages(entry: &Entry) -> &[Message] {
     match entry {
         Entry::Message(message) => std::slice::from_ref(message),
         Entry::Replay(replay) => &replay.messages,
-        Entry::Action(_) | Entry::Control(_) | Entry::Undecodable { .. } | Entry::Gone => &[],
+        Entry::Action(_)
+        | Entry::Control(_)
+        | Entry::Query(_)
+        | Entry::Undecodable { .. }
+        | Entry::Gone => &[],
     }
 }
 
@@ -161,7 +165,7 @@ fn entries(logged: &Logged) -> Vec<EntryView> {
         Entry::Undecodable { bytes, .. } => {
             vec![view(None, String::from_utf8_lossy(bytes).into_owned())]
         }
-        Entry::Control(_) | Entry::Gone => vec![view(None, String::new())],
+        Entry::Control(_) | Entry::Query(_) | Entry::Gone => vec![view(None, String::new())],
         Entry::Message(_) | Entry::Replay(_) => messages(&logged.entry)
             .iter()
             .map(|message| view(Some(message), message.text()))

@@ -5,7 +5,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{Limits, Planned, PlannedKind, plan};
-use crate::domain::entry::{Action, ActionKind, Control, ControlKind, Entry, Logged, Replay};
+use crate::domain::entry::{
+    Action, ActionKind, Control, ControlKind, Entry, Logged, Origin, Query, QueryKind, Replay,
+};
 use crate::domain::id::{ExpertId, MsgId, Seq};
 use crate::domain::inbound::{Message, Part, Place, PlaceKind, Sender};
 use crate::domain::time::Timestamp;
@@ -32,8 +34,14 @@ fn message(from: &str, text: &str) -> Entry {
     })
 }
 
+fn origin() -> Origin {
+    let place = Place { id: "c".to_owned(), kind: PlaceKind::Group, title: None };
+    Origin { place, sender: sender("a"), robot_code: None, webhook: None }
+}
+
 /// One letter, one entry: `a` and `b` are messages of two people, `L` a long one, `u` an unsupported
-/// one, `A` an action, `C` a control entry, `R` a replay, `X` unreadable bytes, `G` an entry that is gone.
+/// one, `A` an action, `C` a control entry, `R` a replay, `q` a question to the service, `X` unreadable
+/// bytes, `G` an entry that is gone.
 fn entry(letter: char) -> Entry {
     match letter {
         'a' | 'b' => message(&letter.to_string(), "1234"),
@@ -53,6 +61,7 @@ fn entry(letter: char) -> Entry {
             epoch: Seq(1),
             messages: vec![],
         }),
+        'q' => Entry::Query(Query { kind: QueryKind::Help, origin: origin() }),
         'X' => Entry::Undecodable { bytes: vec![9], why: "a test".to_owned() },
         _ => Entry::Gone,
     }
@@ -80,6 +89,7 @@ fn turns(letters: &str, window: Duration) -> String {
             PlannedKind::Action => "action",
             PlannedKind::Control => "control",
             PlannedKind::Replay => "replay",
+            PlannedKind::Query => "query",
             PlannedKind::Stopped { .. } => "stopped",
             PlannedKind::Undecodable => "undecodable",
             PlannedKind::Gone => "gone",
@@ -108,6 +118,15 @@ fn messages_merge_up_to_limits_senders_and_boundaries() {
         ("aXa", "a:messages X:undecodable a:messages"),
         ("aaG", "aa:messages G:gone"),
         ("Ga", "G:gone a:messages"),
+        // A question goes with what follows it, and is never the last of a turn that asks an expert.
+        ("q", "q:query"),
+        ("qq", "qq:query"),
+        ("aqa", "aqa:messages"),
+        ("qaqq", "qa:messages qq:query"),
+        ("aqb", "a:messages qb:messages"),
+        ("aqA", "a:messages qA:action"),
+        ("aqC", "aq:stopped C:control"),
+        ("qC", "qC:control"),
     ] {
         assert_eq!(turns(letters, WINDOW), expected, "{letters}");
     }
@@ -122,6 +141,7 @@ fn a_turn_holds_no_more_messages_than_its_limit() {
 #[test]
 fn without_a_window_each_message_is_a_turn() {
     assert_eq!(turns("aab", Duration::ZERO), "a:messages a:messages b:messages");
+    assert_eq!(turns("aqaq", Duration::ZERO), "a:messages qa:messages q:query");
 }
 
 #[test]
@@ -143,7 +163,7 @@ fn a_control_entry_ends_everything_before_it() {
 proptest! {
     #[test]
     fn turns_tile_the_log_whatever_page_they_are_planned_from(
-        letters in "[abLuACRXG]{0,40}",
+        letters in "[abLuACRXGq]{0,40}",
         page_max in 1_usize..8,
         has_window in any::<bool>(),
     ) {
@@ -157,8 +177,10 @@ proptest! {
             prop_assert!((1..=rest.len()).contains(&planned.count));
             prop_assert_eq!(planned.first, rest[0].seq);
             prop_assert_eq!(planned.last, rest[planned.count - 1].seq);
-            let is_merged = planned.kind == PlannedKind::Messages && planned.count > 1;
-            prop_assert!(!is_merged || has_window && planned.count <= LIMITS.messages_max);
+            let is_message = |logged: &&Logged| matches!(logged.entry, Entry::Message(_));
+            let messages = rest[..planned.count].iter().filter(is_message).count();
+            let is_merged = planned.kind == PlannedKind::Messages && messages > 1;
+            prop_assert!(!is_merged || has_window && messages <= LIMITS.messages_max);
             covered.extend(rest[..planned.count].iter().map(|logged| logged.seq));
         }
         prop_assert_eq!(covered, all.iter().map(|logged| logged.seq).collect::<Vec<_>>());

@@ -32,6 +32,7 @@ pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Pol
         Event::Buried => machine.buried(),
         Event::Controlled { by } => machine.controlled(by),
         Event::Vanished => machine.lost(),
+        Event::Widened { last, accepted_at, at } => machine.widened(last, accepted_at, at),
     }
 }
 
@@ -51,6 +52,7 @@ fn idle(head: Head, event: Event, policy: Policy) -> Decision {
         | Event::DeadSettled { .. }
         | Event::Buried
         | Event::Controlled { .. }
-        | Event::Vanished => Decision { head, record: None, commands: vec![] },
+        | Event::Vanished
+        | Event::Widened { .. } => Decision { head, record: None, commands: vec![] },
     }
 }

@@ -29,7 +29,7 @@ impl Machine {
         Decision { head: self.head, record: None, commands }
     }
 
-    fn goes_on(mut self, record: Step, commands: Vec<Command>) -> Decision {
+    pub(super) fn goes_on(mut self, record: Step, commands: Vec<Command>) -> Decision {
         self.head.turn = Some(self.turn);
         Decision { head: self.head, record: Some(record), commands }
     }

@@ -23,6 +23,10 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
     let (record, commands) = match new.opening {
         Opening::Ask { session, is_new, runtime } => {
             turn.asked = Some(asked(&session, is_new));
+            if is_new {
+                // What the last session waited for ended with it.
+                head.interrupted = None;
+            }
             // A replay belongs to the session of its own time and does not bring that one back.
             let is_current = head.session.as_ref().is_some_and(|now| now.epoch == session.epoch);
             if is_current || !matches!(new.kind, TurnKind::Replay { .. }) {

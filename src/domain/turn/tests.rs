@@ -257,6 +257,26 @@ fn a_control_entry_ends_a_turn_whatever_it_does() {
 }
 
 #[test]
+fn a_newer_message_widens_only_a_turn_of_messages_that_is_under_way() {
+    let widened = |last| Event::Widened { last: Seq(last), accepted_at: NOW, at: LATER };
+    for (phase, expected) in [
+        (Phase::Running, "merged running: invoke"),
+        (Phase::Waiting { until: LATER }, "merged running: invoke"),
+        (Phase::Retry { at: LATER }, "- retry: "),
+        (parked(Parked::Busy, None), "- parked: "),
+        (Phase::Sending(sending(1)), "- sending: "),
+        (burying(), "- burying: "),
+    ] {
+        assert_eq!(told(&run(head(phase.clone()), widened(14))), expected, "{phase:?}");
+    }
+    let decision = run(head(Phase::Running), widened(14));
+    let turn = decision.head.turn.unwrap();
+    assert_eq!((turn.first, turn.last, turn.attempt), (Seq(11), Seq(14), 1));
+    assert_eq!(decision.head.position, Seq(10), "what was given up is asked again with it");
+    assert_eq!(told(&run(head(Phase::Running), widened(12))), "- running: ");
+}
+
+#[test]
 fn the_sender_hears_of_an_absent_expert_once() {
     let mut state = run(head(Phase::Running), taken(Availability::Away(Parked::Missing)));
     let mut told_count = 0;

@@ -1,6 +1,9 @@
 //! English.
 
-use super::Word;
+use std::time::Duration;
+
+use super::{Word, hours};
+use crate::domain::status::{Status, Work};
 
 pub(super) fn text(word: Word) -> &'static str {
     match word {
@@ -14,6 +17,8 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::SessionNew => "A new session begins with your next message.",
         Word::SessionEnded => "The session has ended.",
         Word::ActionExpired => "This action is no longer valid.",
+        Word::ActionForeign => "Only the person who asked may answer this.",
+        Word::Queued => "Your message waits for the answer before it.",
         Word::Help => {
             "/new - new session\n/end - end the session\n/stop - stop the answer\n/status - status\n/help - this help"
         }
@@ -29,5 +34,31 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::MarkTooLarge => "too large",
         Word::MarkUnreadable => "could not be read",
         Word::MarkLeftOut => "[{n} more not passed on: too many]",
+    }
+}
+
+pub(super) fn status(status: &Status) -> String {
+    let expert = status.expert.as_ref().map_or("none", |expert| expert.as_str());
+    let session = match &status.session {
+        None => "none".to_owned(),
+        Some(open) => {
+            let age = open.age.map(|age| format!(" for {}", long(age))).unwrap_or_default();
+            format!("open{age}, ends after another {} of silence", long(open.ends_after))
+        }
+    };
+    let work = match status.work {
+        Work::Idle => "",
+        Work::Answering => "Now: answering\n",
+        Work::Waiting => "Now: waiting for the expert\n",
+    };
+    let waiting = status.waiting;
+    format!("Expert: {expert}\nSession: {session}\n{work}Waiting messages: {waiting}")
+}
+
+fn long(duration: Duration) -> String {
+    match hours(duration) {
+        (0, 0) => "less than a minute".to_owned(),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
     }
 }

@@ -1,6 +1,9 @@
 //! Simplified Chinese.
 
-use super::Word;
+use std::time::Duration;
+
+use super::{Word, hours};
+use crate::domain::status::{Status, Work};
 
 pub(super) fn text(word: Word) -> &'static str {
     match word {
@@ -12,6 +15,8 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::SessionNew => "下一条消息将开启新会话。",
         Word::SessionEnded => "会话已结束。",
         Word::ActionExpired => "该操作已失效。",
+        Word::ActionForeign => "只有提问者本人可以操作。",
+        Word::Queued => "消息已收到，将在上一条回答完成后处理。",
         Word::Help => "/new 新会话\n/end 结束会话\n/stop 停止回答\n/status 状态\n/help 帮助",
         Word::ConfirmTitle => "请确认",
         Word::Confirm => "确认",
@@ -25,5 +30,31 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::MarkTooLarge => "超过大小上限",
         Word::MarkUnreadable => "无法读取",
         Word::MarkLeftOut => "[另有{n}个未传送：数量过多]",
+    }
+}
+
+pub(super) fn status(status: &Status) -> String {
+    let expert = status.expert.as_ref().map_or("无", |expert| expert.as_str());
+    let session = match &status.session {
+        None => "无".to_owned(),
+        Some(open) => {
+            let age = open.age.map(|age| format!("已进行{}，", long(age))).unwrap_or_default();
+            format!("{age}无消息{}后结束", long(open.ends_after))
+        }
+    };
+    let work = match status.work {
+        Work::Idle => "",
+        Work::Answering => "当前：正在回答\n",
+        Work::Waiting => "当前：等待专家\n",
+    };
+    let waiting = status.waiting;
+    format!("专家：{expert}\n会话：{session}\n{work}等待处理的消息：{waiting}")
+}
+
+fn long(duration: Duration) -> String {
+    match hours(duration) {
+        (0, 0) => "不到 1 分钟".to_owned(),
+        (0, minutes) => format!(" {minutes} 分钟"),
+        (hours, minutes) => format!(" {hours} 小时 {minutes} 分钟"),
     }
 }

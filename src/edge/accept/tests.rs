@@ -82,27 +82,26 @@ fn only_a_group_and_only_by_scope_shares_one_conversation() {
 }
 
 #[test]
-fn commands_that_end_turns_become_control_entries_and_others_stay_messages() {
+fn commands_become_control_entries_or_questions_and_sentences_stay_messages() {
     let cases = [
-        ("/stop", Some(ControlKind::Stop)),
-        ("停止", Some(ControlKind::Stop)),
-        (" /NEW ", Some(ControlKind::New)),
-        ("结束会话", Some(ControlKind::End)),
-        ("/status", None),
-        ("/help", None),
-        ("stop it", None),
+        ("/stop", "Stop"),
+        ("停止", "Stop"),
+        (" /NEW ", "New"),
+        ("结束会话", "End"),
+        ("/status", "Status"),
+        ("帮助", "Help"),
+        ("stop it", "message"),
     ];
-    for (text, kind) in cases {
-        match (published(Scope::Sender, &saying(text)).entry, kind) {
-            (Entry::Control(control), Some(kind)) => {
-                assert_eq!(control.kind, kind, "{text}");
-                let origin = control.origin.unwrap();
-                assert_eq!(origin.sender.user_id(), "032615015535634423");
-                assert!(origin.webhook.is_some());
-            }
-            (Entry::Message(_), None) => {}
-            (entry, _) => panic!("{text} became {entry:?}"),
-        }
+    for (text, expected) in cases {
+        let (kind, origin) = match published(Scope::Sender, &saying(text)).entry {
+            Entry::Control(control) => (format!("{:?}", control.kind), control.origin.unwrap()),
+            Entry::Query(query) => (format!("{:?}", query.kind), query.origin),
+            Entry::Message(message) => ("message".to_owned(), message.origin()),
+            entry => panic!("{text} became {entry:?}"),
+        };
+        assert_eq!(kind, expected, "{text}");
+        assert_eq!(origin.sender.user_id(), "032615015535634423");
+        assert!(origin.webhook.is_some());
     }
 }
 
@@ -167,9 +166,12 @@ fn a_link_acts_in_the_conversation_of_its_turn_or_of_its_person() {
     assert_eq!(confirm.message_id, "robot-1:link:sig");
     let Entry::Action(action) = confirm.entry else { panic!("not an action") };
     assert_eq!(
-        (action.kind, action.turn, action.by.user_id()),
-        (ActionKind::Confirm, turn, "staff1")
+        (action.kind, &action.turn, action.by.user_id()),
+        (ActionKind::Confirm, &turn, "staff1")
     );
+    let end = link(&integration(Scope::Sender), &made(action::Kind::End, Some(&turn)), "sig");
+    assert_eq!(end.conversation, turn.conversation);
+    assert!(matches!(end.entry, Entry::Action(Action { kind: ActionKind::End, .. })));
     for (scope, sender) in [(Scope::Sender, Some("$:LWCP_v1:$a")), (Scope::Group, None)] {
         let end = link(&integration(scope), &made(action::Kind::End, None), "sig");
         let expected = subject::conversation(&integration(scope).id, "cid1", sender);

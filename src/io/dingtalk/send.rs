@@ -11,6 +11,7 @@ use reqwest::RequestBuilder;
 use crate::context::Context;
 use crate::domain::binding::Integration;
 use crate::domain::entry::Origin;
+use crate::domain::id::MsgId;
 use crate::domain::reason::Reason;
 use crate::domain::reply::Segment;
 use crate::domain::route::{Route, Webhook, choose};
@@ -19,6 +20,7 @@ use crate::io::egress::Egress;
 use crate::io::egress::host::HostList;
 use crate::io::governor::{Api, Governor, Permit};
 use crate::protocol::http::retry_after;
+use crate::protocol::reaction;
 use crate::protocol::send::{
     Verdict, direct_body, group_body, judge_api, judge_webhook, webhook_body,
 };
@@ -175,6 +177,38 @@ impl Sender {
             }
             Route::Webhook { .. } => return Err(permanent("a webhook is no API".into())),
         };
+        self.post_robot(integration, path, body, staff_id).await
+    }
+
+    /// A small sign on the person's own message, where the app's rate allows it at once.
+    pub async fn react(
+        &self,
+        integration: &Integration,
+        origin: &Origin,
+        message: &MsgId,
+    ) -> Result<(), SendError> {
+        match self.governor.permit(&integration.id, Api::Reaction).await {
+            Ok(Permit::Granted) => {}
+            Ok(Permit::Wait(_)) => return Err(permanent("the app's rate is used up".into())),
+            Err(error) => return Err(retryable(None, error.to_string())),
+        }
+        let robot = origin.robot_code.as_deref().unwrap_or_else(|| integration.robot_code());
+        let body = reaction::body(robot, message.as_str(), &origin.place.id);
+        let posted = self.post_robot(integration, "emotion/reply", body, None).await?;
+        let is_done = matches!(posted, Posted::Judged(Verdict::Delivered { .. }));
+        let result = if is_done { "ok" } else { "failed" };
+        let labels = metrics::Send { route: Api::Reaction.as_str(), result };
+        self.context.metrics.sends.get_or_create(&labels).inc();
+        if is_done { Ok(()) } else { Err(permanent("DingTalk took no reaction".into())) }
+    }
+
+    async fn post_robot(
+        &self,
+        integration: &Integration,
+        path: &str,
+        body: Vec<u8>,
+        staff_id: Option<&str>,
+    ) -> Result<Posted, SendError> {
         let url = format!("{}/v1.0/robot/{path}", self.config.api_url.trim_end_matches('/'));
         let mut is_second = false;
         loop {

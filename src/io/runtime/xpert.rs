@@ -7,6 +7,7 @@
 mod follow;
 pub(super) mod server;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -138,7 +139,7 @@ async fn create(
     server: &Server<'_>,
     turn: &TurnRequest,
 ) -> Result<Joined, Failure> {
-    let body = send_body(turn.expert.as_str(), &turn.turn.to_string(), said(turn), &files(turn));
+    let body = send_body(turn.expert.as_str(), &turn.turn.to_string(), &said(turn), &files(turn));
     let run = server.create_run(call, &turn.session.thread_id, &body).await?;
     let joined = Joined { run, from: None, origin: RunOrigin::New };
     call.learn(joined.to_name()).await?;
@@ -149,15 +150,20 @@ async fn create(
 fn decision(turn: &TurnRequest) -> Option<&ActionKind> {
     match &turn.action {
         Some(kind @ (ActionKind::Confirm | ActionKind::Reject)) => Some(kind),
-        Some(ActionKind::Custom(_)) | None => None,
+        Some(ActionKind::Custom(_) | ActionKind::End) | None => None,
     }
 }
 
-/// A custom action says its own name where nothing else was said.
-fn said(turn: &TurnRequest) -> &str {
-    match &turn.action {
-        Some(ActionKind::Custom(name)) if turn.text.is_empty() => name,
-        Some(_) | None => &turn.text,
+/// A custom action says its own name, and what its button carries, where nothing else was said.
+fn said(turn: &TurnRequest) -> Cow<'_, str> {
+    match (&turn.action, turn.params.as_deref()) {
+        (Some(ActionKind::Custom(name)), None | Some("" | "{}")) if turn.text.is_empty() => {
+            Cow::Borrowed(name)
+        }
+        (Some(ActionKind::Custom(name)), Some(params)) if turn.text.is_empty() => {
+            Cow::Owned(format!("{name}\n{params}"))
+        }
+        (Some(_) | None, _) => Cow::Borrowed(&turn.text),
     }
 }
 

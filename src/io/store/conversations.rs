@@ -24,6 +24,7 @@ pub struct Session {
     pub epoch: Seq,
     pub last_activity: Timestamp,
     pub timeout: Duration,
+    /// Empty where it is not known, as at an operator's end: what is stored of place and person stays.
     pub place_id: String,
     pub place_title: Option<String>,
     pub sender_id: String,
@@ -66,9 +67,15 @@ impl Store {
               last_activity_at = CASE WHEN conversations.epoch = excluded.epoch
                 AND conversations.last_activity_at > excluded.last_activity_at
                THEN conversations.last_activity_at ELSE excluded.last_activity_at END,
-              session_timeout_ms = excluded.session_timeout_ms, place_id = excluded.place_id,
-              place_title = excluded.place_title, sender_id = excluded.sender_id,
-              sender_name = excluded.sender_name,
+              session_timeout_ms = excluded.session_timeout_ms,
+              place_title = CASE WHEN excluded.place_id = ''
+               THEN conversations.place_title ELSE excluded.place_title END,
+              sender_id = CASE WHEN excluded.place_id = ''
+               THEN conversations.sender_id ELSE excluded.sender_id END,
+              sender_name = CASE WHEN excluded.place_id = ''
+               THEN conversations.sender_name ELSE excluded.sender_name END,
+              place_id = CASE WHEN excluded.place_id = ''
+               THEN conversations.place_id ELSE excluded.place_id END,
               is_ended = CASE WHEN conversations.epoch = excluded.epoch
                 AND conversations.is_ended = 1 THEN conversations.is_ended
                ELSE excluded.is_ended END

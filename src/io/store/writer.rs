@@ -117,6 +117,12 @@ fn merge_session(sessions: &mut BTreeMap<ConversationKey, Session>, mut next: Se
         if before.epoch > next.epoch {
             return;
         }
+        if next.place_id.is_empty() {
+            next.place_id.clone_from(&before.place_id);
+            next.place_title.clone_from(&before.place_title);
+            next.sender_id.clone_from(&before.sender_id);
+            next.sender_name.clone_from(&before.sender_name);
+        }
         if before.epoch == next.epoch {
             next.is_ended |= before.is_ended;
             next.last_activity = next.last_activity.max(before.last_activity);

@@ -35,6 +35,7 @@ enum Step {
     Lost,
     Dead,
     Noted,
+    Merged,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -148,7 +149,8 @@ same_variants!(
     Stopped,
     Lost,
     Dead,
-    Noted
+    Noted,
+    Merged
 );
 same_variants!(Parked, turn::Parked, Missing, Busy, Paused);
 

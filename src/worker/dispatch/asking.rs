@@ -9,8 +9,7 @@ use super::language;
 use super::turning::{Turning, thread, turn_id};
 use crate::domain::answer::{Failure, FailureClass};
 use crate::domain::attachment::Spoken;
-use crate::domain::entry::{ActionKind, Entry, Logged};
-use crate::domain::id::TurnId;
+use crate::domain::entry::{Entry, Logged};
 use crate::domain::inbound::Message;
 use crate::domain::invocation::{Session, TurnRequest};
 use crate::domain::turn::decide::decide;
@@ -73,12 +72,20 @@ impl Turning<'_> {
                     learned.stored.send(()).ok();
                 }
                 Heard::Hint => {
-                    let control = hands.control_after(&run.conversation, turn.last).await?;
+                    let control = hands.control_after(run, turn.last).await?;
                     if let Some(by) = control {
                         line.cancel.cancel();
                         // The runtime is told on the way out; its own limits bound the wait.
                         asked.await.ok();
                         return Ok(Event::Controlled { by });
+                    }
+                    if let Some(wider) = hands.wider(run, &self.entries).await?
+                        && let Some(event) = hands.widened(&wider)
+                    {
+                        line.cancel.cancel();
+                        asked.await.ok();
+                        self.take_in(wider);
+                        return Ok(event);
                     }
                 }
                 Heard::Lost => return Err(Stopped::Lost),
@@ -133,14 +140,14 @@ impl Turning<'_> {
     fn request(&self, run: &Run, turn: &OpenTurn) -> Option<TurnRequest> {
         let (asked, origin) = (turn.asked.as_ref()?, self.origin.clone()?);
         let action = self.entries.iter().rev().find_map(|logged| match &logged.entry {
-            Entry::Action(action) => Some((action.kind.clone(), action.turn.clone())),
+            Entry::Action(action) => Some(action),
             Entry::Message(_)
             | Entry::Control(_)
             | Entry::Replay(_)
+            | Entry::Query(_)
             | Entry::Undecodable { .. }
             | Entry::Gone => None,
         });
-        let (action, resumes): (Option<ActionKind>, Option<TurnId>) = action.unzip();
         let id = turn_id(run, turn);
         let interrupted = run.head().interrupted.as_ref();
         Some(TurnRequest {
@@ -155,11 +162,12 @@ impl Turning<'_> {
                 is_new: asked.is_new,
                 expires_at: asked.expires_at,
             },
-            action,
+            action: action.map(|action| action.kind.clone()),
+            params: action.map(|action| action.params.clone()),
             resumed_run: interrupted
                 .filter(|_| turn.kind == TurnKind::Action)
                 .and_then(|interrupted| interrupted.run.clone()),
-            resumes,
+            resumes: action.map(|action| action.turn.clone()),
             // What the messages say stands with their files, which are not fetched yet.
             text: String::new(),
             messages: vec![],
@@ -176,9 +184,11 @@ impl Turning<'_> {
         let of = |logged: &Logged| match &logged.entry {
             Entry::Message(message) => vec![spoken(message, logged.at)],
             Entry::Replay(replay) => replay.messages.iter().map(|m| spoken(m, logged.at)).collect(),
-            Entry::Action(_) | Entry::Control(_) | Entry::Undecodable { .. } | Entry::Gone => {
-                vec![]
-            }
+            Entry::Action(_)
+            | Entry::Control(_)
+            | Entry::Query(_)
+            | Entry::Undecodable { .. }
+            | Entry::Gone => vec![],
         };
         self.entries.iter().flat_map(of).collect()
     }

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Dispatch;
 use super::turning::{Turning, thread, turn_id};
+use crate::domain;
 use crate::domain::debounce::{TimerKind, Token, wait_max};
 use crate::domain::entry::Entry;
 use crate::domain::id::{Conversation, Seq};
@@ -16,6 +17,7 @@ use crate::io::slot::Offered;
 use crate::io::store::conversations::Session;
 use crate::io::store::messages::Trace;
 use crate::io::store::writer::Row;
+use crate::protocol::subject;
 use crate::protocol::token::Slot;
 use crate::worker::run::Run;
 
@@ -75,7 +77,7 @@ impl Dispatch {
         }
         let page = self.log.page(conversation, position, newest.seq, self.config.page).await;
         let page = page.context("read what follows")?;
-        let is_message = |entry: &Entry| matches!(entry, Entry::Message(_));
+        let is_message = |entry: &Entry| matches!(entry, Entry::Message(_) | Entry::Query(_));
         let has_waited = page.first().is_some_and(|first| now.since(first.at) >= wait_max(window));
         Ok(has_waited || page.iter().any(|logged| !is_message(&logged.entry)))
     }
@@ -110,6 +112,25 @@ impl Turning<'_> {
             sender_id: origin.sender.user_id().to_owned(),
             sender_name: origin.sender.name.clone(),
             is_ended: current.is_none(),
+        }));
+    }
+
+    /// A control entry ended the session: nothing else will tell the list so.
+    pub(super) fn project_end(&self, run: &Run, ended: &domain::session::Session) {
+        let place = self.origin.as_ref().map(|origin| origin.place.clone());
+        let sender = self.origin.as_ref().map(|origin| &origin.sender);
+        self.hands.writer.offer(Row::Conversation(Session {
+            conversation: run.conversation.clone(),
+            expert: ended.expert.clone(),
+            thread: subject::thread_id(&run.conversation, ended.epoch),
+            epoch: ended.epoch,
+            last_activity: ended.last_activity,
+            timeout: ended.timeout,
+            place_id: place.as_ref().map(|place| place.id.clone()).unwrap_or_default(),
+            place_title: place.and_then(|place| place.title),
+            sender_id: sender.map(|sender| sender.user_id().to_owned()).unwrap_or_default(),
+            sender_name: sender.map(|sender| sender.name.clone()).unwrap_or_default(),
+            is_ended: true,
         }));
     }
 }

@@ -42,17 +42,27 @@ impl<'a> Turning<'a> {
         Self { hands, integration, entries, origin, reach: None, answer: None }
     }
 
+    /// The turn's range has grown.
+    pub(super) fn take_in(&mut self, entries: Vec<Logged>) {
+        self.origin = entries.iter().rev().find_map(|logged| origin(&logged.entry));
+        self.entries = entries;
+    }
+
     /// Until the turn ends or waits.
     pub async fn drive(&mut self, run: &mut Run, first: Event) -> Result<(), Stopped> {
         let mut event = first;
         loop {
             let before = run.head().turn.clone();
+            let session = run.head().session.clone();
             let policy = self.hands.config.policy;
             let decision = decide(run.head().clone(), &run.conversation, event, policy);
             if let Some(step) = decision.record {
                 let answer = journal::brings_answer(step).then(|| self.answer.clone()).flatten();
                 run.record(step, decision.head, answer).await?;
                 self.note(run, step, before.as_ref());
+                if let (Some(ended), None) = (session, &run.head().session) {
+                    self.project_end(run, &ended);
+                }
             }
             let mut next = None;
             for command in decision.commands {
@@ -204,7 +214,8 @@ fn origin(entry: &Entry) -> Option<Origin> {
         Entry::Replay(replay) => {
             replay.messages.last().map(crate::domain::inbound::Message::origin)
         }
-        Entry::Undecodable { .. } | Entry::Gone => None,
+        // It was answered when it came.
+        Entry::Query(_) | Entry::Undecodable { .. } | Entry::Gone => None,
     }
 }
 

@@ -218,6 +218,7 @@ fn request() -> TurnRequest {
             expires_at: Timestamp(1),
         },
         action: None,
+        params: None,
         resumes: None,
         text: String::new(),
         messages: vec![],

@@ -36,6 +36,9 @@ async fn an_older_epoch_never_overwrites_a_newer_one(url: &str) {
     store.put_conversations(std::slice::from_ref(&ended)).await.unwrap();
     store.put_conversations(std::slice::from_ref(&new)).await.unwrap();
     assert_eq!(read().await, ended, "an earlier record of the same session changes nothing");
+    let nobody = Session { place_id: String::new(), sender_id: String::new(), ..ended.clone() };
+    store.put_conversations(&[nobody]).await.unwrap();
+    assert_eq!(read().await, ended, "an operator's end keeps place and person");
     let next = session(1, 30, 800);
     store.put_conversations(std::slice::from_ref(&next)).await.unwrap();
     assert_eq!(read().await, next);

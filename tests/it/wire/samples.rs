@@ -6,7 +6,7 @@ use dingtalk_trigger::domain::answer::{Answer, Interrupt};
 use dingtalk_trigger::domain::dead::DeadLetter;
 use dingtalk_trigger::domain::debounce::{TimerKind, Token};
 use dingtalk_trigger::domain::entry::{
-    Action, ActionKind, Control, ControlKind, Entry, Logged, Origin, Replay,
+    Action, ActionKind, Control, ControlKind, Entry, Logged, Origin, Query, QueryKind, Replay,
 };
 use dingtalk_trigger::domain::id::{ExpertId, MsgId, Seq, TurnId};
 use dingtalk_trigger::domain::inbound::{
@@ -97,6 +97,10 @@ fn control(kind: ControlKind, origin: Option<Origin>) -> Entry {
     Entry::Control(Control { kind, origin })
 }
 
+fn query(kind: QueryKind) -> Entry {
+    Entry::Query(Query { kind, origin: said(vec![]).origin() })
+}
+
 pub(super) fn entries() -> Vec<(&'static str, Entry)> {
     let parts = vec![
         Part::Text("hello".to_owned()),
@@ -119,6 +123,9 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("replay", Entry::Replay(replay)),
         ("undecodable", Entry::Undecodable { bytes: vec![1, 255], why: "because".to_owned() }),
         ("gone", Entry::Gone),
+        ("action-end", action(ActionKind::End, None)),
+        ("query-status", query(QueryKind::Status)),
+        ("query-help", query(QueryKind::Help)),
     ]
 }
 
@@ -184,6 +191,7 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
         ("lost", (Step::Lost, None)),
         ("dead", (Step::Dead, None)),
         ("noted", (Step::Noted, None)),
+        ("merged", (Step::Merged, None)),
     ];
     let mut records: Vec<_> = rows
         .into_iter()

@@ -1,0 +1,35 @@
+//! How an open turn grows: newer messages join it instead of waiting for its answer.
+//!
+//! The range keeps its first entry, so that turns go on to tile the log. Whether messages are to join is
+//! the busy policy's, and judged before.
+
+use super::machine::Machine;
+use super::{Command, Decision, OpenTurn, Phase, Step, TurnKind};
+use crate::domain::id::Seq;
+use crate::domain::time::Timestamp;
+
+impl Machine {
+    /// Newer messages join: the range grows at its end, and the expert is asked anew. What answers the
+    /// narrower turn names another id and comes too late.
+    pub(super) fn widened(mut self, last: Seq, accepted_at: Timestamp, at: Timestamp) -> Decision {
+        let is_under_way = matches!(self.turn.phase, Phase::Running | Phase::Waiting { .. });
+        if !is_under_way || self.turn.kind != TurnKind::Messages || last <= self.turn.last {
+            return self.unchanged();
+        }
+        let epoch = self.turn.asked.as_ref().map(|asked| asked.epoch);
+        if let Some(session) = self.head.session.take_if(|session| Some(session.epoch) == epoch) {
+            self.head.session = Some(session.touched(accepted_at));
+        }
+        self.turn = OpenTurn {
+            last,
+            accepted_at,
+            started_at: at,
+            attempt: 1,
+            is_repeat: false,
+            run: None,
+            phase: Phase::Running,
+            ..self.turn
+        };
+        self.goes_on(Step::Merged, vec![Command::Invoke])
+    }
+}

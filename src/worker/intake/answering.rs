@@ -1,0 +1,121 @@
+//! `/help` and `/status`: answered where they come in, so that neither waits for a running turn or for
+//! an expert.
+//!
+//! The entry has its timer or slot before; its turn ends without a word. A worker killed between the
+//! answer and the ack answers once more: nothing hangs on these words.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::sleep;
+
+use super::IntakeStage;
+use crate::domain::binding::{Integration, Language};
+use crate::domain::entry::{Entry, Query, QueryKind};
+use crate::domain::id::{Conversation, Seq};
+use crate::domain::inbound::PlaceKind;
+use crate::domain::reply::{Limits, Segment, segments};
+use crate::domain::status::{Status, taken};
+use crate::domain::words::{self, Word};
+use crate::io::dingtalk::send::SendClass;
+use crate::io::log::PageLimits;
+use crate::io::nats::pull::Delivery;
+use crate::protocol::entry;
+
+/// Well within the consumer's `ack_wait` (`streams/DT_IN.intake.json`).
+const RENEW_EVERY: Duration = Duration::from_secs(2);
+const ATTEMPTS_MAX: u32 = 3;
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// More waiting messages than this are not counted.
+const WAITING: PageLimits = PageLimits { entries_max: 100, bytes_max: usize::MAX };
+
+impl IntakeStage {
+    pub(super) async fn answer(
+        &self,
+        conversation: &Conversation,
+        delivery: &Delivery,
+    ) -> anyhow::Result<()> {
+        // What this release cannot read is the dispatch stage's to judge.
+        let Ok(Entry::Query(query)) = entry::decode(&delivery.payload) else { return Ok(()) };
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        let origin = &query.origin;
+        if trigger.as_ref().is_some_and(|trigger| !trigger.allows(&origin.place, &origin.sender)) {
+            self.context.metrics.limit_breached("allow_list");
+            return Ok(());
+        }
+        let integration = self.routing.integration(&conversation.integration).await;
+        let Some(integration) = integration.context("read integration")? else { return Ok(()) };
+        let language = integration.language;
+        let text = match query.kind {
+            QueryKind::Help => Word::Help.text(language).to_owned(),
+            QueryKind::Status => self.status(conversation, delivery.seq, language).await?,
+        };
+        let is_mentioned = origin.place.kind == PlaceKind::Group
+            && trigger.is_none_or(|trigger| trigger.mention_asker);
+        let mention = origin.sender.staff_id.as_deref().filter(|_| is_mentioned);
+        for segment in &segments(&text, Limits::default(), language, mention).list {
+            self.held(delivery, self.say(&integration, &query, segment)).await;
+        }
+        Ok(())
+    }
+
+    async fn status(
+        &self,
+        conversation: &Conversation,
+        asked: Seq,
+        language: Language,
+    ) -> anyhow::Result<String> {
+        let head = self.journal.last(conversation).await.context("read journal")?.head;
+        let bound = self.routing.trigger_of(&conversation.integration);
+        let bound = bound.map(|trigger| trigger.expert.clone());
+        let opened_at = match &head.session {
+            None => None,
+            Some(session) => {
+                let before = Seq(session.epoch.0.saturating_sub(1));
+                let found = self.log.first_after(conversation, before).await;
+                let found = found.context("read the entry that opened the session")?;
+                found.filter(|logged| logged.seq == session.epoch).map(|logged| logged.at)
+            }
+        };
+        let to = Seq(asked.0.saturating_sub(1));
+        let page = self.log.page(conversation, taken(&head), to, WAITING).await;
+        let page = page.context("read what waits")?;
+        let waiting = page.iter().filter(|logged| matches!(logged.entry, Entry::Message(_)));
+        let now = self.context.clock.now();
+        let status = Status::new(&head, bound, opened_at, waiting.count(), now);
+        Ok(words::status(language, &status))
+    }
+
+    /// A few times, then no more: the person asks again.
+    async fn say(&self, integration: &Integration, query: &Query, segment: &Segment) {
+        for attempt in 1..=ATTEMPTS_MAX {
+            let Err(error) = self.sender.send(integration, &query.origin, segment).await else {
+                return;
+            };
+            let wait = match error.class {
+                SendClass::Wait(wait) => wait,
+                SendClass::Retryable { after } => after.unwrap_or(RENEW_EVERY),
+                SendClass::Permanent => Duration::MAX,
+            };
+            if attempt == ATTEMPTS_MAX || wait > WAIT_MAX {
+                tracing::warn!(reason = error.reason.as_str(), "a question was not answered");
+                return;
+            }
+            sleep(wait).await;
+        }
+    }
+
+    /// While DingTalk is slow the broker hears that the entry is in hands.
+    async fn held(&self, delivery: &Delivery, work: impl Future<Output = ()>) {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                () = &mut work => return,
+                () = sleep(RENEW_EVERY) => {}
+            }
+            if let Err(error) = self.nats.renew(delivery).await {
+                tracing::debug!(%error, "an entry was not renewed");
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The light acknowledgement of a message that waits for the run before it.
+//!
+//! Said at most once for a message, and perhaps never: it is a courtesy, so nothing waits for it and a
+//! slow DingTalk holds up no stage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::Parts;
+use crate::context::Context;
+use crate::domain::binding::{BusyPolicy, QueuedNotice};
+use crate::domain::entry::Entry;
+use crate::domain::id::{Conversation, Seq};
+use crate::domain::reply::{Limits, segments};
+use crate::domain::status::taken;
+use crate::domain::turn::Phase;
+use crate::domain::words::Word;
+use crate::io::dingtalk::send::Sender;
+use crate::io::journal::Journal;
+use crate::io::log::Log;
+use crate::io::routing::Routing;
+
+/// Notices under way at once; what is over it is not said.
+const ABREAST_MAX: usize = 64;
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Cheap to clone; all clones share one limit.
+#[derive(Clone)]
+pub struct QueuedNotices {
+    context: Context,
+    routing: Routing,
+    journal: Journal,
+    log: Log,
+    sender: Sender,
+    permits: Arc<Semaphore>,
+}
+
+impl QueuedNotices {
+    pub fn new(context: &Context, parts: &Parts) -> Self {
+        Self {
+            context: context.clone(),
+            routing: parts.routing.clone(),
+            journal: Journal::new(&parts.nats),
+            log: parts.log.clone(),
+            sender: parts.sender.clone(),
+            permits: Arc::new(Semaphore::new(ABREAST_MAX)),
+        }
+    }
+
+    /// The slot of the message at `seq` was occupied.
+    pub fn offer(&self, conversation: &Conversation, seq: Seq) {
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        if trigger.is_none_or(|trigger| trigger.queued_notice == QueuedNotice::None) {
+            return;
+        }
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+            self.context.metrics.limit_breached("queued_notices");
+            return;
+        };
+        let (notices, conversation) = (self.clone(), conversation.clone());
+        self.context.spawn(async move {
+            match timeout(LIMIT, notices.tell(&conversation, seq)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(error = %format!("{error:#}"), "a queued notice was not said");
+                }
+                Err(_) => tracing::debug!("a queued notice took too long"),
+            }
+            drop(permit);
+        });
+    }
+
+    async fn tell(&self, conversation: &Conversation, seq: Seq) -> anyhow::Result<()> {
+        let Some(trigger) = self.routing.trigger_of(&conversation.integration) else {
+            return Ok(());
+        };
+        let head = self.journal.last(conversation).await.context("read journal")?.head;
+        // The run in flight may be this message's own, or just be ending.
+        let is_running = head.turn.as_ref().is_some_and(|turn| {
+            matches!(turn.phase, Phase::Running | Phase::Waiting { .. } | Phase::Retry { .. })
+        });
+        if !is_running || seq <= taken(&head) || trigger.busy_policy == BusyPolicy::Interrupt {
+            return Ok(());
+        }
+        let before = Seq(seq.0.saturating_sub(1));
+        let found = self.log.first_after(conversation, before).await.context("read entry")?;
+        let Some(Entry::Message(message)) = found.map(|logged| logged.entry) else {
+            return Ok(());
+        };
+        let integration = self.routing.integration(&conversation.integration).await;
+        let Some(integration) = integration.context("read integration")? else { return Ok(()) };
+        if !trigger.allows(&message.place, &message.sender) {
+            return Ok(());
+        }
+        match trigger.queued_notice {
+            QueuedNotice::None => {}
+            QueuedNotice::Reaction => {
+                let reacted =
+                    self.sender.react(&integration, &message.origin(), &message.msg_id).await;
+                reacted.context("react")?;
+            }
+            QueuedNotice::Text => {
+                let text = Word::Queued.text(integration.language);
+                let said = segments(text, Limits::default(), integration.language, None);
+                for segment in &said.list {
+                    let sent = self.sender.send(&integration, &message.origin(), segment).await;
+                    sent.context("say that it waits")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

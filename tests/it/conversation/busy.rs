@@ -1,0 +1,133 @@
+//! While an answer is on its way: commands that do not wait for it, messages that do, and messages
+//! that take its place.
+
+use std::time::Duration;
+
+use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::dingtalk::record::Kind;
+use dingtalk_trigger::sim::expert::Next;
+use dingtalk_trigger::sim::script::{Act, End};
+use serde_json::{Value, json};
+
+use super::{publish, published};
+use crate::support::outside::Outside;
+use crate::support::program::LIMIT;
+use crate::support::wait::wait_until;
+
+/// Takes the question and never answers.
+fn hang() -> Next {
+    Next::Act(Act { deltas: vec![], pause: Duration::ZERO, end: End::Hang })
+}
+
+#[tokio::test]
+async fn help_and_status_wait_for_nobody_and_ask_nobody() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &json!({ "summaryWindowSeconds": 1 })).await;
+    let help = "/help - this help";
+    let said = outside.ask(Say::direct("robot", "ann", " /HELP "), help).await;
+    let before = outside.ask(Say::direct("robot", "ann", "状态"), "Waiting messages: 0").await;
+    assert!(before.text.contains("Expert: expert\nSession: none"), "{}", before.text);
+
+    outside.expert.next(hang());
+    outside.say(Say::direct("robot", "ann", "think"));
+    assert!(outside.expert.called(1, LIMIT).await);
+    outside.say(Say::direct("robot", "ann", "and this"));
+    let during = outside.ask(Say::direct("robot", "ann", "/status"), "Waiting messages: 1").await;
+    assert!(during.text.contains("Session: open for less than a minute"), "{}", during.text);
+    assert!(during.text.contains("Now: answering"), "{}", during.text);
+    outside.ask(Say::direct("robot", "ann", "/stop"), "Stopped.").await;
+
+    // A question between two messages keeps them one turn.
+    outside.say(Say::direct("robot", "ann", "a"));
+    outside.say(Say::direct("robot", "ann", "/help"));
+    outside.ask(Say::direct("robot", "ann", "b"), "You said: a\nb").await;
+    assert_eq!(outside.expert.calls().len(), 2);
+    let read = outside.read_in(&said.conversation);
+    assert_eq!(read.iter().filter(|text| text.ends_with(help)).count(), 2, "{read:?}");
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_that_waits_is_acknowledged_once_as_the_trigger_says() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &Value::Null).await;
+    let reactions = |msg_id: &str| {
+        let records = outside.cloud.book().since(0, 10_000);
+        records.iter().filter(|r| r.kind == Kind::Reaction && r.msg_id == msg_id).count()
+    };
+    outside.say(Say::direct("robot", "ann", "slow 3 first"));
+    assert!(outside.expert.called(1, LIMIT).await);
+    let second = outside.say(Say::direct("robot", "ann", "second"));
+    wait_until("a reaction", LIMIT, async || reactions(&second.msg_id) == 1).await;
+    outside.reply(&second.conversation, "You said: second").await;
+    assert_eq!(reactions(&second.msg_id), 1);
+    let read = outside.read_in(&second.conversation);
+    assert_eq!(read, ["You said: slow 3 first", "You said: second"]);
+
+    publish(&service, &outside, &json!({ "queuedNotice": "text" })).await;
+    outside.say(Say::direct("robot", "bob", "slow 3 first"));
+    assert!(outside.expert.called(3, LIMIT).await);
+    let fourth = outside.ask(Say::direct("robot", "bob", "fourth"), "You said: fourth").await;
+    let read = outside.read_in(&fourth.conversation);
+    let waits = "Your message waits for the answer before it.";
+    assert_eq!(read, [waits, "You said: slow 3 first", "You said: fourth"]);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_newer_message_takes_the_place_of_the_answer_under_way() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &json!({ "busyPolicy": "interrupt" })).await;
+    outside.expert.next(hang());
+    outside.say(Say::direct("robot", "ann", "first"));
+    assert!(outside.expert.called(1, LIMIT).await);
+    outside.expert.next(hang());
+    outside.say(Say::direct("robot", "ann", "second"));
+    assert!(outside.expert.called(2, LIMIT).await);
+    let said = outside.ask(Say::direct("robot", "ann", "third"), "You said: first\nsecond\nthird");
+    let conversation = said.await.conversation.clone();
+    outside.ask(Say::direct("robot", "ann", "later"), "You said: later").await;
+    assert_eq!(outside.read_in(&conversation).len(), 2);
+    let calls = outside.expert.calls();
+    assert_eq!(calls.len(), 4);
+    assert_ne!(calls[0].body["turnId"], calls[1].body["turnId"]);
+    assert!(
+        calls.iter().all(|call| {
+            call.body["session"]["threadId"] == calls[0].body["session"]["threadId"]
+        })
+    );
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn people_who_are_not_listed_are_counted_and_never_answered() {
+    let outside = Outside::start().await;
+    let allowed = json!({ "allowSenders": ["ann"], "allowConversations": ["cid-team"] });
+    let service = published(&outside, &allowed).await;
+    let bob = outside.say(Say::direct("robot", "bob", "hello"));
+    outside.say(Say::direct("robot", "bob", "/help"));
+    outside.say(Say::group("robot", "cid-other", "ann", "hello"));
+    wait_until("all are counted", LIMIT, async || {
+        service.metric("dt_limit_breaches_total", "allow_list").await > 2.5
+    })
+    .await;
+    outside.ask(Say::group("robot", "cid-team", "ann", "hello"), "You said: hello").await;
+    outside.ask(Say::direct("robot", "ann", "here"), "You said: here").await;
+    assert_eq!(outside.read_in(&bob.conversation), [""; 0]);
+    assert_eq!(outside.expert.calls().len(), 2);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_with_ten_thousand_parts_is_answered_like_any_other() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &Value::Null).await;
+    let parts: Vec<_> = (0..10_000).map(|_| json!({ "text": "x" })).collect();
+    let content = json!({ "msgtype": "richText", "content": { "richText": parts } });
+    outside.say(Say::direct("robot", "ann", "").content(content));
+    assert!(outside.expert.called(1, LIMIT).await);
+    let text = outside.expert.calls()[0].body["input"]["text"].as_str().unwrap().to_owned();
+    assert_eq!(text.matches('x').count(), 10_000);
+    outside.ask(Say::direct("robot", "ann", "next"), "You said: next").await;
+    service.finish().await;
+}

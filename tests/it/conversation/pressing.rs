@@ -1,0 +1,150 @@
+//! Answers to an interrupt, by link and by card: by the right person, once, in time.
+
+use std::sync::Arc;
+
+use dingtalk_trigger::protocol::callback::Envelopes;
+use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::dingtalk::record::Record;
+use serde_json::{Value, json};
+
+use super::{publish, published};
+use crate::support::outside::Outside;
+use crate::support::program::LIMIT;
+use crate::support::service::{AES_KEY, Service, TOKEN, xpert};
+
+const OVER: &str = "This action is no longer valid.";
+const FOREIGN: &str = "Only the person who asked may answer this.";
+const CONFIRMED: &str = "Confirmed, and done. · 已确认。";
+
+/// The address behind one of the answers that an interrupt offers.
+fn link(question: &Record, word: &str) -> String {
+    let (_, rest) = question.text.split_once(&format!("[{word}](")).expect("a link");
+    rest.split_once(')').expect("the end of a link").0.to_owned()
+}
+
+/// The runtime's question with its links.
+async fn asked(outside: &Outside, conversation: &str) -> Arc<Record> {
+    let found = outside.cloud.wait_for(LIMIT, |record| {
+        record.conversation == conversation && record.text.contains("[End session]")
+    });
+    found.await.expect("a question with links")
+}
+
+async fn post(url: &str) -> u16 {
+    reqwest::Client::new().post(url).send().await.expect("follow the link").status().as_u16()
+}
+
+/// Somebody presses a button of the card that stands for `turn`.
+async fn press(service: &Service, outside: &Outside, turn: &Value, by: &str, content: &Value) {
+    let turn = turn.as_str().expect("a turn id");
+    let plain = json!({
+        "type": "actionCallback", "outTrackId": turn, "userId": by, "userIdType": 1,
+        "content": json!({ "cardPrivateData": content }).to_string(),
+    });
+    let now = outside.now_ms().to_string();
+    let envelopes = Envelopes::new(TOKEN, AES_KEY, "robot").expect("keys");
+    let plain = plain.to_string();
+    let sealed = envelopes.encrypt(plain.as_bytes(), *b"abcdefghijklmnop", &now, "nonce");
+    let query = [
+        ("msg_signature", sealed.msg_signature.as_str()),
+        ("timestamp", now.as_str()),
+        ("nonce", "nonce"),
+    ];
+    let request = reqwest::Client::new().post(service.webhook("robot")).query(&query);
+    let answer = request.json(&json!({ "encrypt": sealed.encrypt })).send().await;
+    assert_eq!(answer.expect("press").status(), 200);
+}
+
+#[tokio::test]
+async fn a_link_answers_once_and_only_in_its_own_session() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &Value::Null).await;
+    let said = outside.say(Say::direct("robot", "ann", "confirm it"));
+    let question = asked(&outside, &said.conversation).await;
+    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    outside.reply(&said.conversation, CONFIRMED).await;
+    let calls = outside.expert.calls();
+    assert_eq!(calls[1].body["action"], "confirm");
+    assert_eq!(calls[1].body["resumes"], calls[0].body["turnId"]);
+    assert_eq!(calls[1].body["session"]["threadId"], calls[0].body["session"]["threadId"]);
+
+    // The same link again, and the other answer to the same question.
+    assert_eq!(post(&link(&question, "Confirm")).await, 410);
+    assert_eq!(post(&link(&question, "Reject")).await, 200);
+    outside.reply(&said.conversation, OVER).await;
+
+    // A new session has begun: the old one's link ends nothing.
+    outside
+        .ask(Say::direct("robot", "ann", "/new"), "A new session begins with your next message.")
+        .await;
+    outside.ask(Say::direct("robot", "ann", "fresh"), "You said: fresh").await;
+    assert_eq!(post(&link(&question, "End session")).await, 200);
+    outside.ask(Say::direct("robot", "ann", "still here"), "You said: still here").await;
+    let read = outside.read_in(&said.conversation);
+    assert_eq!(read.iter().filter(|text| *text == OVER).count(), 2, "{read:?}");
+    let calls = outside.expert.calls();
+    assert_eq!(calls.len(), 4);
+    assert_eq!(calls[3].body["session"]["threadId"], calls[2].body["session"]["threadId"]);
+    assert_ne!(calls[2].body["session"]["threadId"], calls[0].body["session"]["threadId"]);
+
+    // An end in time says so, and the next message opens a session.
+    let said = outside.say(Say::direct("robot", "bob", "confirm that"));
+    let question = asked(&outside, &said.conversation).await;
+    assert_eq!(post(&link(&question, "End session")).await, 200);
+    outside.reply(&said.conversation, "The session has ended.").await;
+    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    outside.reply(&said.conversation, OVER).await;
+    let is_ended = |item: &Value| item["sender"]["id"] == "bob" && item["state"] == "ended";
+    let list = "/api/conversations?integrationId=robot";
+    service.admin().list_until(list, |items| items.iter().any(is_ended)).await;
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn an_interrupted_run_of_xpert_goes_on_by_a_link_or_by_a_new_message() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": xpert(&outside) })).await;
+    let said = outside.say(Say::direct("robot", "ann", "confirm it"));
+    let question = asked(&outside, &said.conversation).await;
+    assert_eq!(post(&link(&question, "Reject")).await, 200);
+    outside.reply(&said.conversation, "Rejected, nothing was done. · 已拒绝。").await;
+
+    let said = outside.say(Say::direct("robot", "bob", "confirm that"));
+    let question = asked(&outside, &said.conversation).await;
+    outside.ask(Say::direct("robot", "bob", "something else"), "You said: something else").await;
+    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    outside.reply(&said.conversation, OVER).await;
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_press_counts_from_the_asker_and_from_others_by_setting() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.http_robot(&outside, "robot").await;
+    publish(&service, &outside, &Value::Null).await;
+    let said = outside.say(Say::group("robot", "cid-team", "ann", "confirm it"));
+    asked(&outside, &said.conversation).await;
+    let turn = outside.expert.calls()[0].body["turnId"].clone();
+    let confirm = json!({ "actionIds": ["confirm"] });
+    press(&service, &outside, &turn, "bob", &confirm).await;
+    outside.reply(&said.conversation, FOREIGN).await;
+    press(&service, &outside, &turn, "bob", &json!({ "actionIds": ["end"] })).await;
+    let more = json!({ "actionIds": ["x"], "params": { "action": "more", "page": 2 } });
+    press(&service, &outside, &turn, "ann", &more).await;
+    assert!(outside.expert.called(2, LIMIT).await);
+    let custom = &outside.expert.calls()[1].body;
+    assert_eq!((&custom["action"], &custom["params"]["page"]), (&json!("more"), &json!(2)));
+    assert_eq!(outside.expert.calls().len(), 2, "bob's presses ask nobody");
+
+    let open = json!({ "actBy": "anyone" });
+    publish(&service, &outside, &open).await;
+    let said = outside.say(Say::group("robot", "cid-two", "ann", "confirm it"));
+    asked(&outside, &said.conversation).await;
+    let turn = outside.expert.calls()[2].body["turnId"].clone();
+    press(&service, &outside, &turn, "bob", &confirm).await;
+    outside.reply(&said.conversation, CONFIRMED).await;
+    service.finish().await;
+}
