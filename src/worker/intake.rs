@@ -14,6 +14,8 @@ use crate::io::nats::Nats;
 use crate::io::nats::pull::Delivery;
 use crate::io::routing::Routing;
 use crate::io::slot::{Offered, Slots};
+use crate::io::store::messages::Trace;
+use crate::io::store::writer::{Row, Writer};
 use crate::io::timer::Timers;
 use crate::protocol::subject;
 use crate::protocol::token::Slot;
@@ -25,6 +27,7 @@ pub struct IntakeStage {
     pub slots: Slots,
     pub timers: Timers,
     pub routing: Routing,
+    pub writer: Writer,
 }
 
 impl IntakeStage {
@@ -38,11 +41,16 @@ impl IntakeStage {
         let token = Token { seq: delivery.seq, kind: TimerKind::Window, window, refusals: 0 };
         match debounce::intake(kind, window) {
             Intake::ArmWindow => {
+                self.project(&conversation, &delivery);
                 let at = delivery.at.after(window);
                 let purpose = delivery.seq.to_string();
                 self.timers.arm(&conversation, &purpose, at, &token).await.context("arm window")?;
             }
-            Intake::OfferSlot => self.offer(&conversation, &token).await?,
+            Intake::OfferSlot => {
+                if self.offer(&conversation, &token).await? == Offered::Occupied {
+                    self.project(&conversation, &delivery);
+                }
+            }
         }
         if kind == EntryKind::Control {
             self.nats.hint(subject::control(&conversation)).await;
@@ -51,17 +59,33 @@ impl IntakeStage {
     }
 
     /// Occupied: the run in flight looks at what follows; the timer is there if it dies.
-    async fn offer(&self, conversation: &Conversation, token: &Token) -> anyhow::Result<()> {
+    async fn offer(&self, conversation: &Conversation, token: &Token) -> anyhow::Result<Offered> {
         let slot = Slot { to: token.seq, window: token.window };
-        match self.slots.offer(conversation, &slot).await.context("offer slot")? {
-            Offered::Taken => Ok(()),
-            Offered::Occupied => {
-                let at = self.context.clock.now().after(Duration::from_secs(1));
-                let again = Token { kind: TimerKind::Now, ..*token };
-                let purpose = format!("{}b0t{}", token.seq, at.0);
-                self.timers.arm(conversation, &purpose, at, &again).await.context("arm now")
-            }
+        let offered = self.slots.offer(conversation, &slot).await.context("offer slot")?;
+        if offered == Offered::Occupied {
+            let at = self.context.clock.now().after(Duration::from_secs(1));
+            let again = Token { kind: TimerKind::Now, ..*token };
+            let purpose = format!("{}b0t{}", token.seq, at.0);
+            self.timers.arm(conversation, &purpose, at, &again).await.context("arm now")?;
         }
+        Ok(offered)
+    }
+
+    /// A message that waits can be traced before its turn starts; one that does not is projected then.
+    fn project(&self, conversation: &Conversation, delivery: &Delivery) {
+        if log::kind(&delivery.headers) != EntryKind::Message {
+            return;
+        }
+        let Some(msg_id) = log::msg_id(&delivery.headers, &conversation.integration) else {
+            return;
+        };
+        self.writer.offer(Row::Message(Trace {
+            msg_id,
+            conversation: conversation.clone(),
+            seq: delivery.seq,
+            turn: None,
+            at: delivery.at,
+        }));
     }
 
     /// Without a binding the entry is looked at at once, so that its sender is told.
