@@ -18,3 +18,4 @@ mod runtime;
 mod broker;
 mod drift;
 mod up;
+mod cli;
