@@ -15,10 +15,11 @@ use crate::domain::plan;
 use crate::domain::reply;
 use crate::domain::secret::Secret;
 use crate::domain::turn::Policy;
+use crate::io::dingtalk::media;
 use crate::io::egress::host::{HostList, Scheme};
 use crate::io::log::PageLimits;
 use crate::io::{governor, nats, runtime, store, topology};
-use crate::worker::dispatch;
+use crate::worker::dispatch::{self, attaching};
 
 /// A variable of the environment.
 #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
@@ -58,6 +59,11 @@ pub struct Limits {
     pub entry_max_bytes: usize,
     pub turn_messages_max: usize,
     pub turn_max_bytes: usize,
+    pub turn_files_max: usize,
+    pub media_max_bytes: u64,
+    pub media_inline_max_bytes: u64,
+    pub media_timeout: Duration,
+    pub media_downloads_max: usize,
     pub runs_max: usize,
     pub expert_runs_max: usize,
     pub answer_max_bytes: usize,
@@ -126,6 +132,11 @@ impl Config {
                 segment_max_bytes: limits.segment_max_bytes,
                 segments_max: limits.segments_max,
             },
+            files: attaching::Limits {
+                files_max: limits.turn_files_max,
+                inline_max_bytes: limits.media_inline_max_bytes,
+                file_max_bytes: limits.media_max_bytes,
+            },
             policy: Policy {
                 handoff_age_max: limits.handoff_age_max,
                 runtime_timeout: limits.runtime_timeout,
@@ -137,8 +148,19 @@ impl Config {
         }
     }
 
+    pub fn media(&self) -> media::Config {
+        media::Config {
+            api_url: self.dingtalk_api_url.clone(),
+            hosts: self.download_hosts.clone(),
+            file_max_bytes: self.limits.media_max_bytes,
+            timeout: self.limits.media_timeout,
+            held_max: self.limits.media_downloads_max,
+        }
+    }
+
     pub fn runtime(&self) -> runtime::Config {
         runtime::Config {
+            upload_timeout: self.limits.media_timeout,
             total_timeout: self.limits.runtime_timeout,
             idle_timeout: self.limits.runtime_idle,
             answer_max_bytes: self.limits.answer_max_bytes,
@@ -170,6 +192,11 @@ fn limits<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Limits {
         entry_max_bytes: read.number("DT_ENTRY_MAX_BYTES", 1024..=900 << 10),
         turn_messages_max: read.number("DT_TURN_MAX_MESSAGES", 1..=1000),
         turn_max_bytes: read.number("DT_TURN_MAX_BYTES", 1024..=8 << 20),
+        turn_files_max: read.number("DT_TURN_MAX_FILES", 0..=1000),
+        media_max_bytes: read.number("DT_MEDIA_MAX_BYTES", 1024..=1 << 30),
+        media_inline_max_bytes: read.number("DT_MEDIA_INLINE_MAX_BYTES", 0..=64 << 20),
+        media_timeout: read.duration("DT_MEDIA_TIMEOUT", 1..=3600),
+        media_downloads_max: read.number("DT_MEDIA_DOWNLOADS_MAX", 1..=10_000),
         runs_max,
         expert_runs_max: read.share("DT_EXPERT_RUNS_MAX", runs_max),
         answer_max_bytes: read.number("DT_ANSWER_MAX_BYTES", 1024..=700_000),

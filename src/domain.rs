@@ -12,6 +12,7 @@ pub mod binding;
 pub mod inbound;
 pub mod answer;
 pub mod invocation;
+pub mod attachment;
 pub mod entry;
 pub mod command;
 pub mod session;

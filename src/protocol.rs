@@ -21,6 +21,8 @@ pub mod card;
 pub mod action;
 pub mod stream;
 pub mod send;
+pub mod media;
+pub mod magic;
 // runtimes
 pub mod http;
 pub mod runtime;

@@ -31,6 +31,7 @@ use self::sweep::Sweep;
 use self::watch::Watch;
 use crate::context::Context;
 use crate::io::dead::DeadLetters;
+use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::Sender;
 use crate::io::handoff::Handoffs;
 use crate::io::journal::Journal;
@@ -98,6 +99,7 @@ pub struct Parts {
     pub store: Store,
     pub log: Log,
     pub routing: Routing,
+    pub downloads: Downloads,
     pub runtimes: Runtimes,
     pub sender: Sender,
     pub writer: Writer,
@@ -163,6 +165,7 @@ fn start_dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: B
             bulkhead,
             dead: DeadLetters::new(&parts.nats),
         },
+        downloads: parts.downloads.clone(),
         runtimes: parts.runtimes.clone(),
         sender: parts.sender.clone(),
         writer: parts.writer.clone(),

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::context::{Clock, Context};
 use crate::edge::order::Order;
 use crate::edge::{Edge, owner, stream};
+use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::{self, Sender};
 use crate::io::dingtalk::token::Tokens;
 use crate::io::governor::Governor;
@@ -130,6 +131,7 @@ pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: V
         store: parts.store.clone(),
         log: parts.log.clone(),
         routing: parts.routing.clone(),
+        downloads: Downloads::new(context.clone(), egress.clone(), tokens.clone(), config.media()),
         runtimes: Runtimes::new(context.clone(), egress.clone(), config.runtime()),
         sender: Sender::new(context.clone(), egress, tokens, governor, sending),
         writer: Writer::start(context, parts.store.clone()),

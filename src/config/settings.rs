@@ -11,7 +11,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 40] = [
+pub const SETTINGS: [Setting; 45] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -61,6 +61,15 @@ pub const SETTINGS: [Setting; 40] = [
     setting("DT_ENTRY_MAX_BYTES", "262144", "one entry of the log"),
     setting("DT_TURN_MAX_MESSAGES", "50", "messages merged into one turn"),
     setting("DT_TURN_MAX_BYTES", "204800", "text merged into one turn"),
+    setting("DT_TURN_MAX_FILES", "20", "files of one turn; what is over is told to the expert"),
+    setting("DT_MEDIA_MAX_BYTES", "20971520", "one file"),
+    setting(
+        "DT_MEDIA_INLINE_MAX_BYTES",
+        "524288",
+        "files that go to a callback within the turn; larger ones go as addresses",
+    ),
+    setting("DT_MEDIA_TIMEOUT", "1m", "fetching or handing over one file"),
+    setting("DT_MEDIA_DOWNLOADS_MAX", "8", "files that one worker holds at once"),
     setting("DT_RUNS_MAX", "256", "runs of one worker at once"),
     setting(
         "DT_EXPERT_RUNS_MAX",

@@ -103,7 +103,9 @@ impl Message {
 
     /// Nothing in it can be handed to an expert.
     pub fn is_unsupported(&self) -> bool {
-        self.parts.is_empty()
+        let is_quoting = self.quote.as_ref().is_some_and(|quote| !quote.parts.is_empty());
+        let is_silent = self.media().next().is_none() && self.text().is_empty();
+        self.parts.is_empty() || (is_silent && !is_quoting)
     }
 }
 

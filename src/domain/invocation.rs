@@ -54,14 +54,54 @@ pub struct Asked {
     pub at: Timestamp,
     /// DingTalk's `msgtype`.
     pub kind: String,
+    /// With a marker where a file stood.
+    pub text: String,
+    pub files: Vec<File>,
+    /// What the message replies to.
+    pub quoted: Option<Quoted>,
+}
+
+/// The message that another one replies to, as far as DingTalk shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quoted {
+    pub msg_id: Option<String>,
     pub text: String,
     pub files: Vec<File>,
 }
 
-/// A file that the runtime may fetch.
+/// A file that came with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
+    /// As in the marker in the text; unique in the turn.
+    pub number: u32,
     pub kind: MediaKind,
-    pub name: Option<String>,
-    pub url: String,
+    pub name: String,
+    /// What the first bytes say.
+    pub content_type: Option<String>,
+    pub size_bytes: Option<u64>,
+    pub content: Content,
+}
+
+/// How the runtime gets at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// With the turn itself.
+    Inline(Vec<u8>),
+    /// From DingTalk's store, without a token, until it expires.
+    Url {
+        url: String,
+        expires_at: Option<Timestamp>,
+    },
+    /// The runtime has it; this is its own record of it, in JSON.
+    Uploaded(String),
+    /// Not at all: this kind of runtime takes no files.
+    Unfetched,
+    Unread(Unread),
+}
+
+/// Why a file is not handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    TooLarge,
+    Unreadable,
 }

@@ -1,4 +1,5 @@
-//! DingTalk as we speak to it: tokens and sends. What it says to us is the edge's.
+//! DingTalk as we speak to it: tokens, sends, files. What it says to us is the edge's.
 
+pub mod media;
 pub mod send;
 pub mod token;

@@ -30,6 +30,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Requests that are answered at once: threads, runs, their state.
     pub request_timeout: Duration,
+    /// One file.
+    pub upload_timeout: Duration,
     pub answer_max_bytes: usize,
 }
 
@@ -39,6 +41,7 @@ impl Default for Config {
             total_timeout: Duration::from_mins(10),
             idle_timeout: Duration::from_mins(2),
             request_timeout: Duration::from_secs(15),
+            upload_timeout: Duration::from_mins(1),
             answer_max_bytes: 600_000,
         }
     }
@@ -66,6 +69,13 @@ pub struct Learned {
 pub struct Line {
     pub learned: mpsc::Sender<Learned>,
     pub cancel: CancellationToken,
+}
+
+/// A file for a runtime that is given files ahead of the turn.
+pub struct Upload {
+    pub name: String,
+    pub content_type: &'static str,
+    pub bytes: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -106,6 +116,28 @@ impl Runtimes {
             }
         };
         outcome.map(|outcome| self.within_limit(outcome, turn))
+    }
+
+    /// Gives a file to the runtime ahead of its turn: the runtime's own record of it, in JSON.
+    pub async fn upload(
+        &self,
+        runtime: &Runtime,
+        file: Upload,
+        line: &Line,
+    ) -> Result<String, Failure> {
+        let RuntimeKind::Xpert { base_url, api_key, organization_id } = &runtime.kind else {
+            let detail = "this kind of runtime takes no files ahead of a turn".to_owned();
+            return Err(permanent(Reason::RuntimePermanent, detail));
+        };
+        let call = Call {
+            client: self.egress.client(),
+            context: &self.context,
+            config: &self.config,
+            deadline: Instant::now() + self.config.upload_timeout,
+            line,
+        };
+        let server = xpert::server::Server::new(base_url, api_key, organization_id.as_deref());
+        server.upload(&call, runtime.expert.as_str(), file).await
     }
 
     fn within_limit(&self, outcome: Outcome, turn: &TurnRequest) -> Outcome {

@@ -220,17 +220,17 @@ fn compare(name: &str, want: &Map<String, Value>, have: &Map<String, Value>) -> 
 mod tests {
     use super::*;
 
-    fn map(value: Value) -> Map<String, Value> {
+    fn map(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap_or_default()
     }
 
     #[test]
     fn only_real_differences_count() {
         let want =
-            map(json!({ "a": 1, "b": false, "c": {}, "retention": "limits", "metadata": {} }));
-        let same = map(json!({ "a": 1, "retention": "limits", "extra": 7 }));
+            map(&json!({ "a": 1, "b": false, "c": {}, "retention": "limits", "metadata": {} }));
+        let same = map(&json!({ "a": 1, "retention": "limits", "extra": 7 }));
         assert_eq!(compare("S", &want, &same), []);
-        let other = map(json!({ "a": 2, "b": true, "retention": "workqueue" }));
+        let other = map(&json!({ "a": 2, "b": true, "retention": "workqueue" }));
         let differences = compare("S", &want, &other);
         let fields: Vec<_> =
             differences.iter().map(|d| (d.field.as_str(), d.is_breaking())).collect();

@@ -3,6 +3,8 @@
 //! Unknown fields of an answer are ignored. What is not an answer at all is an error: nobody is sent
 //! an empty text because of it.
 
+mod attachment;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
@@ -11,9 +13,11 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::domain::answer::{Answer, Interrupt};
 use crate::domain::entry::ActionKind;
-use crate::domain::inbound::{MediaKind, PlaceKind};
-use crate::domain::invocation::{Asked, File, TurnRequest};
+use crate::domain::inbound::PlaceKind;
+use crate::domain::invocation::{Asked, TurnRequest};
 use crate::domain::time::Timestamp;
+
+use attachment::{Attachment, attachment};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -77,14 +81,16 @@ struct Message<'a> {
     kind: &'a str,
     text: &'a str,
     files: Vec<Attachment<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quoted: Option<Quoted<'a>>,
 }
 
 #[derive(Serialize)]
-struct Attachment<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    name: Option<&'a str>,
-    url: &'a str,
+#[serde(rename_all = "camelCase")]
+struct Quoted<'a> {
+    msg_id: Option<&'a str>,
+    text: &'a str,
+    files: Vec<Attachment<'a>>,
 }
 
 /// The body of the `POST`.
@@ -134,19 +140,11 @@ fn message(asked: &Asked) -> Message<'_> {
         kind: &asked.kind,
         text: &asked.text,
         files: asked.files.iter().map(attachment).collect(),
-    }
-}
-
-fn attachment(file: &File) -> Attachment<'_> {
-    Attachment {
-        kind: match file.kind {
-            MediaKind::Picture => "picture",
-            MediaKind::Audio => "audio",
-            MediaKind::Video => "video",
-            MediaKind::File => "file",
-        },
-        name: file.name.as_deref(),
-        url: &file.url,
+        quoted: asked.quoted.as_ref().map(|quoted| Quoted {
+            msg_id: quoted.msg_id.as_deref(),
+            text: &quoted.text,
+            files: quoted.files.iter().map(attachment).collect(),
+        }),
     }
 }
 
@@ -242,11 +240,8 @@ mod tests {
                 at: Timestamp(1_700_000_000_123),
                 kind: "text".into(),
                 text: "hello".into(),
-                files: vec![File {
-                    kind: MediaKind::Picture,
-                    name: None,
-                    url: "https://x/y".into(),
-                }],
+                files: vec![],
+                quoted: None,
             }],
             reply_url: "https://edge/api/turns/x/reply".into(),
             language: Language::En,
@@ -274,11 +269,21 @@ mod tests {
             "action": null,
             "input": {"text": "hello", "messages": [{
                 "msgId": "msg1==", "at": "2023-11-14T22:13:20.123Z", "type": "text", "text": "hello",
-                "files": [{"type": "picture", "name": null, "url": "https://x/y"}]
+                "files": []
             }]},
             "replyUrl": "https://edge/api/turns/x/reply",
         });
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_quote_stands_beside_the_message_that_quotes() {
+        let mut turn = turn();
+        let (msg_id, text) = (Some("q==".into()), "q".into());
+        turn.messages[0].quoted = Some(invocation::Quoted { msg_id, text, files: vec![] });
+        let found: Value = serde_json::from_slice(&encode(&turn)).unwrap();
+        let expected = json!({"msgId": "q==", "text": "q", "files": []});
+        assert_eq!(found["input"]["messages"][0]["quoted"], expected);
     }
 
     #[test]

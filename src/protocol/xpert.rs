@@ -18,15 +18,24 @@ pub fn thread_body(thread_id: &str, expert: &str) -> Value {
     json!({ "thread_id": thread_id, "assistant_id": expert, "if_exists": "do_nothing" })
 }
 
-/// Asks the expert. The turn is named, so that people can find it in Xpert's own records.
-pub fn send_body(expert: &str, turn: &str, text: &str) -> Value {
+/// Asks the expert. The turn is named, so that people can find it in Xpert's own records. `files` are
+/// the server's own records of them.
+pub fn send_body(expert: &str, turn: &str, text: &str, files: &[Value]) -> Value {
+    let input = if files.is_empty() {
+        json!({ "input": text })
+    } else {
+        json!({ "input": text, "files": files })
+    };
     json!({
         "assistant_id": expert,
-        "input": {
-            "action": "send",
-            "message": { "clientMessageId": turn, "input": { "input": text } },
-        },
+        "input": { "action": "send", "message": { "clientMessageId": turn, "input": input } },
     })
+}
+
+/// The server's record of a file that it was given: an object, whatever is in it.
+pub fn decode_file(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    value.is_object().then(|| value.to_string())
 }
 
 /// Goes on with an interrupted run; `None` for actions that are no decision.
@@ -356,10 +365,13 @@ mod tests {
 
     #[test]
     fn bodies_are_what_the_api_takes() {
-        let sent = send_body("x", "turn", "hi");
+        let sent = send_body("x", "turn", "hi", &[]);
         let expected = json!({"assistant_id":"x","input":{"action":"send","message":
             {"clientMessageId":"turn","input":{"input":"hi"}}}});
         assert_eq!(sent, expected);
+        let file: Value = serde_json::from_str(&decode_file(br#"{"id":"f"}"#).unwrap()).unwrap();
+        let sent = send_body("x", "turn", "hi", std::slice::from_ref(&file));
+        assert_eq!(sent["input"]["message"]["input"]["files"], json!([file]));
         let resumed = resume_body("x", "run", &ActionKind::Reject).unwrap();
         assert_eq!(resumed["input"]["decision"]["type"], "reject");
         assert_eq!(resumed["input"]["target"]["executionId"], "run");

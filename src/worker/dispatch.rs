@@ -4,6 +4,7 @@
 //! is acknowledged last, and only then is the log asked what follows.
 
 pub mod asking;
+pub mod attaching;
 pub mod telling;
 pub mod turning;
 pub mod following;
@@ -27,6 +28,7 @@ use crate::domain::plan::{self, plan};
 use crate::domain::reply;
 use crate::domain::turn::{Availability, Event, Policy};
 use crate::io::dead::DeadLetters;
+use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::Sender;
 use crate::io::handoff::Handoffs;
 use crate::io::journal::{self, Journal};
@@ -53,6 +55,7 @@ pub struct Config {
     pub plan: plan::Limits,
     pub page: PageLimits,
     pub reply: reply::Limits,
+    pub files: attaching::Limits,
     pub policy: Policy,
     /// How long a run may go on after the process was told to stop.
     pub drain: Duration,
@@ -75,6 +78,7 @@ pub struct Dispatch {
     pub dead: DeadLetters,
     pub routing: Routing,
     pub resolver: Resolver,
+    pub downloads: Downloads,
     pub runtimes: Runtimes,
     pub sender: Sender,
     pub writer: Writer,

@@ -9,7 +9,7 @@ use super::bulkhead::{Bulkhead, Place};
 use crate::context::Context;
 use crate::domain::answer::Answer;
 use crate::domain::binding::{Language, Runtime};
-use crate::domain::entry::{ControlKind, Entry, Logged};
+use crate::domain::entry::{ControlKind, Entry, Logged, Replay};
 use crate::domain::id::{Conversation, ExpertId};
 use crate::domain::plan::{Planned, PlannedKind};
 use crate::domain::reason::Reason;
@@ -105,30 +105,7 @@ impl Resolver {
                 let opening = Opening::Say { segments: 1, closes_session: false };
                 (TurnKind::Action, opening, Some(Word::ActionExpired))
             }
-            (_, Entry::Replay(replay)) => {
-                match self.dead.get(replay.dead).await {
-                    // Answered by an earlier press: the letter goes before the answer is on record.
-                    Ok(None) => {
-                        let kind = TurnKind::Replay { dead: replay.dead };
-                        let turn = new_turn(question, kind, ends(Ending::Delivered));
-                        return Resolved::Turn { turn: Box::new(turn), reach: None, says: None };
-                    }
-                    Err(dead::Error::Nats(error)) => {
-                        tracing::debug!(%error, "the dead letter is looked up later");
-                        return Resolved::Unknown;
-                    }
-                    // What the entry carries is enough.
-                    Ok(Some(_)) | Err(dead::Error::Unreadable(_)) => {}
-                }
-                let session = Session {
-                    epoch: replay.epoch,
-                    expert: replay.expert.clone(),
-                    timeout: question.head.session.as_ref().map_or(DEFAULT_TIMEOUT, |s| s.timeout),
-                    last_activity: newest.at,
-                };
-                let kind = TurnKind::Replay { dead: replay.dead };
-                return self.ask(question, kind, session, false).await;
-            }
+            (_, Entry::Replay(replay)) => return self.replay(question, replay, newest.at).await,
             (_, Entry::Action(_)) => return self.in_session(question, TurnKind::Action).await,
             (_, Entry::Message(_) | Entry::Gone) => {
                 return self.in_session(question, TurnKind::Messages).await;
@@ -137,6 +114,32 @@ impl Resolver {
         let says = says
             .map(|word| Answer { text: word.text(question.language).to_owned(), interrupt: None });
         Resolved::Turn { turn: Box::new(new_turn(question, kind, opening)), reach: None, says }
+    }
+
+    /// The buried turn again, in the session and with the expert of its own time.
+    async fn replay(&self, question: &Question<'_>, replay: &Replay, at: Timestamp) -> Resolved {
+        let kind = TurnKind::Replay { dead: replay.dead };
+        match self.dead.get(replay.dead).await {
+            // Answered by an earlier press: the letter goes before the answer is on record.
+            Ok(None) => {
+                let opening = Opening::End { ending: Ending::Delivered, closes_session: false };
+                let turn = Box::new(new_turn(question, kind, opening));
+                return Resolved::Turn { turn, reach: None, says: None };
+            }
+            Err(dead::Error::Nats(error)) => {
+                tracing::debug!(%error, "the dead letter is looked up later");
+                return Resolved::Unknown;
+            }
+            // What the entry carries is enough.
+            Ok(Some(_)) | Err(dead::Error::Unreadable(_)) => {}
+        }
+        let session = Session {
+            epoch: replay.epoch,
+            expert: replay.expert.clone(),
+            timeout: question.head.session.as_ref().map_or(DEFAULT_TIMEOUT, |s| s.timeout),
+            last_activity: at,
+        };
+        self.ask(question, kind, session, false).await
     }
 
     /// The session of the conversation, or a new one with the expert that the trigger names now.

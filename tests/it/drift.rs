@@ -35,6 +35,7 @@ struct Cli<'a> {
 
 impl<'a> Cli<'a> {
     /// `None`, said aloud, where the command was not built.
+    #[expect(clippy::print_stdout, reason = "a skipped check is to be seen")]
     fn find(url: &'a str) -> Option<Self> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/nats");
         if !program.is_file() {
@@ -60,6 +61,7 @@ impl<'a> Cli<'a> {
     }
 
     /// Fails with what the command said.
+    #[expect(clippy::print_stdout, reason = "the run is to be read where it is shown")]
     fn expect(&self, arguments: &[&str]) {
         let output = self.run(arguments);
         let said = format!(

@@ -2,6 +2,10 @@
 //! experts played around it.
 
 mod roads;
+mod windows;
+mod waiting;
+mod controls;
+mod sending;
 mod life;
 mod crash;
 mod operator;

@@ -284,6 +284,11 @@ fn a_replay_settles_its_letter_before_it_is_delivered() {
     );
     let control = run(sent.head.clone(), Event::Controlled { by: Seq(13) });
     assert_eq!(told(&control), "- sending: settle", "what was said is settled, not stopped");
+    let doubled = run(sent.head.clone(), Event::Sent { webhook_free_at: None, at: NOW });
+    assert_eq!(doubled.record, None, "there is nothing more to send");
+    let mut early = head(Phase::Sending(sending(1)));
+    early.turn.as_mut().unwrap().kind = TurnKind::Replay { dead: Seq(7) };
+    assert_eq!(run(early, Event::DeadSettled { at: NOW }).record, None, "a segment is missing");
     assert_eq!(told(&run(sent.head, Event::DeadSettled { at: NOW })), "delivered over: ");
 }
 

@@ -21,5 +21,13 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::Confirm => "Confirm",
         Word::Reject => "Reject",
         Word::End => "End session",
+        Word::FileTooLarge => "The file is too large to be read. Please send a smaller one.",
+        Word::MarkPicture => "picture {n}",
+        Word::MarkVoice => "voice {n}",
+        Word::MarkVideo => "video {n}",
+        Word::MarkFile => "file {n}",
+        Word::MarkTooLarge => "too large",
+        Word::MarkUnreadable => "could not be read",
+        Word::MarkLeftOut => "[{n} more not passed on: too many]",
     }
 }

@@ -17,5 +17,13 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::Confirm => "确认",
         Word::Reject => "拒绝",
         Word::End => "结束会话",
+        Word::FileTooLarge => "文件太大，无法读取，请发送较小的文件。",
+        Word::MarkPicture => "图片{n}",
+        Word::MarkVoice => "语音{n}",
+        Word::MarkVideo => "视频{n}",
+        Word::MarkFile => "文件{n}",
+        Word::MarkTooLarge => "超过大小上限",
+        Word::MarkUnreadable => "无法读取",
+        Word::MarkLeftOut => "[另有{n}个未传送：数量过多]",
     }
 }

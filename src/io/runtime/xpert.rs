@@ -9,11 +9,12 @@ pub(super) mod server;
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::domain::answer::{Failure, FailureClass};
 use crate::domain::entry::ActionKind;
-use crate::domain::invocation::TurnRequest;
+use crate::domain::invocation::{Content, TurnRequest};
 use crate::domain::reason::Reason;
 use crate::io::runtime::{Call, Outcome};
 use crate::protocol::xpert::{Fold, Status, resume_body, send_body};
@@ -135,7 +136,7 @@ async fn create(
     server: &Server<'_>,
     turn: &TurnRequest,
 ) -> Result<Joined, Failure> {
-    let body = send_body(turn.expert.as_str(), &turn.turn.to_string(), said(turn));
+    let body = send_body(turn.expert.as_str(), &turn.turn.to_string(), said(turn), &files(turn));
     let run = server.create_run(call, &turn.session.thread_id, &body).await?;
     let joined = Joined { run, from: None, origin: RunOrigin::New };
     call.learn(joined.to_name()).await?;
@@ -156,6 +157,18 @@ fn said(turn: &TurnRequest) -> &str {
         Some(ActionKind::Custom(name)) if turn.text.is_empty() => name,
         Some(_) | None => &turn.text,
     }
+}
+
+/// The server's own records of the files that it was given for this turn, in reading order.
+fn files(turn: &TurnRequest) -> Vec<Value> {
+    let all = turn.messages.iter().flat_map(|message| {
+        message.quoted.iter().flat_map(|quoted| &quoted.files).chain(&message.files)
+    });
+    all.filter_map(|file| match &file.content {
+        Content::Uploaded(record) => serde_json::from_str(record).ok(),
+        Content::Inline(_) | Content::Url { .. } | Content::Unfetched | Content::Unread(_) => None,
+    })
+    .collect()
 }
 
 /// The run that an earlier try of this turn may have started: the newest that is not older than the

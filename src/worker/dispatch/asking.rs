@@ -4,14 +4,15 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::attaching::Attaching;
 use super::language;
 use super::turning::{Turning, thread, turn_id};
 use crate::domain::answer::{Failure, FailureClass};
-use crate::domain::entry::{ActionKind, Entry};
+use crate::domain::attachment::Spoken;
+use crate::domain::entry::{ActionKind, Entry, Logged};
 use crate::domain::id::TurnId;
 use crate::domain::inbound::Message;
-use crate::domain::invocation::{Asked, Session, TurnRequest};
-use crate::domain::time::Timestamp;
+use crate::domain::invocation::{Session, TurnRequest};
 use crate::domain::turn::decide::decide;
 use crate::domain::turn::{Answered, Event, Failed, OpenTurn, TurnKind};
 use crate::io::runtime::{Learned, Line, Outcome};
@@ -44,7 +45,16 @@ impl Turning<'_> {
         let (learned, mut said) = mpsc::channel(1);
         let line = Line { learned, cancel: CancellationToken::new() };
         let watching = hands.watch.conversation(&run.conversation);
-        let asked = hands.runtimes.invoke(&runtime, &request, &line);
+        let attaching = Attaching {
+            context: &hands.context,
+            downloads: &hands.downloads,
+            runtimes: &hands.runtimes,
+            limits: hands.config.files,
+            integration: self.integration,
+            runtime: &runtime,
+            line: &line,
+        };
+        let asked = attaching.ask(request, self.spoken());
         tokio::pin!(asked);
         loop {
             // Every arm but the first only looks; the call itself goes on until it is dropped.
@@ -122,13 +132,6 @@ impl Turning<'_> {
     /// `None` where the turn asks nobody.
     fn request(&self, run: &Run, turn: &OpenTurn) -> Option<TurnRequest> {
         let (asked, origin) = (turn.asked.as_ref()?, self.origin.clone()?);
-        let messages: Vec<_> =
-            self.entries.iter().flat_map(|logged| asks(&logged.entry, logged.at)).collect();
-        let texts: Vec<_> = messages
-            .iter()
-            .map(|message| message.text.as_str())
-            .filter(|text| !text.is_empty())
-            .collect();
         let action = self.entries.iter().rev().find_map(|logged| match &logged.entry {
             Entry::Action(action) => Some((action.kind.clone(), action.turn.clone())),
             Entry::Message(_)
@@ -157,31 +160,26 @@ impl Turning<'_> {
                 .filter(|_| turn.kind == TurnKind::Action)
                 .and_then(|interrupted| interrupted.run.clone()),
             resumes,
-            text: texts.join("\n"),
-            messages,
+            // What the messages say stands with their files, which are not fetched yet.
+            text: String::new(),
+            messages: vec![],
             language: language(self.integration),
             started_at: turn.started_at,
             is_repeat: turn.is_repeat,
             run: turn.run.clone(),
         })
     }
-}
 
-/// What one entry asks.
-fn asks(entry: &Entry, at: Timestamp) -> Vec<Asked> {
-    match entry {
-        Entry::Message(message) => vec![ask(message, at)],
-        Entry::Replay(replay) => replay.messages.iter().map(|m| ask(m, at)).collect(),
-        Entry::Action(_) | Entry::Control(_) | Entry::Undecodable { .. } | Entry::Gone => vec![],
-    }
-}
-
-fn ask(message: &Message, at: Timestamp) -> Asked {
-    Asked {
-        msg_id: message.msg_id.clone(),
-        at,
-        kind: message.kind.clone(),
-        text: message.text(),
-        files: vec![],
+    /// The messages that the turn asks about.
+    fn spoken(&self) -> Vec<Spoken> {
+        let spoken = |message: &Message, at| Spoken { message: message.clone(), at };
+        let of = |logged: &Logged| match &logged.entry {
+            Entry::Message(message) => vec![spoken(message, logged.at)],
+            Entry::Replay(replay) => replay.messages.iter().map(|m| spoken(m, logged.at)).collect(),
+            Entry::Action(_) | Entry::Control(_) | Entry::Undecodable { .. } | Entry::Gone => {
+                vec![]
+            }
+        };
+        self.entries.iter().flat_map(of).collect()
     }
 }

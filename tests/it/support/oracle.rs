@@ -138,3 +138,45 @@ pub(crate) fn assert_turns_in_order(calls: &[std::sync::Arc<dingtalk_trigger::si
         *last = seq;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dingtalk_trigger::sim::dingtalk::record::Record;
+
+    use super::*;
+    use crate::support::outside::Outside;
+
+    fn record(kind: Kind, number: usize, at_ms: i64, attempt: u32) -> Record {
+        let text = mark(1, number);
+        Record {
+            kind,
+            at_ms,
+            attempt,
+            conversation: "cid".to_owned(),
+            msg_id: text.clone(),
+            text: if kind == Kind::Reply { format!("You said: {text}") } else { text },
+            ..Record::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_oracle_finds_what_is_lost_reordered_and_doubled() {
+        let outside = Outside::start().await;
+        let book = outside.cloud.book();
+        for number in 0..4 {
+            book.append(record(Kind::Said, number, 0, 0));
+        }
+        for (number, at_ms) in [(1, 10_000), (0, 10_001), (2, 10_002), (2, 20_000)] {
+            book.append(record(Kind::Reply, number, at_ms, 0));
+        }
+        let verdict = judge(&outside.cloud, &[11_000]);
+        assert_eq!((verdict.said, verdict.doubled), (4, 1));
+        assert_eq!(verdict.lost, [mark(1, 3)]);
+        assert_eq!(verdict.reordered, [format!("{} before {}", mark(1, 1), mark(1, 0))]);
+        assert!(verdict.doubled_without_reason.is_empty(), "its first answer was at the kill");
+        assert_eq!(judge(&outside.cloud, &[]).doubled_without_reason, [mark(1, 2)]);
+        // What DingTalk had to push again may have been overtaken on its way to us.
+        book.append(record(Kind::Pushed, 0, 30_000, 2));
+        assert!(judge(&outside.cloud, &[]).reordered.is_empty());
+    }
+}

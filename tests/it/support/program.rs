@@ -142,11 +142,17 @@ impl Drop for Program {
             let complained = self.complained();
             let tail: Vec<_> = complained.lines().rev().take(60).collect();
             let tail: Vec<_> = tail.into_iter().rev().collect();
-            println!("---- {}\n{}", self.stderr.display(), tail.join("\n"));
+            report(&format!("---- {}\n{}", self.stderr.display(), tail.join("\n")));
         } else {
             self.assert_no_error();
         }
     }
+}
+
+/// What a reader of the test's output wants to know.
+#[expect(clippy::print_stdout, reason = "shown where a test fails, or with --nocapture")]
+pub(crate) fn report(text: &str) {
+    println!("{text}");
 }
 
 fn signal(arguments: &str) {

@@ -95,10 +95,20 @@ impl Service {
     }
 
     pub(crate) async fn settled(&self) {
+        self.left_only(|_| false).await;
+    }
+
+    /// Like [`Service::settled`], but timers may wait for their time.
+    pub(crate) async fn idle(&self) {
+        self.left_only(|left| left.ends_with("messages in DT_TIMER")).await;
+    }
+
+    async fn left_only(&self, may_stay: impl Fn(&str) -> bool) {
         let jetstream = async_nats::jetstream::new(connect(&[self.nats_url()]).await);
         let started = Instant::now();
         loop {
-            let left = left_over(&jetstream).await;
+            let mut left = left_over(&jetstream).await;
+            left.retain(|left| !may_stay(left));
             if left.is_empty() {
                 return;
             }

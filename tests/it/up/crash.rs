@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::support::oracle::{answered, assert_turns_in_order, judge, mark};
 use crate::support::outside::Outside;
+use crate::support::program::report;
 use crate::support::service::{Service, callback};
 use crate::support::wait::wait_until;
 
@@ -69,11 +70,11 @@ async fn check(outside: &Outside, mut service: Service, reach: Reach) {
     service.settled().await;
     let verdict = judge(&outside.cloud, &[killed_at]);
     let ambiguous = service.metric("dt_ambiguous_sends_total", "").await;
-    println!(
-        "MEASURED {before} answered at the kill; ready again after {ready:?}, first answer {first:?}, \
+    report(&format!(
+        "measured: {before} answered at the kill; ready again after {ready:?}, first answer {first:?}, \
          all {all:?} after the kill; {} doubled, {ambiguous} counted ambiguous",
         verdict.doubled
-    );
+    ));
     verdict.assert_good(ambiguous);
     assert_turns_in_order(&outside.expert.calls());
     service.finish().await;

@@ -12,7 +12,7 @@ use crate::support::database::Postgres;
 use crate::support::nats::Nats;
 use crate::support::oracle::{answered, judge, mark};
 use crate::support::outside::Outside;
-use crate::support::program::{LIMIT, Program, free_port};
+use crate::support::program::{LIMIT, Program, free_port, report};
 use crate::support::service::{Service, callback};
 use crate::support::wait::wait_until;
 
@@ -24,7 +24,7 @@ fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 /// Runs a command to its end: exit code, standard output, standard error.
 async fn run(arguments: &[&str], pairs: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let directory = TempDir::new().unwrap();
+    let directory = TempDir::new().expect("create a directory");
     let mut program = Program::start(directory.path(), "command", arguments, &settings(pairs));
     let status = program.ended().await;
     (status.code(), program.said(), program.complained())
@@ -45,7 +45,7 @@ async fn sigterm_finishes_what_runs_and_drops_nothing() {
     assert!(outside.expert.called(20, LIMIT).await, "the expert is busy");
     let told = Instant::now();
     let status = service.program().terminate().await;
-    println!("MEASURED drained in {:?}", told.elapsed());
+    report(&format!("measured: drained in {:?}", told.elapsed()));
     assert_eq!(status.code(), Some(0), "{}", service.program().complained());
     let read = outside.read_in(&slow.conversation);
     assert_eq!(read, ["You said: slow 2"], "what ran was finished");
@@ -54,9 +54,9 @@ async fn sigterm_finishes_what_runs_and_drops_nothing() {
     let restarted = Instant::now();
     wait_until("the rest is answered", LIMIT, async || answered(&outside.cloud) == 60).await;
     let rest = restarted.elapsed();
-    println!(
-        "MEASURED ready again in {ready:?}; {left} left by the drain, answered {rest:?} later"
-    );
+    report(&format!(
+        "measured: ready again in {ready:?}; {left} left by the drain, answered {rest:?} later"
+    ));
     service.settled().await;
     let verdict = judge(&outside.cloud, &[]);
     verdict.assert_good(0.0);

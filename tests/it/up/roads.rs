@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::outside::Outside;
-use crate::support::program::LIMIT;
+use crate::support::program::{LIMIT, report};
 use crate::support::service::{AES_KEY, Service, TOKEN, callback, echo, xpert};
 use crate::support::wait::wait_until;
 
@@ -23,7 +23,7 @@ async fn a_stream_robot_made_by_the_admin_api_answers_within_5_s_and_without_a_r
     let admin = service.admin();
     let begun = Instant::now();
     service.stream_robot(&outside, "robot").await;
-    println!("MEASURED connected after {:?}", begun.elapsed());
+    report(&format!("measured: connected after {:?}", begun.elapsed()));
     admin.publish("expert", "robot", &json!({ "runtime": echo() })).await;
     outside.ask(Say::direct("robot", "ann", "hello"), "hello").await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());

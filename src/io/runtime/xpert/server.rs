@@ -1,13 +1,17 @@
 //! The calls of Xpert's API that a turn needs, each of them once.
 
+use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
+use tokio::time::timeout_at;
 
 use crate::domain::answer::Failure;
 use crate::domain::reason::Reason;
 use crate::domain::secret::Secret;
-use crate::io::runtime::{Call, retryable};
-use crate::protocol::xpert::{Run, decode_last_message, decode_run, decode_runs, thread_body};
+use crate::io::runtime::{Call, Upload, broken, retryable, silent};
+use crate::protocol::xpert::{
+    Run, decode_file, decode_last_message, decode_run, decode_runs, thread_body,
+};
 
 const API: &str = "/api/ai";
 /// More runs than this are not looked through.
@@ -91,6 +95,32 @@ impl<'a> Server<'a> {
         let path = format!("/conversations/{conversation}/messages");
         let answer = self.answer(call, self.request(call, Method::GET, &path)).await?;
         Ok(decode_last_message(&answer))
+    }
+
+    /// The server's record of the file, for `input.files`.
+    pub(in crate::io::runtime) async fn upload(
+        &self,
+        call: &Call<'_>,
+        expert: &str,
+        file: Upload,
+    ) -> Result<String, Failure> {
+        let part = Part::bytes(file.bytes).file_name(file.name).mime_str(file.content_type);
+        let part = part.expect("content types are constants of ours and are well formed");
+        let form = Form::new()
+            .text("xpertId", expert.to_owned())
+            .text("purpose", "chat_attachment")
+            .part("file", part);
+        let request = self.request(call, Method::POST, "/contexts/file").multipart(form);
+        // The file may take as long as it may, not only as long as an answer.
+        let mut response = match timeout_at(call.deadline, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(broken(&error)),
+            Err(_) => return Err(silent()),
+        };
+        if !response.status().is_success() {
+            return Err(call.refusal(response).await);
+        }
+        decode_file(&call.body(&mut response).await?).ok_or_else(|| unreadable("a file"))
     }
 
     /// The events of a run after the one named, or all that there are.

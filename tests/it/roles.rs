@@ -1,0 +1,225 @@
+//! The roles as processes of their own: two of each on one broker and one PostgreSQL, and what happens
+//! when one of them is killed, joins, or leaves.
+
+use std::time::Duration;
+
+use dingtalk_trigger::sim::dingtalk::app::App;
+use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::dingtalk::record::Kind;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::support::database::Postgres;
+use crate::support::nats::Nats;
+use crate::support::oracle::{answered, assert_turns_in_order, judge, mark};
+use crate::support::outside::Outside;
+use crate::support::program::{LIMIT, Program, free_port, metric, report};
+use crate::support::service::{AES_KEY, Admin, TOKEN, addresses, callback, echo};
+use crate::support::wait::{wait_for, wait_until};
+
+const ADMIN_TOKEN: &str = "token-of-the-tests";
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// One process of a role.
+struct Pod {
+    program: Program,
+    /// Where it serves what the role serves.
+    address: String,
+    health: String,
+}
+
+/// Dropped in this order: the pods before what they stand on.
+struct Fleet {
+    outside: Outside,
+    directory: TempDir,
+    settings: Vec<(String, String)>,
+    nats: Nats,
+    _database: Postgres,
+}
+
+impl Fleet {
+    /// Streams and tables are there; no role runs yet.
+    async fn prepare() -> Self {
+        let (outside, nats) = (Outside::start().await, Nats::start().await);
+        let database = Postgres::fresh().await;
+        let mut settings = addresses(&outside);
+        let own = [
+            ("NATS_URL", nats.url()),
+            ("DATABASE_URL", database.url()),
+            ("DT_MASTER_KEY", MASTER_KEY),
+            ("DT_ADMIN_TOKEN", ADMIN_TOKEN),
+            ("DT_SEND_RATE", "0"),
+            ("DT_WEBHOOK_RATE", "0"),
+            ("DT_SQL_CONNECTIONS", "4"),
+        ];
+        settings.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let directory = TempDir::new().expect("create a directory");
+        for command in [["streams", "apply"].as_slice(), &["migrate"]] {
+            let name = command.join("-");
+            let mut program = Program::start(directory.path(), &name, command, &settings);
+            assert_eq!(program.ended().await.code(), Some(0), "{}", program.complained());
+        }
+        Self { outside, directory, settings, nats, _database: database }
+    }
+
+    /// `name` is a role and a number.
+    fn pod(&self, name: &str) -> Pod {
+        let [address, health] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
+        let (role, _) = name.split_once('-').expect("a role and a number");
+        let mut settings = self.settings.clone();
+        let own = [
+            ("DT_EDGE_ADDR", address.as_str()),
+            ("DT_CONSOLE_ADDR", address.as_str()),
+            ("DT_HEALTH_ADDR", health.as_str()),
+            ("DT_POD", name),
+        ];
+        settings.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let program = Program::start(self.directory.path(), name, &[role], &settings);
+        Pod { program, address, health }
+    }
+}
+
+impl Pod {
+    async fn ready(mut self) -> Self {
+        self.program.ready(&self.health).await;
+        self
+    }
+
+    fn admin(&self) -> Admin {
+        Admin { address: self.address.clone(), token: ADMIN_TOKEN.to_owned() }
+    }
+
+    async fn runs(&self) -> f64 {
+        metric(&self.health, "dt_turns_total", "delivered").await
+    }
+
+    async fn terminate(&mut self) {
+        let status = self.program.terminate().await;
+        assert_eq!(status.code(), Some(0), "SIGTERM: {}", self.program.complained());
+    }
+
+    async fn has_stream(&self) -> bool {
+        metric(&self.health, "dt_stream_connected", "").await > 0.5
+    }
+}
+
+#[tokio::test]
+async fn a_message_through_each_edge_is_answered_and_stream_ownership_moves_with_a_kill() {
+    let fleet = Fleet::prepare().await;
+    let names = ["edge-1", "edge-2", "worker-1", "worker-2", "console-1", "console-2"];
+    let mut pods = vec![];
+    for pod in names.map(|name| fleet.pod(name)) {
+        pods.push(pod.ready().await);
+    }
+    let (one, other) = (pods[4].admin(), pods[5].admin());
+    let outside = &fleet.outside;
+
+    // Configured through one console, each edge knows it within a second.
+    let keys =
+        json!({ "id": "http", "mode": "http", "callbackToken": TOKEN, "callbackAesKey": AES_KEY });
+    one.integrate(&keys).await;
+    let configured = Instant::now();
+    other.publish("expert", "http", &json!({ "runtime": echo() })).await;
+    for edge in &pods[..2] {
+        let url = format!("http://{}/api/dingtalk/webhook/http", edge.address);
+        wait_until("the edge knows the integration", LIMIT, async || {
+            reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200)
+        })
+        .await;
+        assert!(configured.elapsed() < Duration::from_secs(2), "{:?}", configured.elapsed());
+        outside.cloud.put_app(App::http("http", "app-secret", &url));
+        let text = format!("through {}", edge.address);
+        outside.ask(Say::direct("http", "ann", &text), &text).await;
+    }
+
+    outside.cloud.put_app(App::stream("robot", "app-secret"));
+    one.integrate(&json!({ "id": "robot", "mode": "stream" })).await;
+    one.publish("second", "robot", &json!({ "runtime": echo() })).await;
+    wait_until("one edge is connected", LIMIT, async || outside.cloud.connections("robot") == 1)
+        .await;
+    outside.ask(Say::direct("robot", "ann", "before"), "before").await;
+    let owner = wait_for("one edge says that it is connected", LIMIT, async || {
+        match (pods[0].has_stream().await, pods[1].has_stream().await) {
+            (true, false) => Some(0),
+            (false, true) => Some(1),
+            _ => None,
+        }
+    })
+    .await;
+    let killed = Instant::now();
+    pods[owner].program.kill().await;
+    outside.say(Say::direct("robot", "ann", "meanwhile"));
+    wait_until("the other edge is connected", LIMIT, async || {
+        outside.cloud.connections("robot") == 1
+    })
+    .await;
+    report(&format!("measured: Stream ownership moved {:?} after the kill", killed.elapsed()));
+    outside.ask(Say::direct("robot", "ann", "after"), "after").await;
+    let meanwhile = outside
+        .cloud
+        .wait_for(LIMIT, |record| record.kind == Kind::Reply && record.text == "meanwhile");
+    assert!(meanwhile.await.is_some(), "what was said meanwhile is pushed again and answered");
+    let status = other.done("GET", "/api/integrations/robot/status", &Value::Null).await;
+    assert_eq!(status["state"], "connected", "{status}");
+    fleet.nats.assert_settled().await;
+    pods.remove(owner);
+    for pod in &mut pods {
+        pod.terminate().await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_joins_takes_its_share_and_one_that_leaves_drops_nothing() {
+    const CONVERSATIONS: usize = 60;
+    let fleet = Fleet::prepare().await;
+    let outside = &fleet.outside;
+    let mut pods = vec![];
+    for pod in ["edge-1", "console-1", "worker-1", "worker-2"].map(|name| fleet.pod(name)) {
+        pods.push(pod.ready().await);
+    }
+    let admin = pods[1].admin();
+    outside.cloud.put_app(App::stream("robot", "app-secret"));
+    admin.integrate(&json!({ "id": "robot", "mode": "stream" })).await;
+    admin.publish("expert", "robot", &json!({ "runtime": callback(outside) })).await;
+    wait_until("the edge is connected", LIMIT, async || outside.cloud.connections("robot") == 1)
+        .await;
+    let mut said = 0;
+    let mut say = |rounds: usize| {
+        for _ in 0..rounds * CONVERSATIONS {
+            let conversation = said % CONVERSATIONS;
+            let text = mark(conversation, said / CONVERSATIONS);
+            outside.say(Say::direct("robot", &format!("person{conversation}"), &text));
+            said += 1;
+        }
+        said
+    };
+    say(4);
+    // It joins under load; what is said from now on is shared by three.
+    let third = fleet.pod("worker-3").ready().await;
+    let all = say(4);
+    wait_until("a part is answered", LIMIT, async || answered(&outside.cloud) >= all / 2).await;
+    let leaving = Instant::now();
+    let before = pods[3].runs().await;
+    pods[3].terminate().await;
+    let left = leaving.elapsed();
+    wait_until("every message is answered", LIMIT, async || answered(&outside.cloud) == all).await;
+    let (first, joined) = (pods[2].runs().await, third.runs().await);
+    report(&format!(
+        "measured: turns: worker-1 {first}, worker-2 {before} before it left in {left:?}, \
+         worker-3 {joined}; all answered {:?} after the leaving began",
+        leaving.elapsed()
+    ));
+    let total = f64::from(u32::try_from(all).unwrap());
+    assert!(joined > total / 10.0, "the third worker took {joined} of {total}");
+    fleet.nats.assert_settled().await;
+    let verdict = judge(&outside.cloud, &[]);
+    verdict.assert_good(0.0);
+    assert_turns_in_order(&outside.expert.calls());
+    pods.push(third);
+    for (index, pod) in pods.iter_mut().enumerate() {
+        if index != 3 {
+            pod.terminate().await;
+        }
+    }
+}

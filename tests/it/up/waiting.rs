@@ -1,0 +1,130 @@
+//! An expert that is away, fails, refuses, asks for time, or never answers.
+
+use std::time::Duration;
+
+use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::expert::Next;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::outside::Outside;
+use crate::support::program::{LIMIT, report};
+use crate::support::service::{Service, callback};
+use crate::support::wait::wait_until;
+
+const AWAY: &str = "The expert is away at the moment. Your message is kept and will be answered.";
+const FAILED: &str = "Your question could not be answered. The administrator has been informed.";
+
+#[tokio::test]
+async fn without_a_runtime_turns_wait_and_go_on_in_order_within_2_s_of_its_registration() {
+    let outside = Outside::start().await;
+    let mut service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &Value::Null).await;
+    let ann = outside.ask(Say::direct("robot", "ann", "one"), AWAY).await.conversation.clone();
+    let bob = outside.ask(Say::direct("robot", "bob", "one"), AWAY).await.conversation.clone();
+    for text in ["two", "three"] {
+        outside.say(Say::direct("robot", "ann", text));
+    }
+    wait_until("all are in the log", LIMIT, async || {
+        service.metric("dt_inbound_total", "accepted").await >= 4.0
+    })
+    .await;
+    service.idle().await;
+    // Killed while they wait: after the restart they still do, and are not told again.
+    service.kill().await;
+    service.restart().await;
+    wait_until("connected again", LIMIT, async || outside.cloud.connections("robot") == 1).await;
+    outside.say(Say::direct("robot", "ann", "four"));
+    wait_until("four is in the log", LIMIT, async || {
+        service.metric("dt_inbound_total", "accepted").await >= 1.0
+    })
+    .await;
+    let registered = Instant::now();
+    service.admin().register("expert", &callback(&outside)).await;
+    outside.reply(&ann, "You said: one").await;
+    outside.reply(&bob, "You said: one").await;
+    let first = registered.elapsed();
+    outside.reply(&ann, "You said: four").await;
+    report(&format!(
+        "measured: resumed {first:?} after registration, all after {:?}",
+        registered.elapsed()
+    ));
+    assert!(first < Duration::from_secs(2), "{first:?}");
+    let answers = ["one", "two", "three", "four"].map(|text| format!("You said: {text}"));
+    let expected: Vec<_> = std::iter::once(AWAY.to_owned()).chain(answers).collect();
+    assert_eq!(outside.read_in(&ann), expected);
+    assert_eq!(outside.read_in(&bob), [AWAY, "You said: one"]);
+    // The timers of the end of the wait stay until their time; they are hints without a meaning by now.
+    service.idle().await;
+    assert_eq!(service.program().terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_waits_too_long_is_a_dead_letter_and_a_word() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_HANDOFF_MAX_AGE", "2")]).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &Value::Null).await;
+    let told = outside.ask(Say::direct("robot", "ann", "one"), AWAY).await;
+    outside.reply(&told.conversation, FAILED).await;
+    let dead = service.metric("dt_dead_total", "handoff_expired").await;
+    assert!((dead - 1.0).abs() < 0.1, "{dead}");
+    service.admin().register("expert", &callback(&outside)).await;
+    outside.ask(Say::direct("robot", "ann", "two"), "You said: two").await;
+    let read = outside.read_in(&told.conversation);
+    assert_eq!(read, [AWAY, FAILED, "You said: two"]);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn an_error_is_tried_again_and_a_refusal_is_a_dead_letter_and_a_word() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+
+    let status = |status, retry_after| Next::Status { status, retry_after, body: String::new() };
+    outside.expert.next(status(500, None));
+    outside.ask(Say::direct("robot", "ann", "after 500"), "You said: after 500").await;
+    let calls = outside.expert.calls();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls[0].webhook_id, calls[1].webhook_id, "one turn has one idempotency key");
+    assert_eq!((&calls[0].body["attempt"], &calls[1].body["attempt"]), (&json!(1), &json!(2)));
+
+    outside.expert.next(status(429, Some(3)));
+    outside.ask(Say::direct("robot", "ann", "after 429"), "You said: after 429").await;
+    let calls = outside.expert.calls();
+    let waited = calls[3].at_ms - calls[2].at_ms;
+    assert!((2900..8000).contains(&waited), "Retry-After of 3 s: {waited} ms");
+
+    let refused = outside.ask(Say::direct("robot", "ann", "refuse this"), FAILED).await;
+    assert_eq!(outside.expert.calls().len(), 5, "a refusal is not tried again");
+    let dead = service.metric("dt_dead_total", "runtime_permanent").await;
+    assert!((dead - 1.0).abs() < 0.1, "{dead}");
+    outside.ask(Say::direct("robot", "ann", "goes on"), "You said: goes on").await;
+    assert_eq!(
+        outside.read_in(&refused.conversation),
+        ["You said: after 500", "You said: after 429", FAILED, "You said: goes on"]
+    );
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_runtime_that_takes_a_turn_and_never_answers_is_asked_again() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_RUNTIME_TIMEOUT", "2")]).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+    outside.expert.next(Next::Status { status: 202, retry_after: None, body: String::new() });
+    let said = outside.say(Say::direct("robot", "ann", "later"));
+    assert!(outside.expert.called(1, LIMIT).await);
+    outside.say(Say::direct("robot", "ann", "behind"));
+    outside.reply(&said.conversation, "You said: behind").await;
+    let read = outside.read_in(&said.conversation);
+    assert_eq!(read, ["You said: later", "You said: behind"], "nothing overtakes a waiting turn");
+    let calls = outside.expert.calls();
+    assert_eq!(calls[1].body["attempt"], 2);
+    assert!(calls[1].at_ms - calls[0].at_ms >= 2000);
+    service.finish().await;
+}

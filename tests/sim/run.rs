@@ -1,0 +1,310 @@
+//! A run of one conversation, as `src/worker/dispatch.rs` has it: lease, fence, plan, and the commands of
+//! the hand-off machine, each an effect after which the pod may be gone.
+
+use std::time::Duration;
+
+use dingtalk_trigger::domain::debounce::{TimerKind, Token};
+use dingtalk_trigger::domain::entry::{Entry, Logged};
+use dingtalk_trigger::domain::id::Seq;
+use dingtalk_trigger::domain::plan::{Limits, Planned, PlannedKind, plan};
+use dingtalk_trigger::domain::reason::Reason;
+use dingtalk_trigger::domain::session::Session;
+use dingtalk_trigger::domain::turn::decide::decide;
+use dingtalk_trigger::domain::turn::{
+    Answered, Availability, Command, Ending, Event, Failed, Head, NewTurn, OpenTurn, Opening,
+    Parked, Phase, Purpose, Step, TurnKind,
+};
+use dingtalk_trigger::protocol::token::Slot;
+
+use crate::broker::{Held, Place, Record};
+use crate::world::{Bug, Died, POLICY, World, conversation, expert};
+
+/// Four fifths of the slots' `ack_wait`.
+const LEASE_MS: i64 = 12_000;
+const PAGE_MAX: usize = 6;
+const DELIVERIES_MAX: u64 = 20;
+
+struct Run {
+    place: Place,
+    slot: u64,
+    nonce: u64,
+    count: u32,
+    last: Record,
+}
+
+/// Lost or dead: in both cases nothing more is done.
+struct Stopped;
+
+impl From<Died> for Stopped {
+    fn from(_: Died) -> Self {
+        Self
+    }
+}
+
+impl World {
+    pub(crate) fn dispatch(&mut self, held: &Held<Slot>) {
+        let nonce = self.rng.next();
+        self.runs.insert(nonce, (held.place, self.now));
+        let last = self.broker.last(held.place);
+        let mut run = Run { place: held.place, slot: held.id, nonce, count: 0, last };
+        let worked = self.work_through(&mut run, held.body, held.deliveries);
+        let checked = worked.and_then(|()| self.check(&run));
+        if checked.is_ok() {
+            self.broker.slots.ack(held.id);
+        }
+        self.runs.remove(&nonce);
+        let head = run.last.head;
+        if checked.is_ok()
+            && self.bug != Some(Bug::FollowForgotten)
+            && head.turn.is_none()
+            && self.follow(held.place, head.position).is_err()
+        {
+            self.excused.insert(held.place);
+        }
+    }
+
+    /// Between two effects: the pod may die, others may act, and the lease may have run out.
+    fn check(&mut self, run: &Run) -> Result<(), Stopped> {
+        self.breathe()?;
+        let confirmed = self.runs.get(&run.nonce).map_or(0, |(_, at)| *at);
+        if self.now - confirmed >= LEASE_MS {
+            return Err(Stopped);
+        }
+        let rivals = self.runs.iter().filter(|(nonce, (place, at))| {
+            **nonce != run.nonce && *place == run.place && self.now - at < LEASE_MS
+        });
+        let rivals = rivals.count();
+        if rivals > 0 {
+            self.oracle.blame(format!("I3: {} runs hold conversation {}", rivals + 1, run.place));
+        }
+        self.runs.insert(run.nonce, (run.place, self.now));
+        self.broker.slots.renew(run.slot, self.now);
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        run: &mut Run,
+        step: Step,
+        head: Head,
+        answers: Option<u32>,
+    ) -> Result<(), Stopped> {
+        run.count += 1;
+        let (nonce, count, step) = (run.nonce, run.count, Some(step));
+        let record = Record { seq: Seq(0), nonce, count, step, head, answers };
+        loop {
+            self.check(run)?;
+            let is_stored = self.store(run.place, &run.last, record.clone());
+            // A time-out: nobody tells this run what became of its record.
+            let is_told = !self.rng.once_in(30);
+            self.breathe()?;
+            let last = self.broker.last(run.place);
+            if is_stored && is_told || last.nonce == nonce && last.count == count {
+                run.last = last;
+                return if run.last.nonce == nonce { Ok(()) } else { Err(Stopped) };
+            }
+            if last.seq != run.last.seq {
+                return Err(Stopped);
+            }
+        }
+    }
+
+    fn work_through(&mut self, run: &mut Run, slot: Slot, deliveries: u64) -> Result<(), Stopped> {
+        self.check(run)?;
+        if let Some(turn) = run.last.head.turn.clone() {
+            let at = self.clock();
+            let event = match self.broker.control_after(run.place, turn.last) {
+                _ if deliveries > DELIVERIES_MAX => Event::Poisoned { deliveries },
+                Some(by) => Event::Controlled { by },
+                None if turn.asked.is_none() => Event::Taken { runtime: Availability::Ready, at },
+                None => Event::Taken { runtime: self.availability, at },
+            };
+            self.drive(run, event)?;
+        }
+        loop {
+            let Head { position, turn, .. } = &run.last.head;
+            if turn.is_some() || *position >= slot.to {
+                return Ok(());
+            }
+            let mut page = self.broker.entries(run.place, *position, slot.to);
+            page.truncate(PAGE_MAX);
+            let limits = Limits { messages_max: 4, bytes_max: 16 };
+            let Some(planned) = plan(&page, slot.window, limits) else { return Ok(()) };
+            page.truncate(planned.count);
+            self.check(run)?;
+            match self.resolve(&run.last.head, planned, &page) {
+                Some(turn) => {
+                    let at = self.clock();
+                    self.drive(run, Event::Opened { turn, at })?;
+                }
+                None => {
+                    let at = self.clock().after(Duration::from_secs(5));
+                    let Slot { to, window } = slot;
+                    let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
+                    self.arm(run.place, format!("{to}lt{}", at.0), at, token);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// As `src/worker/resolve.rs`; `None` while the database is away.
+    fn resolve(&mut self, head: &Head, planned: Planned, entries: &[Logged]) -> Option<NewTurn> {
+        let (first, newest) = (entries.first()?, entries.last()?);
+        let end = |ending| Opening::End { ending, closes_session: false };
+        let timeout = Duration::from_secs(3600);
+        let (last_activity, runtime) = (newest.at, self.availability);
+        let (kind, opening) = match (planned.kind, &newest.entry) {
+            (PlannedKind::Stopped { .. }, _) => (TurnKind::Messages, end(Ending::Stopped)),
+            (_, Entry::Control(_)) => (TurnKind::Control, end(Ending::Delivered)),
+            (_, Entry::Replay(replay)) => {
+                let kind = TurnKind::Replay { dead: replay.dead };
+                if self.broker.dead.contains_key(&replay.dead.0) {
+                    let epoch = replay.epoch;
+                    let session = Session { epoch, expert: expert(), timeout, last_activity };
+                    (kind, Opening::Ask { session, is_new: false, runtime })
+                } else {
+                    (kind, end(Ending::Delivered))
+                }
+            }
+            (_, Entry::Message(message)) if message.is_unsupported() => {
+                (TurnKind::Messages, Opening::Say { segments: 1, closes_session: false })
+            }
+            _ => {
+                let existing = head.session.clone().filter(|s| !s.is_expired(first.at));
+                let is_new = existing.is_none();
+                // Opening a session reads the binding from SQL.
+                if is_new && !self.is_calm && self.rng.once_in(10) {
+                    return None;
+                }
+                let opened = Session { epoch: first.seq, expert: expert(), timeout, last_activity };
+                let session = existing.unwrap_or(opened).touched(newest.at);
+                (TurnKind::Messages, Opening::Ask { session, is_new, runtime })
+            }
+        };
+        let Planned { first, last, .. } = planned;
+        Some(NewTurn { first, last, kind, accepted_at: newest.at, opening })
+    }
+
+    fn drive(&mut self, run: &mut Run, first: Event) -> Result<(), Stopped> {
+        let mut event = first;
+        loop {
+            let before = run.last.head.turn.clone();
+            let answers = match &event {
+                Event::Answered { attempt, .. } => Some(*attempt),
+                _ => None,
+            };
+            let decision = decide(run.last.head.clone(), &conversation(run.place), event, POLICY);
+            if let Some(step) = decision.record {
+                self.record(run, step, decision.head, answers)?;
+            }
+            let mut next = None;
+            for command in decision.commands {
+                self.check(run)?;
+                let Some(turn) = run.last.head.turn.clone().or_else(|| before.clone()) else {
+                    continue;
+                };
+                next = self.carry_out(run, &turn, &command)?.or(next);
+            }
+            match next {
+                Some(after) => event = after,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        run: &Run,
+        turn: &OpenTurn,
+        command: &Command,
+    ) -> Result<Option<Event>, Stopped> {
+        let place = run.place;
+        match command {
+            Command::Invoke => return self.invoke(run, turn).map(Some),
+            Command::Send { segment } => return Ok(Some(self.send(place, turn, *segment))),
+            Command::CountAmbiguous => self.oracle.ambiguous += 1,
+            Command::Arm { at, purpose } => {
+                let word = match purpose {
+                    Purpose::Retry { attempt } => format!("r{attempt}"),
+                    Purpose::SendRetry { sent, attempt } => format!("s{sent}r{attempt}"),
+                    Purpose::Expiry => "x".to_owned(),
+                };
+                let window = Duration::ZERO;
+                let token = Token { seq: turn.last, kind: TimerKind::Now, window, refusals: 0 };
+                self.arm(place, format!("{}{word}t{}", turn.last, at.0), *at, token);
+            }
+            Command::Index => {
+                let Phase::Parked { why, .. } = turn.phase else { return Ok(None) };
+                self.broker.enter(place);
+                self.check(run)?;
+                if why == Parked::Missing && self.availability == Availability::Ready {
+                    let (runtime, at) = (self.availability, self.clock());
+                    return Ok(Some(Event::Taken { runtime, at }));
+                }
+            }
+            Command::Unindex => {
+                self.broker.index.remove(&place);
+            }
+            Command::Bury => {
+                self.broker.bury(place, turn.last);
+                return Ok(Some(Event::Buried));
+            }
+            Command::SettleDead { dead } => {
+                self.broker.dead.remove(&dead.0);
+                return Ok(Some(Event::DeadSettled { at: self.clock() }));
+            }
+            Command::CancelRun | Command::Tell(_) => {}
+        }
+        Ok(None)
+    }
+
+    fn invoke(&mut self, run: &Run, turn: &OpenTurn) -> Result<Event, Stopped> {
+        let attempt = turn.attempt;
+        for _ in 0..self.rng.below(4) {
+            self.check(run)?;
+            if let Some(by) = self.broker.control_after(run.place, turn.last) {
+                return Ok(Event::Controlled { by });
+            }
+        }
+        let (is_late, at, has_interrupt) = (false, self.clock(), false);
+        let luck = if self.is_calm { 0 } else { self.rng.below(12) };
+        Ok(match luck {
+            0..=6 => {
+                let segments = u32::try_from(self.rng.below(4)).unwrap_or(0);
+                let answered = Answered { segments, has_interrupt, is_late, at };
+                Event::Answered { attempt, answered }
+            }
+            7..=8 => {
+                self.promised.push((run.place, turn.last, attempt));
+                Event::Accepted { attempt, at }
+            }
+            9 => Event::Failed { attempt, failure: failed(None), at },
+            _ => Event::Failed { attempt, failure: failed(Some(Duration::ZERO)), at },
+        })
+    }
+
+    fn send(&mut self, place: Place, turn: &OpenTurn, segment: u32) -> Event {
+        let at = self.clock();
+        let luck = if self.is_calm { 9 } else { self.rng.below(30) };
+        match luck {
+            0 => Event::SendFailed { failure: failed(None), at },
+            1 => Event::SendFailed { failure: failed(Some(Duration::ZERO)), at },
+            // Nobody knows whether it arrived; it did.
+            2 => {
+                self.oracle.sent(place, turn.last, segment);
+                self.oracle.ambiguous += 1;
+                Event::SendFailed { failure: failed(Some(Duration::ZERO)), at }
+            }
+            3 => Event::SendHeld { until: at.after(Duration::from_secs(3)) },
+            _ => {
+                self.oracle.sent(place, turn.last, segment);
+                Event::Sent { webhook_free_at: None, at }
+            }
+        }
+    }
+}
+
+fn failed(retry: Option<Duration>) -> Failed {
+    Failed { reason: Reason::RuntimePermanent, detail: String::new(), retry }
+}
