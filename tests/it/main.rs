@@ -20,5 +20,4 @@ mod roles;
 mod media;
 mod broker;
 mod drift;
-mod up;
 mod cli;
