@@ -19,7 +19,7 @@ impl Terminal {
         let data = service.data.path().join("data").display().to_string();
         let settings = [("DT_DATA_DIR", data), ("DT_CONSOLE_ADDR", service.console.clone())];
         let settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        Self { settings, directory: tempfile::tempdir().unwrap() }
+        Self { settings, directory: tempfile::tempdir().expect("create a directory") }
     }
 
     /// The exit code, what was said, and what was complained.
@@ -28,7 +28,7 @@ impl Terminal {
         let mut program =
             Program::start(self.directory.path(), "command", &arguments, &self.settings);
         let status = program.ended().await;
-        (status.code().unwrap(), program.said(), program.complained())
+        (status.code().expect("it ended by itself"), program.said(), program.complained())
     }
 
     /// The JSON of a command that must succeed.

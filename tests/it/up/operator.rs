@@ -18,14 +18,14 @@ use crate::support::wait::wait_until;
 async fn post(outside: &Outside, url: &str, secret: &str, body: &Value) -> u16 {
     let body = body.to_string();
     let now_s = outside.now_ms() / 1000;
-    let key = Key::parse(&Secret::new(secret)).unwrap();
+    let key = Key::parse(&Secret::new(secret)).expect("a secret of a runtime");
     let request = reqwest::Client::new()
         .post(url)
         .header("webhook-id", "msg-1")
         .header("webhook-timestamp", now_s)
         .header("webhook-signature", key.sign("msg-1", now_s, body.as_bytes()))
         .body(body);
-    request.send().await.unwrap().status().as_u16()
+    request.send().await.expect("reach the service").status().as_u16()
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_runtime_that_answers_202_answers_later_and_once() {
 #[tokio::test]
 async fn messages_wait_while_paused_and_flow_again_in_order_within_2_s() {
     let outside = Outside::start().await;
-    let service = Service::start(&outside).await;
+    let service = Service::start_with(&outside, &[("DT_WEBHOOK_RATE", "0")]).await;
     service.stream_robot(&outside, "robot").await;
     let admin = service.admin();
     admin.publish("expert", "robot", &json!({ "runtime": echo() })).await;
