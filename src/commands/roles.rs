@@ -117,8 +117,7 @@ pub async fn start_edge(
 }
 
 pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: Vec<Stage>) {
-    let jetstream = async_nats::jetstream::new(parts.nats.client().clone());
-    let governor = Governor::new(context.clone(), jetstream, config.governor());
+    let governor = Governor::new(context.clone(), &parts.nats, config.governor());
     let tokens = Tokens::new(context.clone(), parts.egress.clone(), &config.dingtalk_api_url);
     let sending = send::Config {
         api_url: config.dingtalk_api_url.clone(),

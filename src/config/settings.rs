@@ -69,7 +69,7 @@ pub const SETTINGS: [Setting; 45] = [
         "files that go to a callback within the turn; larger ones go as addresses",
     ),
     setting("DT_MEDIA_TIMEOUT", "1m", "fetching or handing over one file"),
-    setting("DT_MEDIA_DOWNLOADS_MAX", "8", "files that one worker holds at once"),
+    setting("DT_MEDIA_DOWNLOADS_MAX", "16", "files that one worker holds at once"),
     setting("DT_RUNS_MAX", "256", "runs of one worker at once"),
     setting(
         "DT_EXPERT_RUNS_MAX",

@@ -90,9 +90,8 @@ pub fn is_only_too_large(spoken: &[Spoken], files: &BTreeMap<u32, File>) -> bool
         Part::Text(text) => !text.trim().is_empty(),
         Part::Media(media) => !is_file(media),
     };
-    let quoted = |message: &Message| {
-        message.quote.iter().flat_map(|quote| &quote.parts).any(|part| is_said(part))
-    };
+    let quoted =
+        |message: &Message| message.quote.iter().flat_map(|quote| &quote.parts).any(is_said);
     let is_silent = !spoken
         .iter()
         .any(|spoken| spoken.message.parts.iter().any(is_said) || quoted(&spoken.message));

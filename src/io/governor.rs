@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{LastRawMessageError, LastRawMessageErrorKind};
+use async_nats::HeaderMap;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 
 use crate::context::Context;
-use crate::domain::id::IntegrationId;
+use crate::domain::id::{IntegrationId, Seq};
 use crate::domain::rate::{Bucket, Reservation};
+use crate::io::nats::publish::PublishError;
+use crate::io::nats::{self, Nats};
 use crate::protocol::rate::{STREAM, decode, encode, subject};
 
 /// How often a pod tries again when others keep changing the key.
@@ -66,11 +67,9 @@ pub enum Permit {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("read the send bucket: {0}")]
-    Read(#[source] LastRawMessageError),
+    Read(#[source] nats::Error),
     #[error("write the send bucket: {0}")]
-    Write(#[source] jetstream::context::PublishError),
-    #[error("reach the stream {STREAM}: {0}")]
-    Stream(#[source] jetstream::context::GetStreamError),
+    Write(#[source] PublishError),
     #[error("other pods changed the send bucket {CONFLICTS_MAX} times in a row")]
     Contended,
 }
@@ -78,7 +77,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Governor {
     context: Context,
-    jetstream: jetstream::Context,
+    nats: Nats,
     config: Arc<Config>,
     reservers: Arc<Mutex<Reservers>>,
 }
@@ -98,14 +97,15 @@ struct Reserver {
 #[derive(Default)]
 struct Held {
     bucket: Bucket,
-    /// The revision of `bucket`; `None` before it was read.
-    revision: Option<u64>,
+    /// The revision of `bucket`, zero where the key is new; `None` before it was read.
+    revision: Option<Seq>,
     left: Option<Reservation>,
 }
 
 impl Governor {
-    pub fn new(context: Context, jetstream: jetstream::Context, config: Config) -> Self {
-        Self { context, jetstream, config: Arc::new(config), reservers: Arc::default() }
+    pub fn new(context: Context, nats: &Nats, config: Config) -> Self {
+        let nats = nats.clone();
+        Self { context, nats, config: Arc::new(config), reservers: Arc::default() }
     }
 
     /// Waits for a permit to send, if it comes soon.
@@ -178,18 +178,13 @@ impl Governor {
         if held.revision.is_some() {
             return Ok(());
         }
-        let stream = self.jetstream.get_stream_no_info(STREAM).await.map_err(Error::Stream)?;
-        match stream.get_last_raw_message_by_subject(&reserver.subject).await {
-            Ok(message) => {
-                held.bucket = decode(&message.payload).unwrap_or_default();
-                held.revision = Some(message.sequence);
-            }
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                held.bucket = Bucket::default();
-                held.revision = Some(0);
-            }
-            Err(error) => return Err(Error::Read(error)),
-        }
+        let last = self.nats.last(STREAM, &reserver.subject).await.map_err(Error::Read)?;
+        let (bucket, revision) = match last {
+            Some(record) => (decode(&record.payload).unwrap_or_default(), record.seq),
+            None => (Bucket::default(), Seq::default()),
+        };
+        held.bucket = bucket;
+        held.revision = Some(revision);
         Ok(())
     }
 
@@ -202,19 +197,21 @@ impl Governor {
     ) -> Result<bool, Error> {
         // Taken first: after an error or a dropped call nobody knows what the key holds.
         let revision = held.revision.take().unwrap_or_default();
-        let message = PublishMessage::build()
-            .payload(encode(next).into())
-            .expected_last_subject_sequence(revision);
-        let stored =
-            async { self.jetstream.send_publish(reserver.subject.clone(), message).await?.await };
-        match stored.await {
-            Ok(ack) => {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, revision.to_string());
+        match self.nats.publish(&reserver.subject, headers, encode(next).into()).await {
+            Ok(stored) => {
                 held.bucket = next;
-                held.revision = Some(ack.sequence);
+                held.revision = Some(stored.seq);
                 Ok(true)
             }
-            Err(error) if is_conflict(&error) => Ok(false),
-            Err(error) => Err(Error::Write(error)),
+            Err(PublishError::Conflict) => Ok(false),
+            Err(
+                error @ (PublishError::Occupied
+                | PublishError::Full(_)
+                | PublishError::TooLarge
+                | PublishError::Failed(_)),
+            ) => Err(Error::Write(error)),
         }
     }
 
@@ -259,16 +256,4 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// The client names only one of the two codes of a lost compare-and-set.
-fn is_conflict(error: &jetstream::context::PublishError) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<jetstream::Error>() {
-            return matches!(error.error_code().0, 10_071 | 10_164);
-        }
-        source = cause.source();
-    }
-    error.kind() == jetstream::context::PublishErrorKind::WrongLastSequence
 }

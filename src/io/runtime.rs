@@ -1,8 +1,9 @@
 //! Where an expert is asked: one way in for every kind of runtime.
 //!
-//! Guarantees that a call ends within the total time limit, that every failure is classified, and that
-//! an answer is never longer than the journal can hold. Attempts, waiting and recording are the
-//! caller's; nothing is tried twice here but reading a run that goes on by itself.
+//! Guarantees that a call ends within the total time limit, and the time of one request in which a run
+//! is cancelled; that every failure is classified; and that an answer is never longer than the journal
+//! can hold. Attempts, waiting and recording are the caller's; nothing is tried twice here but reading a
+//! run that goes on by itself.
 
 mod callback;
 mod echo;

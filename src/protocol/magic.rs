@@ -88,7 +88,8 @@ mod tests {
     #[test]
     fn the_bytes_say_what_a_file_is() {
         let mp4 = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41".as_slice();
-        let table: [(&[u8], Option<&str>, &str, Option<&str>); 24] = [
+        type Case = (&'static [u8], Option<&'static str>, &'static str, Option<&'static str>);
+        let table: [Case; 24] = [
             (b"\x89PNG\r\n\x1a\n\0\0", None, "image/png", Some("png")),
             (b"\xff\xd8\xff\xe0\0\x10JFIF", Some("a.png"), "image/jpeg", Some("jpg")),
             (b"GIF89a\x01\0", None, "image/gif", Some("gif")),

@@ -119,17 +119,24 @@ fn time_of(text: &str) -> Option<Timestamp> {
     i64::try_from(nanos / 1_000_000).ok().map(Timestamp)
 }
 
-/// What the expert said last, from the list of a conversation's messages.
-pub fn decode_last_message(body: &[u8]) -> Option<String> {
+/// The conversation of a thread.
+pub fn decode_thread(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
-    let items = value.get("items").and_then(Value::as_array)?;
-    let last = items.last().filter(|item| text_at(item, "role") == Some("ai"))?;
-    let content = last.get("content")?;
-    let said = match content.as_array() {
-        Some(parts) => parts.iter().filter_map(|part| text_at(part, "text")).collect(),
-        None => content.as_str()?.to_owned(),
-    };
-    Some(said)
+    text_at(value.get("metadata")?, "id").map(ToOwned::to_owned)
+}
+
+/// How many messages a conversation has, and what the expert said last on this page of them.
+pub fn decode_last_message(body: &[u8]) -> (u64, Option<String>) {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let total = value.get("total").and_then(Value::as_u64).unwrap_or_default();
+    let last = value.get("items").and_then(Value::as_array).and_then(|items| items.last());
+    let content = last.filter(|item| text_at(item, "role") == Some("ai"));
+    let said =
+        content.and_then(|item| item.get("content")).and_then(|said| match said.as_array() {
+            Some(parts) => Some(parts.iter().filter_map(|part| text_at(part, "text")).collect()),
+            None => said.as_str().map(ToOwned::to_owned),
+        });
+    (total, said)
 }
 
 /// How a run came to its end.
@@ -193,13 +200,19 @@ impl Fold {
         match (text_at(&value, "type"), text_at(&value, "event")) {
             (Some("complete"), _) => self.is_complete = true,
             (Some("message"), _) => self.push_message(data),
-            (Some("event"), Some("on_conversation_start")) => {
-                self.conversation = text_at(data, "id").map(ToOwned::to_owned);
+            (Some("event"), Some("on_conversation_start")) => self.learn_conversation(data),
+            (Some("event"), Some("on_conversation_end")) => {
+                self.learn_conversation(data);
+                self.end = Some(end(data));
             }
-            (Some("event"), Some("on_conversation_end")) => self.end = Some(end(data)),
             (Some("event"), Some("on_error")) => self.end = Some(failed(data)),
             (_, _) => {}
         }
+    }
+
+    fn learn_conversation(&mut self, data: &Value) {
+        self.conversation =
+            text_at(data, "id").map(ToOwned::to_owned).or_else(|| self.conversation.take());
     }
 
     fn push_message(&mut self, data: &Value) {
@@ -294,107 +307,4 @@ fn text_at<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fold(events: &[&str]) -> Fold {
-        let mut fold = Fold::new(1_000, None);
-        for (index, data) in events.iter().enumerate() {
-            let id = Some(format!("{index}-0"));
-            fold.push(&Event { id, kind: None, data: (*data).to_owned() });
-        }
-        fold
-    }
-
-    #[test]
-    fn chunks_join_by_their_stream() {
-        let part = |id: &str, text: &str| {
-            json!({"type":"message","data":{"type":"text","id":id,"text":text}}).to_string()
-        };
-        let plain = |text: &str| json!({"type":"message","data":text}).to_string();
-        let component =
-            json!({"type":"message","data":{"type":"component","id":"t","data":{}}}).to_string();
-        let reasoning =
-            json!({"type":"message","data":{"type":"reasoning","text":"hm","id":"r"}}).to_string();
-        let table: [(Vec<String>, &str); 9] = [
-            (vec![part("1", "a"), part("1", "b")], "ab"),
-            (vec![part("1", "a"), part("2", "b")], "a\nb"),
-            (vec![part("1", "a\n"), part("2", "b")], "a\nb"),
-            (vec![part("1", "a"), part("2", " b")], "a b"),
-            (vec![part("1", "a"), component.clone(), part("1", "b")], "a\n\nb"),
-            (vec![component, part("1", "b")], "b"),
-            (vec![part("1", "a"), reasoning, part("1", "b")], "ab"),
-            (vec![plain("a"), plain("b")], "ab"),
-            (vec![": keep-alive".to_owned(), plain("a")], "a"),
-        ];
-        for (events, expected) in table {
-            let events: Vec<_> = events.iter().map(String::as_str).collect();
-            assert_eq!(fold(&events).into_answer(None).text, expected, "{events:?}");
-        }
-    }
-
-    #[test]
-    fn ends_are_told_apart() {
-        let end = |data: Value| {
-            json!({"type":"event","event":"on_conversation_end","data":data}).to_string()
-        };
-        let operation = json!({"tasks":[{"name":"mail","info":{"title":"Send mail",
-            "description":"Sends a mail"},"call":{"args":{"to":"ann","n":1}}}]});
-        let asked =
-            Interrupt { title: "Send mail".into(), text: "Sends a mail\n- n: 1\n- to: ann".into() };
-        let table = [
-            (end(json!({"status":"idle"})), End::Answered),
-            (end(json!({"status":"interrupted","operation":operation})), End::Interrupted(asked)),
-            (end(json!({"status":"interrupted"})), End::Cancelled),
-            (end(json!({"status":"error","error":"boom"})), End::Failed("boom".into())),
-            (
-                r#"{"type":"event","event":"on_error","data":{"error":"bad"}}"#.to_owned(),
-                End::Failed("bad".into()),
-            ),
-        ];
-        for (event, expected) in table {
-            assert_eq!(fold(&[&event]).end, Some(expected), "{event}");
-        }
-        let mut fold = fold(&[r#"{"type":"complete"}"#]);
-        assert!(fold.is_complete && fold.end.is_none());
-        assert_eq!(fold.last_event_id.as_deref(), Some("0-0"));
-        let error = Event { id: None, kind: Some("error".into()), data: "text".into() };
-        fold.push(&error);
-        assert_eq!(fold.end, Some(End::Failed("text".into())));
-    }
-
-    #[test]
-    fn bodies_are_what_the_api_takes() {
-        let sent = send_body("x", "turn", "hi", &[]);
-        let expected = json!({"assistant_id":"x","input":{"action":"send","message":
-            {"clientMessageId":"turn","input":{"input":"hi"}}}});
-        assert_eq!(sent, expected);
-        let file: Value = serde_json::from_str(&decode_file(br#"{"id":"f"}"#).unwrap()).unwrap();
-        let sent = send_body("x", "turn", "hi", std::slice::from_ref(&file));
-        assert_eq!(sent["input"]["message"]["input"]["files"], json!([file]));
-        let resumed = resume_body("x", "run", &ActionKind::Reject).unwrap();
-        assert_eq!(resumed["input"]["decision"]["type"], "reject");
-        assert_eq!(resumed["input"]["target"]["executionId"], "run");
-        assert!(resume_body("x", "run", &ActionKind::Custom("c".into())).is_none());
-    }
-
-    #[test]
-    fn runs_and_messages_are_read() {
-        let one = br#"{"run_id":"r","status":"running","created_at":"1970-01-01T00:00:01.5Z"}"#;
-        let run = decode_run(one).unwrap();
-        assert_eq!((run.status, run.created_at), (Status::Running, Some(Timestamp(1_500))));
-        assert_eq!(decode_runs(br#"[{"run_id":"r","status":"new"}]"#).unwrap().len(), 1);
-        assert_eq!(decode_runs(br#"{"items":[],"total":0}"#).unwrap().len(), 0);
-        let table = [
-            (
-                r#"{"items":[{"role":"human","content":"q"},{"role":"ai","content":"a"}]}"#,
-                Some("a"),
-            ),
-            (r#"{"items":[{"role":"ai","content":[{"type":"text","text":"b"}]}]}"#, Some("b")),
-            (r#"{"items":[{"role":"human","content":"q"}]}"#, None),
-        ];
-        for (body, expected) in table {
-            assert_eq!(decode_last_message(body.as_bytes()).as_deref(), expected, "{body}");
-        }
-    }
-}
+mod tests;

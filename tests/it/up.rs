@@ -2,6 +2,7 @@
 //! experts played around it.
 
 mod roads;
+mod files;
 mod windows;
 mod waiting;
 mod controls;

@@ -24,6 +24,8 @@ use crate::protocol::send::{Verdict, judge_api};
 
 /// Asking for an address is answered at once.
 const LOCATE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A store that says nothing for this long keeps others waiting for a place no longer.
+const STALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// What DingTalk writes where a message names no robot of its own.
 const NO_ROBOT: &str = "normal";
 
@@ -104,7 +106,7 @@ impl Downloads {
         code: &str,
     ) -> Result<String, Error> {
         let robot = robot_code.filter(|code| !code.eq_ignore_ascii_case(NO_ROBOT));
-        let body = download_body(code, robot.unwrap_or(integration.robot_code()));
+        let body = download_body(code, robot.unwrap_or_else(|| integration.robot_code()));
         let api_url = self.config.api_url.trim_end_matches('/');
         let url = format!("{api_url}/v1.0/robot/messageFiles/download");
         let mut is_second = false;
@@ -152,12 +154,15 @@ impl Downloads {
         let allowed = self.egress.allow(&self.config.hosts, url);
         let allowed = allowed.map_err(|error| Error::Refused(error.to_string()))?;
         // A content type would break the store's signature, a token would be given away.
-        let mut response = allowed.client.get(allowed.url).send().await.map_err(|error| {
-            if is_not_public(&error) {
-                return Error::Refused("its name has no public address".into());
+        let request = allowed.client.get(allowed.url).send();
+        let mut response = match timeout(STALL_TIMEOUT, request).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) if is_not_public(&error) => {
+                return Err(Error::Refused("its name has no public address".into()));
             }
-            unanswered(error)
-        })?;
+            Ok(Err(error)) => return Err(unanswered(error)),
+            Err(_) => return Err(stalled()),
+        };
         judge_store(&response)?;
         let declared = response.content_length();
         let max = self.config.file_max_bytes;
@@ -166,7 +171,9 @@ impl Downloads {
         }
         let keep = keep_bytes_max.max(HEAD_BYTES as u64);
         let (mut kept, mut length) = (Vec::new(), 0_u64);
-        while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
+        loop {
+            let next = timeout(STALL_TIMEOUT, response.chunk()).await.map_err(|_| stalled())?;
+            let Some(chunk) = next.map_err(unanswered)? else { return Ok((kept, length)) };
             length += chunk.len() as u64;
             if length > max {
                 return Err(Error::TooLarge(max));
@@ -181,7 +188,6 @@ impl Downloads {
                 return Ok((kept, declared));
             }
         }
-        Ok((kept, length))
     }
 }
 
@@ -203,6 +209,10 @@ fn judge_store(response: &Response) -> Result<(), Error> {
 
 fn unanswered(error: reqwest::Error) -> Error {
     failed(None, error.without_url().to_string())
+}
+
+fn stalled() -> Error {
+    failed(None, "its store fell silent".into())
 }
 
 fn failed(after: Option<Duration>, detail: String) -> Error {

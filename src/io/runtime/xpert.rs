@@ -70,8 +70,10 @@ pub(super) async fn invoke(
     };
     let is_overdue = Instant::now() >= call.deadline;
     if matches!(outcome, Ok(Outcome::Cancelled)) || (outcome.is_err() && is_overdue) {
-        // Best effort: what is not reached here ends by itself, and nobody reads its answer.
-        if let Err(error) = cancel_runs(call, server, &turn.session.thread_id).await {
+        // Best effort: what is not reached here ends by itself, and nobody reads its answer. The turn's
+        // own time may be over, so this has a little of its own.
+        let last = Call { deadline: Instant::now() + call.config.request_timeout, ..*call };
+        if let Err(error) = cancel_runs(&last, server, &turn.session.thread_id).await {
             tracing::warn!(detail = %error.detail, "a run could not be cancelled");
         }
     }

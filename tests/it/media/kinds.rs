@@ -13,7 +13,9 @@ const MP4: &[u8] = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41";
 const AMR: &[u8] = b"#!AMR\n<\x91\x17\x16";
 
 fn kind(msgtype: &str, content: Value) -> Value {
-    message(json!({"msgtype": msgtype, "content": content}))
+    let mut body = json!({"msgtype": msgtype});
+    body["content"] = content;
+    message(body)
 }
 
 #[tokio::test]

@@ -15,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 use crate::media::stand::{FILE_MAX_BYTES, FILES_MAX, Stand, message, picture};
 
 fn large() -> Vec<u8> {
-    vec![b'x'; usize::try_from(FILE_MAX_BYTES).unwrap() + 1]
+    vec![b'x'; usize::try_from(FILE_MAX_BYTES).expect("it fits") + 1]
 }
 
 fn rich(items: serde_json::Value) -> serde_json::Value {
-    message(json!({"msgtype": "richText", "content": {"richText": items}}))
+    let mut body = json!({"msgtype": "richText", "content": {}});
+    body["content"]["richText"] = items;
+    message(body)
 }
 
 #[tokio::test]

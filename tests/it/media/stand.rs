@@ -58,15 +58,17 @@ impl Stand {
         let context = Context::new(Clock::system());
         let robot = App { robot_code: Some("robot-code".into()), ..App::stream("robot", "secret") };
         let settings = settings::Config { apps: vec![robot], ..settings::Config::default() };
-        let cloud = Sim::start(&context, settings).await.unwrap();
+        let cloud = Sim::start(&context, settings).await.expect("start the simulated DingTalk");
         let any = "127.0.0.1:0";
-        let expert = Expert::start(&context, any, Secret::new(SECRET)).await.unwrap();
-        let xpert = Xpert::start(&context, any, Secret::new(API_KEY)).await.unwrap();
-        let egress = Egress::new(&egress::Config::default()).unwrap();
+        let expert =
+            Expert::start(&context, any, Secret::new(SECRET)).await.expect("start an expert");
+        let xpert = Xpert::start(&context, any, Secret::new(API_KEY)).await.expect("start Xpert");
+        let egress = Egress::new(&egress::Config::default()).expect("start a client");
         let address = cloud.url().trim_start_matches("http://");
         let config = media::Config {
             api_url: cloud.url().to_owned(),
-            hosts: HostList::parse(&format!("{address},{hosts}"), Scheme::HttpToo).unwrap(),
+            hosts: HostList::parse(&format!("{address},{hosts}"), Scheme::HttpToo)
+                .expect("a list of hosts"),
             file_max_bytes: FILE_MAX_BYTES,
             timeout: Duration::from_millis(500),
             held_max: 2,
@@ -151,15 +153,15 @@ impl Stand {
     }
 
     pub(super) async fn serve(&self, app: Router) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("find a free port");
+        let address = listener.local_addr().expect("a bound socket has one").to_string();
         drop(self.context.spawn(async move { axum::serve(listener, app).await }));
         address
     }
 }
 
 pub(super) fn bytes_of(file: &Value) -> Vec<u8> {
-    STANDARD.decode(file["data"].as_str().expect("the bytes are there")).unwrap()
+    STANDARD.decode(file["data"].as_str().expect("the bytes are there")).expect("base64")
 }
 
 /// A message with the fields that every message has.
@@ -169,7 +171,7 @@ pub(super) fn message(content: Value) -> Value {
         "senderId": "$:LWCP_v1:$x", "senderStaffId": "staff1", "senderNick": "Ann",
         "robotCode": "robot-code", "createAt": 1_700_000_000_000_i64,
     });
-    let fields = content.as_object().expect("the content is an object").clone();
+    let Value::Object(fields) = content else { panic!("the content is no object: {content}") };
     body.as_object_mut().expect("a message is an object").extend(fields);
     body
 }
@@ -179,7 +181,7 @@ pub(super) fn picture(code: &str) -> Value {
 }
 
 fn spoken(said: &Value) -> Spoken {
-    match robot::inspect(said).unwrap() {
+    match robot::inspect(said).expect("a message") {
         robot::Outcome::Message(message) => Spoken { message: *message, at: Timestamp(1) },
         other => panic!("no message: {other:?}"),
     }
@@ -187,7 +189,7 @@ fn spoken(said: &Value) -> Spoken {
 
 fn integration() -> Integration {
     Integration {
-        id: IntegrationId::parse("robot-1").unwrap(),
+        id: IntegrationId::parse("robot-1").expect("an id"),
         name: "Robot".into(),
         mode: Mode::Stream,
         client_id: "robot".into(),
@@ -205,9 +207,9 @@ fn integration() -> Integration {
 
 fn request() -> TurnRequest {
     TurnRequest {
-        turn: "robot-1.abcdefghijklmnopqrstuvwx23.42".parse().unwrap(),
+        turn: "robot-1.abcdefghijklmnopqrstuvwx23.42".parse().expect("a turn's id"),
         attempt: 1,
-        expert: ExpertId::parse("expert-1").unwrap(),
+        expert: ExpertId::parse("expert-1").expect("an id"),
         place: Place { id: "cidA==".into(), kind: PlaceKind::Private, title: None },
         sender: Sender { id: "s".into(), staff_id: None, name: "Ann".into() },
         session: Session {

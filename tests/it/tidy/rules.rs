@@ -26,11 +26,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         because: "the simulated cloud calls our webhook as DingTalk does, by a client of its own",
     },
     Exception {
-        place: "src/commands/roles.rs",
-        subject: "async_nats",
-        because: "the roles are put together here; it hands one client's handle to several parts",
-    },
-    Exception {
         place: "src/commands/up.rs",
         subject: "std::env",
         because: "the broker's binary may lie beside this executable",

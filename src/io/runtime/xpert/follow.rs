@@ -46,7 +46,7 @@ pub(super) async fn follow(
             Ok(()) | Err(_) => {}
         }
         if fold.end.is_some() {
-            return conclude(call, server, state, fold).await;
+            return conclude(call, server, thread, (state, fold)).await;
         }
         match server.run(call, thread, &joined.run).await {
             Ok(run) => {
@@ -59,7 +59,7 @@ pub(super) async fn follow(
         }
         // A run at rest is read once more: the stream may have broken before its last events.
         if is_final(state) && (fold.is_complete || was_at_rest) {
-            return conclude(call, server, state, fold).await;
+            return conclude(call, server, thread, (state, fold)).await;
         }
         fold.is_complete = false;
         sleep_until(call.deadline.min(Instant::now() + REJOIN_AFTER)).await;
@@ -108,8 +108,8 @@ pub(super) async fn read(
 async fn conclude(
     call: &Call<'_>,
     server: &Server<'_>,
-    state: Status,
-    mut fold: Fold,
+    thread: &str,
+    (state, mut fold): (Status, Fold),
 ) -> Result<End, Failure> {
     let failed = |detail: String| Ok(End::Failed(retryable(Reason::RuntimeExhausted, detail)));
     let end = match fold.end.take() {
@@ -136,10 +136,11 @@ async fn conclude(
         xpert::End::Answered if fold.has_text() => Ok(End::Answer(fold.into_answer(None))),
         // The stream may have lost its beginning; the conversation has not.
         xpert::End::Answered => {
-            let text = match &fold.conversation {
-                Some(conversation) => server.last_message(call, conversation).await?,
-                None => None,
+            let conversation = match fold.conversation {
+                Some(conversation) => conversation,
+                None => server.conversation(call, thread).await?,
             };
+            let text = server.last_message(call, &conversation).await?;
             Ok(End::Answer(Answer { text: text.unwrap_or_default(), interrupt: None }))
         }
     }

@@ -10,7 +10,7 @@ use crate::domain::reason::Reason;
 use crate::domain::secret::Secret;
 use crate::io::runtime::{Call, Upload, broken, retryable, silent};
 use crate::protocol::xpert::{
-    Run, decode_file, decode_last_message, decode_run, decode_runs, thread_body,
+    Run, decode_file, decode_last_message, decode_run, decode_runs, decode_thread, thread_body,
 };
 
 const API: &str = "/api/ai";
@@ -86,15 +86,32 @@ impl<'a> Server<'a> {
         self.answer(call, self.request(call, Method::POST, &path)).await.map(drop)
     }
 
+    /// The conversation of a thread. It can be asked for once a run has ended there, and not before.
+    pub(super) async fn conversation(
+        &self,
+        call: &Call<'_>,
+        thread: &str,
+    ) -> Result<String, Failure> {
+        let path = format!("/threads/{thread}");
+        let answer = self.answer(call, self.request(call, Method::GET, &path)).await?;
+        decode_thread(&answer).ok_or_else(|| unreadable("a thread"))
+    }
+
     /// What the expert said last in a conversation.
     pub(super) async fn last_message(
         &self,
         call: &Call<'_>,
         conversation: &str,
     ) -> Result<Option<String>, Failure> {
-        let path = format!("/conversations/{conversation}/messages");
-        let answer = self.answer(call, self.request(call, Method::GET, &path)).await?;
-        Ok(decode_last_message(&answer))
+        // The list begins with the oldest and comes in pages: their number says where the last one is.
+        let page = async |offset: u64| {
+            let path = format!("/conversations/{conversation}/messages?limit=1&offset={offset}");
+            let answer = self.answer(call, self.request(call, Method::GET, &path)).await?;
+            Ok(decode_last_message(&answer))
+        };
+        let (total, _) = page(0).await?;
+        let (_, said) = page(total.saturating_sub(1)).await?;
+        Ok(said)
     }
 
     /// The server's record of the file, for `input.files`.

@@ -1,0 +1,101 @@
+//! What is posted to Xpert, and what its events and lists are read as.
+
+use super::*;
+
+fn fold(events: &[&str]) -> Fold {
+    let mut fold = Fold::new(1_000, None);
+    for (index, data) in events.iter().enumerate() {
+        let id = Some(format!("{index}-0"));
+        fold.push(&Event { id, kind: None, data: (*data).to_owned() });
+    }
+    fold
+}
+
+#[test]
+fn chunks_join_by_their_stream() {
+    let part = |id: &str, text: &str| {
+        json!({"type":"message","data":{"type":"text","id":id,"text":text}}).to_string()
+    };
+    let plain = |text: &str| json!({"type":"message","data":text}).to_string();
+    let component =
+        json!({"type":"message","data":{"type":"component","id":"t","data":{}}}).to_string();
+    let reasoning =
+        json!({"type":"message","data":{"type":"reasoning","text":"hm","id":"r"}}).to_string();
+    let table: [(Vec<String>, &str); 9] = [
+        (vec![part("1", "a"), part("1", "b")], "ab"),
+        (vec![part("1", "a"), part("2", "b")], "a\nb"),
+        (vec![part("1", "a\n"), part("2", "b")], "a\nb"),
+        (vec![part("1", "a"), part("2", " b")], "a b"),
+        (vec![part("1", "a"), component.clone(), part("1", "b")], "a\n\nb"),
+        (vec![component, part("1", "b")], "b"),
+        (vec![part("1", "a"), reasoning, part("1", "b")], "ab"),
+        (vec![plain("a"), plain("b")], "ab"),
+        (vec![": keep-alive".to_owned(), plain("a")], "a"),
+    ];
+    for (events, expected) in table {
+        let events: Vec<_> = events.iter().map(String::as_str).collect();
+        assert_eq!(fold(&events).into_answer(None).text, expected, "{events:?}");
+    }
+}
+
+#[test]
+fn ends_are_told_apart() {
+    let end =
+        |data: Value| json!({"type":"event","event":"on_conversation_end","data":data}).to_string();
+    let operation = json!({"tasks":[{"name":"mail","info":{"title":"Send mail",
+        "description":"Sends a mail"},"call":{"args":{"to":"ann","n":1}}}]});
+    let asked =
+        Interrupt { title: "Send mail".into(), text: "Sends a mail\n- n: 1\n- to: ann".into() };
+    let table = [
+        (end(json!({"status":"idle"})), End::Answered),
+        (end(json!({"status":"interrupted","operation":operation})), End::Interrupted(asked)),
+        (end(json!({"status":"interrupted"})), End::Cancelled),
+        (end(json!({"status":"error","error":"boom"})), End::Failed("boom".into())),
+        (
+            r#"{"type":"event","event":"on_error","data":{"error":"bad"}}"#.to_owned(),
+            End::Failed("bad".into()),
+        ),
+    ];
+    for (event, expected) in table {
+        assert_eq!(fold(&[&event]).end, Some(expected), "{event}");
+    }
+    let mut fold = fold(&[r#"{"type":"complete"}"#]);
+    assert!(fold.is_complete && fold.end.is_none());
+    assert_eq!(fold.last_event_id.as_deref(), Some("0-0"));
+    let error = Event { id: None, kind: Some("error".into()), data: "text".into() };
+    fold.push(&error);
+    assert_eq!(fold.end, Some(End::Failed("text".into())));
+}
+
+#[test]
+fn bodies_are_what_the_api_takes() {
+    let sent = send_body("x", "turn", "hi", &[]);
+    let expected = json!({"assistant_id":"x","input":{"action":"send","message":
+        {"clientMessageId":"turn","input":{"input":"hi"}}}});
+    assert_eq!(sent, expected);
+    let file: Value = serde_json::from_str(&decode_file(br#"{"id":"f"}"#).unwrap()).unwrap();
+    let sent = send_body("x", "turn", "hi", std::slice::from_ref(&file));
+    assert_eq!(sent["input"]["message"]["input"]["files"], json!([file]));
+    let resumed = resume_body("x", "run", &ActionKind::Reject).unwrap();
+    assert_eq!(resumed["input"]["decision"]["type"], "reject");
+    assert_eq!(resumed["input"]["target"]["executionId"], "run");
+    assert!(resume_body("x", "run", &ActionKind::Custom("c".into())).is_none());
+}
+
+#[test]
+fn runs_and_messages_are_read() {
+    let one = br#"{"run_id":"r","status":"running","created_at":"1970-01-01T00:00:01.5Z"}"#;
+    let run = decode_run(one).unwrap();
+    assert_eq!((run.status, run.created_at), (Status::Running, Some(Timestamp(1_500))));
+    assert_eq!(decode_runs(br#"[{"run_id":"r","status":"new"}]"#).unwrap().len(), 1);
+    assert_eq!(decode_runs(br#"{"items":[],"total":0}"#).unwrap().len(), 0);
+    let table = [
+        (r#"{"total":9,"items":[{"role":"ai","content":"a"}]}"#, (9, Some("a"))),
+        (r#"{"items":[{"role":"ai","content":[{"type":"text","text":"b"}]}]}"#, (0, Some("b"))),
+        (r#"{"items":[{"role":"human","content":"q"}]}"#, (0, None)),
+    ];
+    for (body, expected) in table {
+        let (total, said) = decode_last_message(body.as_bytes());
+        assert_eq!((total, said.as_deref()), expected, "{body}");
+    }
+}

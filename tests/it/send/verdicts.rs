@@ -1,0 +1,155 @@
+//! What DingTalk's answers, and their absence, mean for a message that was sent.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::post;
+use dingtalk_trigger::domain::entry::Origin;
+use dingtalk_trigger::domain::reason::Reason;
+use dingtalk_trigger::io::dingtalk::send::SendClass;
+use dingtalk_trigger::io::governor::Api;
+use dingtalk_trigger::sim::dingtalk::fault::{Fault, Outcome};
+use serde_json::json;
+
+use super::{Bench, told};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_complaint_about_the_rate_halves_it_and_says_when_to_come_again() {
+    let bench = Bench::start().await;
+    let direct = Origin { webhook: None, ..bench.alone() };
+    let group = Origin { webhook: None, ..bench.grouped() };
+    let table = [
+        (Fault::preset("oto", "qps"), &direct, Api::Direct, SECOND),
+        (Fault::preset("group", "tooMany"), &group, Api::Group, SECOND),
+        (Fault::preset("webhook", "tooFast"), &bench.alone(), Api::Webhook, 10 * SECOND),
+    ];
+    for (fault, origin, api, after) in table {
+        let name = format!("{fault:?}");
+        bench.sim.fault(fault);
+        let failed = bench.send(origin).await.unwrap_err();
+        assert_eq!(failed.class, SendClass::Retryable { after: Some(after) }, "{name}");
+        assert!(!failed.is_ambiguous, "{name}");
+        assert_eq!(bench.slowed(api).await, (500, after.min(2 * SECOND)), "{name}");
+    }
+    assert!(bench.seen().is_empty());
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured_and_holds_the_app_back_for_two_seconds_at_most() {
+    let too_many =
+        || async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")]).into_response() };
+    let app = Router::new()
+        .route(
+            "/v1.0/oauth2/accessToken",
+            post(|| async { r#"{"accessToken":"t","expireIn":7200}"# }),
+        )
+        .route("/v1.0/robot/oToMessages/batchSend", post(too_many));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = format!("http://{}", listener.local_addr().unwrap());
+    let bench = Bench::with(|_| api.clone()).await;
+    drop(bench.context.spawn(async move { axum::serve(listener, app).await }));
+    let failed = bench.send(&Origin { webhook: None, ..bench.alone() }).await.unwrap_err();
+    assert_eq!(failed.class, SendClass::Retryable { after: Some(7 * SECOND) });
+    assert_eq!(bench.slowed(Api::Direct).await, (500, 2 * SECOND));
+}
+
+#[tokio::test]
+async fn a_person_who_is_flow_controlled_or_unknown_was_not_reached_in_spite_of_the_200() {
+    let bench = Bench::start().await;
+    let origin = Origin { webhook: None, ..bench.alone() };
+    let url = format!("{}/sim/people", bench.sim.url());
+    let people = async |people: serde_json::Value| {
+        let answer = reqwest::Client::new().post(&url).json(&people).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    };
+    people(json!({ "flowControlled": ["alice"] })).await;
+    let failed = bench.send(&origin).await.unwrap_err();
+    assert_eq!(failed.class, SendClass::Retryable { after: Some(SECOND) });
+    people(json!({ "invalid": ["alice"] })).await;
+    let failed = bench.send(&origin).await.unwrap_err();
+    assert_eq!((failed.class, failed.reason), (SendClass::Permanent, Reason::ReplyPermanent));
+    assert!(bench.seen().is_empty());
+    people(json!({})).await;
+    bench.send(&origin).await.unwrap();
+    assert_eq!(bench.seen(), [("oto".to_owned(), "hello".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_was_written_and_not_answered_may_have_been_delivered() {
+    let bench = Bench::start().await;
+    let answer = |status, body| Outcome::AcceptThenAnswer { status, body };
+    let table = [
+        (Outcome::Reset, 0),
+        (Outcome::Hang, 0),
+        (Outcome::AcceptThenReset, 1),
+        (answer(504, json!({ "code": "service.timeout" })), 1),
+        (answer(200, json!("<html>a page</html>")), 1),
+    ];
+    for (outcome, replies) in table {
+        for (api, origin) in [
+            ("webhook", bench.alone()),
+            ("oto", Origin { webhook: None, ..bench.alone() }),
+            ("group", Origin { webhook: None, ..bench.grouped() }),
+        ] {
+            let before = bench.seen().len();
+            bench.sim.fault(Fault::new(api, outcome.clone()));
+            let failed = bench.send(&origin).await.unwrap_err();
+            let expected = (SendClass::Retryable { after: None }, true);
+            assert_eq!((failed.class, failed.is_ambiguous), expected, "{api} {outcome:?}");
+            assert!(!failed.detail.contains("session="), "{}", failed.detail);
+            assert_eq!(bench.seen().len() - before, replies, "{api} {outcome:?}: once at most");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_was_not_delivered() {
+    let bench = Bench::start().await;
+    let direct = Origin { webhook: None, ..bench.alone() };
+    let again = SendClass::Retryable { after: None };
+    let table = [
+        (Fault::preset("oto", "internal"), &direct, again),
+        (Fault::preset("oto", "unavailable"), &direct, again),
+        (Fault::preset("webhook", "busy"), &bench.alone(), again),
+        (told("oto", 502, json!("<html>bad gateway</html>")), &direct, again),
+        (Fault::preset("oto", "tooLong"), &direct, SendClass::Permanent),
+        (Fault::preset("oto", "ipDenied"), &direct, SendClass::Permanent),
+        (Fault::preset("webhook", "webhookTooLong"), &bench.alone(), SendClass::Permanent),
+        (Fault::preset("webhook", "robotStopped"), &bench.alone(), SendClass::Permanent),
+    ];
+    for (fault, origin, class) in table {
+        let name = format!("{fault:?}");
+        bench.sim.fault(fault);
+        let failed = bench.send(origin).await.unwrap_err();
+        assert_eq!((failed.class, failed.is_ambiguous), (class, false), "{name}");
+    }
+    assert!(bench.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_connection_delivered_nothing() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let bench = Bench::start().await;
+    let mut origin = bench.alone();
+    // The cloud is gone, and with it the webhook's host; the API's token is at hand.
+    bench.tokens.get(&bench.integration).await.unwrap();
+    let stopped = bench.sim.stopped();
+    bench.sim.stop();
+    stopped.cancelled().await;
+    for webhook in [origin.webhook.clone(), None] {
+        origin.webhook = webhook;
+        let failed = crate::support::wait::wait_for("the port is closed", 5 * SECOND, async || {
+            bench.send(&origin).await.err().filter(|failed| !failed.is_ambiguous)
+        });
+        assert_eq!(failed.await.class, SendClass::Retryable { after: None });
+    }
+    let bench = Bench::with(|_| format!("http://{closed}")).await;
+    let failed = bench.send(&Origin { webhook: None, ..bench.alone() }).await.unwrap_err();
+    let expected = (SendClass::Retryable { after: None }, false);
+    assert_eq!((failed.class, failed.is_ambiguous), expected, "not even a token");
+}
