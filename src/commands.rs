@@ -8,6 +8,7 @@ pub mod roles;
 pub mod schema;
 pub mod up;
 pub mod bench;
+pub mod operate;
 #[cfg(feature = "sim")]
 pub mod demo;
 
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::operate::Output;
+use self::operate::arguments::Operate;
 use crate::bench::Scenario;
 use crate::config::Config;
 use crate::config::settings;
@@ -29,6 +32,9 @@ use crate::worker::Stage;
     after_help = settings::help()
 )]
 struct Cli {
+    /// Answers as JSON, for machines (operator commands)
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -65,6 +71,8 @@ enum Command {
         /// All where none is named
         scenarios: Vec<Scenario>,
     },
+    #[command(flatten)]
+    Operate(Operate),
 }
 
 #[derive(Subcommand)]
@@ -96,7 +104,8 @@ pub enum Failure {
 /// Parses the command line and runs the command to its end.
 pub async fn main(variable: impl Fn(&str) -> Option<String>) -> ExitCode {
     let cli = Cli::parse();
-    let outcome = run(cli.command, &variable).await;
+    let output = if cli.json { Output::Json } else { Output::Words };
+    let outcome = run(cli.command, output, &variable).await;
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Difference) => ExitCode::from(1),
@@ -107,7 +116,11 @@ pub async fn main(variable: impl Fn(&str) -> Option<String>) -> ExitCode {
     }
 }
 
-async fn run(command: Command, variable: &impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
+async fn run(
+    command: Command,
+    output: Output,
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<(), Failure> {
     if let Command::Up {
         #[cfg(feature = "sim")]
         demo,
@@ -129,6 +142,7 @@ async fn run(command: Command, variable: &impl Fn(&str) -> Option<String>) -> Re
         Command::Streams(Streams::Apply) => schema::apply(&config).await,
         #[cfg(feature = "sim")]
         Command::Sim => demo::sim(&config).await,
+        Command::Operate(command) => operate::run(&config, command, output).await,
         Command::Bench { scenarios } => bench::run(&scenarios).await,
     }
 }

@@ -9,6 +9,7 @@ mod body;
 mod checklist;
 mod conversations;
 mod dead;
+mod history;
 mod integrations;
 mod lists;
 mod new_integration;
@@ -117,6 +118,8 @@ pub fn router(state: State) -> Router {
         .route("/api/runtimes/{id}/resume", post(pauses::resume_runtime))
         .route("/api/conversations", get(conversations::list).delete(conversations::end_all))
         .route("/api/conversations/{key}", delete(conversations::end))
+        .route("/api/conversations/{key}/timeline", get(history::timeline))
+        .route("/api/messages/{integration}/{message}", get(history::trace))
         .route("/api/dead", get(dead::list))
         .route("/api/dead/replay", post(dead::replay::press))
         .route("/api/dead/{id}", get(dead::show).delete(dead::drop))

@@ -6,3 +6,6 @@
 pub mod data;
 pub mod keys;
 pub mod child;
+pub mod client;
+pub mod doctor;
+pub mod shown;

@@ -44,6 +44,7 @@ use crate::io::routing::Routing;
 use crate::io::runtime::Runtimes;
 use crate::io::slot::Slots;
 use crate::io::state;
+use crate::io::store::Store;
 use crate::io::store::writer::Writer;
 use crate::io::tick::Ticks;
 use crate::io::timer::Timers;
@@ -97,6 +98,7 @@ pub struct Config {
 /// What a worker is built of.
 pub struct Parts {
     pub nats: Nats,
+    pub store: Store,
     pub log: Log,
     pub routing: Routing,
     pub downloads: Downloads,
@@ -132,6 +134,7 @@ fn start_intake(context: &Context, parts: &Parts) {
         routing: parts.routing.clone(),
         sender: parts.sender.clone(),
         notices: QueuedNotices::new(context, parts),
+        writer: parts.writer.clone(),
     };
     let handle = move |delivery| stage.clone().handle(delivery);
     context.spawn(drive(context.clone(), parts.nats.clone(), INTAKE, handle));
@@ -199,6 +202,7 @@ fn start_sweep(context: &Context, parts: &Parts, config: &Config) {
     let stage = Sweep {
         context: context.clone(),
         nats: parts.nats.clone(),
+        store: parts.store.clone(),
         log: parts.log.clone(),
         journal: Journal::new(&parts.nats),
         timers: Timers::new(&parts.nats),

@@ -127,6 +127,7 @@ pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: V
     let egress = parts.egress.clone();
     let made = worker::Parts {
         nats: parts.nats.clone(),
+        store: parts.store.clone(),
         log: parts.log.clone(),
         routing: parts.routing.clone(),
         downloads: Downloads::new(context.clone(), egress.clone(), tokens.clone(), config.media()),

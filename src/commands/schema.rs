@@ -7,7 +7,7 @@ use super::process::say;
 use crate::config::Config;
 use crate::context::{Clock, Context};
 use crate::io::nats::Nats;
-use crate::io::store::Store;
+use crate::io::store::{self, Store};
 use crate::io::topology;
 
 pub async fn migrate(config: &Config) -> Result<(), Failure> {
@@ -18,6 +18,15 @@ pub async fn migrate(config: &Config) -> Result<(), Failure> {
     let store = Store::connect(settings).await.context("connect to the database")?;
     store.migrate().await.context("migrate the database")?;
     say("the database is at this release");
+    reseal(&store, settings).await
+}
+
+/// After a rotation the old key is needed once: nothing stays sealed under it.
+pub async fn reseal(store: &Store, settings: &store::Config) -> Result<(), Failure> {
+    if settings.old_master_key.is_some() {
+        let count = store.reseal().await.context("seal anew under DT_MASTER_KEY")?;
+        say(&format!("sealed anew under DT_MASTER_KEY: {count}; DT_MASTER_KEY_OLD may go"));
+    }
     Ok(())
 }
 

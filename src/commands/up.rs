@@ -90,6 +90,7 @@ async fn prepare(context: &Context, config: &Config) -> Result<(), Failure> {
     let settings = settings.ok_or_else(|| Failure::Configuration("set DATABASE_URL".to_owned()))?;
     let store = Store::connect(settings).await.context("open the database")?;
     store.migrate().await.context("migrate the database")?;
+    super::schema::reseal(&store, settings).await?;
     store.close().await;
     Ok(())
 }

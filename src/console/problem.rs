@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::checklist::Item;
-use crate::io::{live, log, nats, store};
+use crate::io::{journal, live, log, nats, store};
 
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -109,6 +109,12 @@ impl From<live::Error> for Problem {
 
 impl From<nats::Error> for Problem {
     fn from(error: nats::Error) -> Self {
+        Self::unavailable("the broker", &error)
+    }
+}
+
+impl From<journal::Error> for Problem {
+    fn from(error: journal::Error) -> Self {
         Self::unavailable("the broker", &error)
     }
 }

@@ -9,7 +9,7 @@ use super::nats::publish::PublishError;
 use super::nats::read::Record;
 use super::nats::{self, Nats};
 use crate::domain::entry::{Entry, EntryKind, Logged};
-use crate::domain::id::{Conversation, Seq};
+use crate::domain::id::{Conversation, IntegrationId, MsgId, Seq};
 use crate::domain::time::Timestamp;
 use crate::protocol::envelope;
 use crate::protocol::{entry, subject};
@@ -150,6 +150,12 @@ pub fn kind(headers: &HeaderMap) -> EntryKind {
         .into_iter()
         .find(|kind| word == Some(kind.as_str()))
         .unwrap_or(EntryKind::Message)
+}
+
+/// DingTalk's id of the message that an entry of this integration is.
+pub fn msg_id(headers: &HeaderMap, integration: &IntegrationId) -> Option<MsgId> {
+    let text = headers.get(MSG_ID)?.as_str();
+    MsgId::parse(text.strip_prefix(integration.as_str())?.strip_prefix(':')?).ok()
 }
 
 fn read(record: &Record) -> Result<Logged, Error> {

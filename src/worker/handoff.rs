@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::bulkhead::Bulkhead;
 use crate::context::Context;
@@ -19,6 +19,7 @@ use crate::io::handoff::Handoffs;
 use crate::io::journal::Journal;
 use crate::io::lease;
 use crate::io::live::Live;
+use crate::io::nats;
 use crate::io::routing::{Change, Routing};
 use crate::io::tick::Ticks;
 use crate::io::timer::Timers;
@@ -99,6 +100,20 @@ impl HandoffStage {
         found.ok().flatten().is_some_and(|integration| integration.is_paused)
     }
 
+    /// Whether this worker is the one to look. A hint soon after another look is not lost: the second
+    /// try loses only to somebody who began to look after the hint.
+    async fn win(&self, expert: &ExpertId, every: Duration) -> Result<bool, nats::Error> {
+        let name = format!("handoff-{expert}");
+        if self.ticks.win(&name, every, self.context.clock.now()).await? {
+            return Ok(true);
+        }
+        if every > HINT_INTERVAL {
+            return Ok(false);
+        }
+        sleep(HINT_INTERVAL).await;
+        self.ticks.win(&name, every, self.context.clock.now()).await
+    }
+
     /// Tokens for all that wait for `expert`, if it is there.
     async fn resume(&self, expert: &ExpertId, every: Duration) -> anyhow::Result<()> {
         if self.handoffs.next(expert, Seq(0)).await.context("read the index")?.is_none() {
@@ -110,8 +125,7 @@ impl HandoffStage {
         if lease::has_lapsed(&self.live, &runtime, now).await.context("read lease")? {
             return Ok(());
         }
-        let name = format!("handoff-{expert}");
-        if !self.ticks.win(&name, every, now).await.context("win the tick")? {
+        if !self.win(expert, every).await.context("win the tick")? {
             return Ok(());
         }
         let mut after = Seq(0);

@@ -22,6 +22,8 @@ use crate::io::nats::Nats;
 use crate::io::nats::pull::Delivery;
 use crate::io::routing::Routing;
 use crate::io::slot::{Offered, Slots};
+use crate::io::store::messages::Trace;
+use crate::io::store::writer::{Row, Writer};
 use crate::io::timer::Timers;
 use crate::protocol::subject;
 use crate::protocol::token::Slot;
@@ -37,6 +39,7 @@ pub struct IntakeStage {
     pub routing: Routing,
     pub sender: Sender,
     pub notices: QueuedNotices,
+    pub writer: Writer,
 }
 
 impl IntakeStage {
@@ -50,15 +53,20 @@ impl IntakeStage {
         let token = Token { seq: delivery.seq, kind: TimerKind::Window, window, refusals: 0 };
         match debounce::intake(kind, window) {
             Intake::ArmWindow => {
+                if kind == EntryKind::Message {
+                    self.project(&conversation, &delivery);
+                }
                 let at = delivery.at.after(window);
                 let purpose = delivery.seq.to_string();
                 self.timers.arm(&conversation, &purpose, at, &token).await.context("arm window")?;
             }
             Intake::OfferSlot => {
                 let offered = self.offer(&conversation, &token).await?;
-                let is_first = delivery.deliveries <= 1;
-                if offered == Offered::Occupied && kind == EntryKind::Message && is_first {
-                    self.notices.offer(&conversation, delivery.seq);
+                if offered == Offered::Occupied && kind == EntryKind::Message {
+                    self.project(&conversation, &delivery);
+                    if delivery.deliveries <= 1 {
+                        self.notices.offer(&conversation, delivery.seq);
+                    }
                 }
             }
         }
@@ -90,6 +98,20 @@ impl IntakeStage {
     fn interrupts(&self, conversation: &Conversation) -> bool {
         let trigger = self.routing.trigger_of(&conversation.integration);
         trigger.is_some_and(|trigger| trigger.busy_policy == BusyPolicy::Interrupt)
+    }
+
+    /// A message that waits can be traced before its turn starts; one that does not is projected then.
+    fn project(&self, conversation: &Conversation, delivery: &Delivery) {
+        let Some(msg_id) = log::msg_id(&delivery.headers, &conversation.integration) else {
+            return;
+        };
+        self.writer.offer(Row::Message(Trace {
+            msg_id,
+            conversation: conversation.clone(),
+            seq: delivery.seq,
+            turn: None,
+            at: delivery.at,
+        }));
     }
 
     /// Without a binding the entry is looked at at once, so that its sender is told.

@@ -19,6 +19,7 @@ use crate::io::journal::{self, Journal};
 use crate::io::log::{self, Log};
 use crate::io::nats::Nats;
 use crate::io::state;
+use crate::io::store::{Store, dead, messages};
 use crate::io::tick::Ticks;
 use crate::io::timer::{self, Timers};
 use crate::io::{handoff, slot};
@@ -32,6 +33,7 @@ const ABREAST: usize = 32;
 pub struct Sweep {
     pub context: Context,
     pub nats: Nats,
+    pub store: Store,
     pub log: Log,
     pub journal: Journal,
     pub timers: Timers,
@@ -61,7 +63,17 @@ impl Sweep {
         let now = self.context.clock.now();
         if self.ticks.win("sweep", EVERY.mul_f64(0.9), now).await.context("win the tick")? {
             self.sweep().await?;
+            self.forget(now).await?;
         }
+        Ok(())
+    }
+
+    /// What is older than its stream in SQL goes as well.
+    async fn forget(&self, now: Timestamp) -> anyhow::Result<()> {
+        let before = |kept: Duration| Timestamp(now.0 - millis(kept));
+        let forgotten = self.store.forget_messages(before(messages::KEPT)).await;
+        forgotten.context("forget messages")?;
+        self.store.forget_dead(before(dead::KEPT)).await.context("forget dead letters")?;
         Ok(())
     }
 

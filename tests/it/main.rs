@@ -25,3 +25,4 @@ mod media;
 mod broker;
 mod drift;
 mod conversation;
+mod cli;

@@ -152,7 +152,7 @@ async fn a_replay_is_one_entry_however_often_it_is_pressed() {
     assert_eq!((found[0].epoch, found[0].expert.as_str()), (Seq(3), "e"));
     assert_eq!(found[0].messages, [message("msg-u1")]);
     assert_eq!(ids(&console, "").await, Vec::<String>::new());
-    assert_eq!(ids(&console, "?state=replayed").await, [id.clone()]);
+    assert_eq!(ids(&console, "?state=replayed").await, std::slice::from_ref(&id));
     let (status, answer) = console.delete(&format!("/api/dead/{id}")).await;
     assert_eq!((status, error(&answer).0), (409, "ALREADY_REPLAYED"));
 }
@@ -194,7 +194,7 @@ async fn a_dropped_letter_is_gone_and_remembered() {
     for press in 0..2 {
         assert_eq!(console.delete(&path).await.0, 204, "press {press}");
     }
-    assert_eq!(ids(&console, "?state=dropped").await, [id.clone()]);
+    assert_eq!(ids(&console, "?state=dropped").await, std::slice::from_ref(&id));
     let (_, shown) = console.get(&path).await;
     assert_eq!((&shown["state"], &shown["payload"]), (&json!("dropped"), &Value::Null));
     let (_, answer) = console.post("/api/dead/replay", json!({ "ids": [id] })).await;

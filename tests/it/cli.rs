@@ -1,0 +1,143 @@
+//! The operator's commands as they are typed, with the real binary against a running `up`.
+
+use dingtalk_trigger::sim::dingtalk::message::Say;
+use serde_json::{Value, json};
+
+use crate::support::outside::Outside;
+use crate::support::program::Program;
+use crate::support::service::{Service, callback};
+use crate::support::wait::wait_until;
+
+/// Runs commands with the settings an operator has beside a running `up`.
+struct Terminal {
+    settings: Vec<(String, String)>,
+    directory: tempfile::TempDir,
+}
+
+impl Terminal {
+    fn beside(service: &Service) -> Self {
+        let data = service.data.path().join("data").display().to_string();
+        let settings = [("DT_DATA_DIR", data), ("DT_CONSOLE_ADDR", service.console.clone())];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        Self { settings, directory: tempfile::tempdir().expect("create a directory") }
+    }
+
+    /// The exit code, what was said, and what was complained.
+    async fn type_in(&self, line: &str) -> (i32, String, String) {
+        let arguments: Vec<_> = line.split(' ').collect();
+        let mut program =
+            Program::start(self.directory.path(), "command", &arguments, &self.settings);
+        let status = program.ended().await;
+        (status.code().expect("it ended by itself"), program.said(), program.complained())
+    }
+
+    /// The JSON of a command that must succeed.
+    async fn json(&self, line: &str) -> Value {
+        let (code, said, complained) = self.type_in(&format!("{line} --json")).await;
+        assert_eq!(code, 0, "{line}: {said}{complained}");
+        serde_json::from_str(&said).unwrap_or(Value::Null)
+    }
+}
+
+#[tokio::test]
+async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    let terminal = Terminal::beside(&service);
+    let (code, said, _) = terminal.type_in("integration list").await;
+    assert!(code == 0 && said.contains("robot") && said.starts_with("id"), "{said}");
+    let add = "integration add --id two --name Two --mode http --client-id c --client-secret s \
+               --callback-token t";
+    let (code, _, complained) = terminal.type_in(add).await;
+    assert!(code == 2 && complained.contains("callbackAesKey"), "{code} {complained}");
+    let key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+    terminal.json(&format!("{add} --callback-aes-key {key}")).await;
+    assert_eq!(terminal.json("integration show two").await["mode"], "http");
+    assert_eq!(terminal.type_in("integration remove two").await.0, 0);
+    assert_eq!(terminal.type_in("integration show two").await.0, 1, "it is gone");
+    assert_eq!(terminal.type_in("integration test robot").await.0, 0);
+
+    assert_eq!(terminal.type_in("trigger validate expert --integration none").await.0, 1);
+    assert_eq!(terminal.type_in("doctor robot").await.0, 1, "nothing is bound");
+    terminal.json("trigger publish expert --integration robot").await;
+    terminal.json("runtime set expert --kind echo").await;
+    let (code, said, _) = terminal.type_in("doctor robot").await;
+    assert_eq!(code, 0, "{said}");
+    for word in ["reachable", "stream", "connection", "trigger", "runtime", "lag"] {
+        assert!(said.contains(&format!("ok    {word}")), "{word}: {said}");
+    }
+    terminal.json("pause runtime expert").await;
+    assert_eq!(terminal.type_in("doctor robot").await.0, 1, "it is paused");
+    terminal.json("resume runtime expert").await;
+
+    let said = outside.say(Say::direct("robot", "ann", "hello"));
+    outside.reply(&said.conversation, "hello").await;
+    let trace = format!("trace robot {}", said.msg_id);
+    wait_until("the trace says delivered", crate::support::program::LIMIT, async || {
+        let (code, said, _) = terminal.type_in(&format!("{trace} --json")).await;
+        code == 0 && said.contains("\"state\":\"delivered\"")
+    })
+    .await;
+    let trace = terminal.json(&trace).await;
+    assert_eq!(
+        (&trace["attempts"][0]["state"], &trace["sends"][0]["state"]),
+        (&json!("answered"), &json!("sent"))
+    );
+    let list = terminal.json("conversation list --xpert expert").await;
+    let key = list["items"][0]["key"].as_str().unwrap();
+    let timeline = format!("/api/conversations/{key}/timeline");
+    let timeline = service.admin().done("GET", &timeline, &Value::Null).await;
+    let events: Vec<_> =
+        timeline["items"].as_array().unwrap().iter().map(|item| &item["event"]).collect();
+    assert_eq!(events, ["started", "answered", "delivered"]);
+    terminal.type_in(&format!("conversation end {key}")).await;
+    assert_eq!(terminal.type_in("conversation end").await.0, 2);
+    assert_eq!(terminal.type_in("trigger unpublish expert").await.0, 0);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_handled_by_commands() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    let admin = service.admin();
+    admin.publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+    for text in ["refuse one", "refuse two"] {
+        outside.say(Say::direct("robot", "ann", text));
+    }
+    let dead = admin.list_until("/api/dead", |items| items.len() == 2).await;
+    let id = |index: usize| dead[index]["id"].as_str().unwrap();
+    let terminal = Terminal::beside(&service);
+    let (_, said, _) = terminal.type_in("dead list --reason runtime_permanent").await;
+    assert_eq!(said.lines().count(), 3, "{said}");
+    let (_, said, _) = terminal.type_in(&format!("dead show {}", id(0))).await;
+    assert!(said.contains("payload.text: refuse one"), "{said}");
+    let dry = terminal.json("dead replay --all --dry-run").await;
+    assert_eq!(dry["replayed"], json!([id(0), id(1)]));
+    assert_eq!(terminal.type_in("dead replay").await.0, 2);
+    assert_eq!(terminal.type_in(&format!("dead drop {}", id(1))).await.0, 0);
+    let replayed = terminal.json(&format!("dead replay {}", id(0))).await;
+    assert_eq!(replayed["replayed"], json!([id(0)]));
+    // It dies again, as a letter of its own.
+    let again = admin.list_until("/api/dead", |items| items.len() == 1).await;
+    assert_ne!(again[0]["id"], id(0));
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn without_a_token_or_a_console_a_command_says_what_to_set() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = vec![
+        ("DT_DATA_DIR".to_owned(), directory.path().display().to_string()),
+        ("DT_CONSOLE_ADDR".to_owned(), "127.0.0.1:9".to_owned()),
+    ];
+    let mut terminal = Terminal { settings, directory };
+    let (code, _, complained) = terminal.type_in("dead list").await;
+    assert!(code == 2 && complained.contains("DT_ADMIN_TOKEN"), "{code} {complained}");
+    terminal.settings.push(("DT_ADMIN_TOKEN".to_owned(), "a token of sixteen".to_owned()));
+    let (code, _, complained) = terminal.type_in("dead list").await;
+    assert!(code == 1 && complained.contains("DT_CONSOLE_ADDR"), "{code} {complained}");
+    assert_eq!(terminal.type_in("dead bury").await.0, 2);
+}
