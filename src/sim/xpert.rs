@@ -1,7 +1,7 @@
 //! A simulated Xpert server: threads, runs, resumable event streams, cancel, files, conversations.
 //!
 //! Guarantees the laws that trip clients up: a resumed run continues a stream that had ended, a busy thread
-//! refuses nothing, a thread belongs to one assistant. Other trouble comes as a named [`Fault`](fault::Fault).
+//! refuses nothing, a thread belongs to one assistant. Other trouble comes as a named [`Fault`].
 
 pub mod fault;
 pub mod thread;
