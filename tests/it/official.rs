@@ -18,6 +18,8 @@ use dingtalk_trigger::sim::dingtalk::record::{Kind, Record};
 use dingtalk_trigger::sim::dingtalk::settings::Config;
 use serde_json::{Value, json};
 
+use crate::support::outside::Outside;
+use crate::support::service::{Service, echo};
 use crate::support::wait::wait_until;
 
 const ROBOT: &str = "ding-official";
@@ -219,4 +221,17 @@ async fn the_official_node_client_runs_the_script() {
         card: Some(pressed()),
     };
     script(&sim, &answers).await;
+}
+
+#[tokio::test]
+async fn our_own_client_runs_the_script() {
+    let mut outside = Outside::start().await;
+    outside.cloud = cloud().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, ROBOT).await;
+    service.admin().publish("expert", ROBOT, &json!({ "runtime": echo() })).await;
+    // Nothing is subscribed to but messages and cards, and this card is not ours.
+    let answers = Answers { bot: ("OK", json!({ "response": null })), event: None, card: None };
+    script(&outside.cloud, &answers).await;
+    service.finish().await;
 }
