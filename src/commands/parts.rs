@@ -11,8 +11,12 @@ use crate::io::log::Log;
 use crate::io::nats::{Nats, skew};
 use crate::io::routing::Routing;
 use crate::io::store::Store;
-use crate::io::{log, topology};
+use crate::io::topology::{self, Difference};
+use crate::io::{log, nats};
 use crate::protocol::action;
+
+/// Between two looks for a broker that is not there yet.
+const BROKER_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What every role has: the broker, the database, and the routes through them.
 pub struct Parts {
@@ -58,7 +62,7 @@ impl Parts {
 
 /// What breaks the protocol stops a program; the rest is a warning.
 async fn verify_streams(nats: &Nats, config: &Config) -> Result<(), Failure> {
-    let differences = topology::diff(nats, config.topology).await.context("read the streams")?;
+    let differences = read_streams(nats, config).await.context("read the streams")?;
     let mut breaking = vec![];
     for difference in differences {
         if difference.is_breaking() {
@@ -74,4 +78,17 @@ async fn verify_streams(nats: &Nats, config: &Config) -> Result<(), Failure> {
     Err(Failure::Failed(anyhow::anyhow!(
         "the streams are not those of this release; run `dingtalk-trigger streams apply`:\n{list}"
     )))
+}
+
+/// A process that starts before its broker waits for it; `/readyz` says so meanwhile.
+async fn read_streams(nats: &Nats, config: &Config) -> Result<Vec<Difference>, nats::Error> {
+    loop {
+        match topology::diff(nats, config.topology).await {
+            Err(nats::Error::Unavailable(why)) => {
+                tracing::warn!(why, "waiting for NATS; check NATS_URL");
+                tokio::time::sleep(BROKER_WAIT).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }

@@ -223,3 +223,21 @@ async fn a_worker_that_joins_takes_its_share_and_one_that_leaves_drops_nothing()
         }
     }
 }
+
+#[tokio::test]
+async fn a_role_that_starts_before_its_broker_waits_for_it() {
+    let mut fleet = Fleet::prepare().await;
+    fleet.nats.kill();
+    let mut pod = fleet.pod("edge-1");
+    let url = format!("http://{}/readyz", pod.health);
+    wait_until("it says that the broker is missing", LIMIT, async || {
+        let Ok(answer) = reqwest::get(&url).await else { return false };
+        let status = answer.status();
+        let body: Value = answer.json().await.unwrap_or_default();
+        status == 503 && body["missing"]["nats"].is_string()
+    })
+    .await;
+    fleet.nats.restart().await;
+    pod = pod.ready().await;
+    pod.terminate().await;
+}
