@@ -30,9 +30,8 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{delete, get, post, put};
-use tokio::net::TcpListener;
 
-use crate::context::Context;
+use crate::context::{Context, listener};
 use crate::domain::binding::Language;
 use crate::domain::secret::Secret;
 use crate::io::egress::Egress;
@@ -135,17 +134,6 @@ pub fn router(state: State) -> Router {
 /// Serves until the process stops, and `beside` on the same address, which asks for no admin token here;
 /// the listener is bound before this returns.
 pub async fn serve(state: State, beside: Router) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(&state.config.address).await?;
-    let bound = listener.local_addr()?;
-    let context = state.context.clone();
-    let stop = context.stop().clone();
-    context.spawn(async move {
-        let served = axum::serve(listener, beside.merge(router(state)))
-            .with_graceful_shutdown(async move { stop.cancelled().await })
-            .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the admin API ended");
-        }
-    });
-    Ok(bound)
+    let (context, config) = (state.context.clone(), state.config.clone());
+    listener::serve(&context, &config.address, beside.merge(router(state)), "admin API").await
 }

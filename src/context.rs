@@ -4,6 +4,8 @@
 //! Guarantees that a task started here is either awaited at the end or cancelled by the drain limit;
 //! nothing runs that nobody waits for.
 
+pub mod listener;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -17,12 +17,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use self::accept::{Decision, Ignored};
 use self::order::Order;
-use crate::context::Context;
+use crate::context::{Context, listener};
 use crate::domain::binding::{Integration, Mode};
 use crate::io::log::{self, Appended, Log};
 use crate::io::routing::Routing;
@@ -122,22 +121,11 @@ impl Edge {
 /// Serves HTTP until the process stops, and `beside` on the same address; the listener is bound before
 /// this returns.
 pub async fn serve(edge: Edge, address: &str, beside: Router) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
     let context = edge.context.clone();
     let app = Router::new()
         .route("/api/dingtalk/webhook/{integration}", get(webhook::get).post(webhook::post))
         .route(action::PATH, get(action_page::get).post(action_page::post))
         .with_state(Arc::new(edge))
         .merge(beside);
-    let stop = context.stop().clone();
-    context.spawn(async move {
-        let served = axum::serve(listener, app)
-            .with_graceful_shutdown(async move { stop.cancelled().await })
-            .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the edge's listener ended");
-        }
-    });
-    Ok(bound)
+    listener::serve(&context, address, app, "edge").await
 }

@@ -68,7 +68,9 @@ async fn begin(config: &Config) -> Result<Context, Failure> {
 pub async fn serve_health(context: &Context, config: &Config) -> Result<(), Failure> {
     context.health.lacks(STARTED, "the process is starting");
     let address = &config.health_address;
-    let bound = health::serve(context, address).await;
+    // It outlives the context that it speaks of: a process that drains says so.
+    let life = Context::new(context.clock.clone());
+    let bound = health::serve(context, &life, address).await;
     let bound = bound.with_context(|| format!("listen on DT_HEALTH_ADDR {address}"))?;
     tracing::info!(%bound, "health endpoint");
     Ok(())

@@ -14,9 +14,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::json;
-use tokio::net::TcpListener;
 
-use crate::context::Context;
+use crate::context::{Context, listener};
 
 /// The reasons why this process is not ready, by what is missing.
 #[derive(Default)]
@@ -38,25 +37,18 @@ impl Health {
     }
 }
 
-/// Serves until the process stops; the listener is bound before this returns.
-pub async fn serve(context: &Context, address: &str) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
+/// Serves what `context` says of itself, also while it drains: until `life` stops, or the process ends.
+pub async fn serve(
+    context: &Context,
+    life: &Context,
+    address: &str,
+) -> std::io::Result<SocketAddr> {
     let app = Router::new()
         .route("/livez", get(async || "alive"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(Arc::new(context.clone()));
-    let stop = context.stop().clone();
-    context.spawn(async move {
-        let served = axum::serve(listener, app)
-            .with_graceful_shutdown(async move { stop.cancelled().await })
-            .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "health endpoint ended");
-        }
-    });
-    Ok(bound)
+    listener::serve(life, address, app, "health endpoint").await
 }
 
 async fn ready(State(context): State<Arc<Context>>) -> impl IntoResponse {

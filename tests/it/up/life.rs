@@ -44,7 +44,12 @@ async fn sigterm_finishes_what_runs_and_drops_nothing() {
     }
     assert!(outside.expert.called(20, LIMIT).await, "the expert is busy");
     let told = Instant::now();
-    let status = service.program().terminate().await;
+    let ready = format!("http://{}/readyz", service.health);
+    let drains = wait_until("it says that it drains", LIMIT, async || {
+        let Ok(answer) = reqwest::get(&ready).await else { return false };
+        answer.status() == 503 && answer.text().await.is_ok_and(|text| text.contains("draining"))
+    });
+    let (status, ()) = tokio::join!(service.program().terminate(), drains);
     report(&format!("measured: drained in {:?}", told.elapsed()));
     assert_eq!(status.code(), Some(0), "{}", service.program().complained());
     let read = outside.read_in(&slow.conversation);

@@ -1,0 +1,31 @@
+//! The HTTP listener of a role: bound before [`serve`] returns, served until its process stops.
+//!
+//! What is being answered when the process stops is answered to its end.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+use super::Context;
+
+/// `what` names the listener should it end by itself. Gives the address that was bound.
+pub async fn serve(
+    context: &Context,
+    address: &str,
+    app: Router,
+    what: &'static str,
+) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let stop = context.stop().clone();
+    context.spawn(async move {
+        let served = axum::serve(listener, app)
+            .with_graceful_shutdown(async move { stop.cancelled().await })
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, what, "a listener ended");
+        }
+    });
+    Ok(bound)
+}
