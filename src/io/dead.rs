@@ -2,7 +2,6 @@
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use serde_json::json;
 
 use super::nats::publish::PublishError;
 use super::nats::read::Record;
@@ -128,13 +127,6 @@ impl DeadLetters {
 
     /// Gone afterwards, also where it was gone before.
     pub async fn delete(&self, seq: Seq) -> Result<(), nats::Error> {
-        let question = json!({ "seq": seq.0, "no_erase": true });
-        let deleted: Result<serde_json::Value, _> =
-            self.nats.api(&format!("STREAM.MSG.DELETE.{STREAM}"), &question).await;
-        match deleted {
-            // 10043 and 10057 say that there is no such message.
-            Ok(_) | Err(nats::Error::Refused { code: 10037 | 10043 | 10057, .. }) => Ok(()),
-            Err(e) => Err(e),
-        }
+        self.nats.delete(STREAM, seq).await
     }
 }

@@ -17,6 +17,9 @@ use reqwest::{Client, Url};
 
 use host::{HostList, Reach, is_public};
 
+use crate::domain::time::Timestamp;
+use crate::protocol::http;
+
 pub struct Config {
     pub connect_timeout: Duration,
     pub idle_connections_max: usize,
@@ -124,6 +127,12 @@ impl Resolve for PublicOnly {
             Ok(addresses)
         })
     }
+}
+
+/// What a response asks to wait before the next try, where it says so.
+pub fn retry_after(response: &reqwest::Response, now: Timestamp) -> Option<Duration> {
+    let value = response.headers().get(reqwest::header::RETRY_AFTER)?;
+    http::retry_after(value.to_str().ok()?, now)
 }
 
 #[cfg(test)]

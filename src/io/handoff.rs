@@ -45,20 +45,12 @@ impl Handoffs {
         conversation: &Conversation,
     ) -> Result<(), nats::Error> {
         let filter = json!({ "filter": subject::handoff(expert, conversation) });
-        let purge = format!("STREAM.PURGE.{STREAM}");
-        self.nats.api::<_, serde_json::Value>(&purge, &filter).await.map(|_| ())
+        self.nats.purge(STREAM, &filter).await
     }
 
     /// Removes the entry at `seq` and no later one: what a run that died left behind.
     pub async fn clear(&self, seq: Seq) -> Result<(), nats::Error> {
-        let question = json!({ "seq": seq.0, "no_erase": true });
-        let deleted: Result<serde_json::Value, _> =
-            self.nats.api(&format!("STREAM.MSG.DELETE.{STREAM}"), &question).await;
-        match deleted {
-            // Its conversation has left or entered again.
-            Ok(_) | Err(nats::Error::Refused { code: 10037 | 10043 | 10057, .. }) => Ok(()),
-            Err(e) => Err(e),
-        }
+        self.nats.delete(STREAM, seq).await
     }
 
     /// How many conversations wait for each expert.

@@ -59,8 +59,8 @@ impl Log {
         entry: &Entry,
     ) -> Result<Appended, Error> {
         let payload = entry::encode(entry);
-        if payload.len() > self.entry_max_bytes {
-            let (bytes, max) = (payload.len(), self.entry_max_bytes);
+        let (bytes, max) = (payload.len(), self.entry_max_bytes);
+        if bytes > max {
             return Err(Error::TooLarge { bytes, max });
         }
         let mut headers = HeaderMap::new();
@@ -71,9 +71,7 @@ impl Log {
         match self.nats.publish(&subject, headers, payload.into()).await {
             Ok(stored) if stored.is_duplicate => Ok(Appended::Duplicate(stored.seq)),
             Ok(stored) => Ok(Appended::Stored(stored.seq)),
-            Err(PublishError::TooLarge) => {
-                Err(Error::TooLarge { bytes: entry_len(entry), max: self.entry_max_bytes })
-            }
+            Err(PublishError::TooLarge) => Err(Error::TooLarge { bytes, max }),
             Err(e) => Err(Error::NotDurable(e.to_string())),
         }
     }
@@ -167,8 +165,4 @@ fn read(record: &Record) -> Result<Logged, Error> {
             Ok(Logged { seq: record.seq, at: record.at, entry })
         }
     }
-}
-
-fn entry_len(entry: &Entry) -> usize {
-    entry::encode(entry).len()
 }

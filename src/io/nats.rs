@@ -8,6 +8,7 @@ pub mod publish;
 pub mod read;
 pub mod pull;
 pub mod settle;
+pub mod remove;
 pub mod skew;
 
 use std::path::PathBuf;

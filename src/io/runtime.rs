@@ -21,8 +21,8 @@ use crate::domain::binding::{Runtime, RuntimeKind};
 use crate::domain::invocation::TurnRequest;
 use crate::domain::reason::Reason;
 use crate::domain::reply::cut_answer;
-use crate::io::egress::Egress;
-use crate::protocol::http::{excerpt, is_permanent, retry_after};
+use crate::io::egress::{Egress, retry_after};
+use crate::protocol::http::{excerpt, is_permanent};
 
 pub struct Config {
     /// A runtime has this long for a turn.
@@ -209,11 +209,7 @@ impl Call<'_> {
     /// A response that is not 2xx, as a failure.
     async fn refusal(&self, mut response: reqwest::Response) -> Failure {
         let status = response.status().as_u16();
-        let after = response
-            .headers()
-            .get(reqwest::header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| retry_after(value, self.context.clock.now()));
+        let after = retry_after(&response, self.context.clock.now());
         let body = self.body(&mut response).await.unwrap_or_default();
         let detail = format!("the runtime answered {status}: {}", excerpt(&body));
         if is_permanent(status) {

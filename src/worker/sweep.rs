@@ -126,7 +126,7 @@ impl Sweep {
         }
         if pressed.journal && last.head.turn.is_none() {
             let filter = json!({ "filter": subject::journal(conversation), "keep": 1 });
-            self.purge(journal::STREAM, &filter).await?;
+            self.nats.purge(journal::STREAM, &filter).await?;
         }
         let is_old = now.since(newest.at) > self.patience && newest.seq <= floor;
         let is_parked = is_parked(last.head.turn.as_ref());
@@ -172,13 +172,7 @@ impl Sweep {
         let finished = Seq(position.0 + 1);
         let seq = young.map_or(finished, |record| record.seq.min(finished));
         let filter = json!({ "filter": subject, "seq": seq.0 });
-        self.purge(log::STREAM, &filter).await
-    }
-
-    async fn purge(&self, stream: &str, filter: &serde_json::Value) -> anyhow::Result<()> {
-        let subject = format!("STREAM.PURGE.{stream}");
-        self.nats.api::<_, serde_json::Value>(&subject, filter).await?;
-        Ok(())
+        Ok(self.nats.purge(log::STREAM, &filter).await?)
     }
 }
 

@@ -16,8 +16,7 @@ use crate::domain::binding::Integration;
 use crate::domain::time::Timestamp;
 use crate::io::dingtalk::token::{self, Tokens};
 use crate::io::egress::host::HostList;
-use crate::io::egress::{Egress, is_not_public};
-use crate::protocol::http::retry_after;
+use crate::io::egress::{Egress, is_not_public, retry_after};
 use crate::protocol::magic::HEAD_BYTES;
 use crate::protocol::media::{decode_url, download_body, expires_at};
 use crate::protocol::send::{Verdict, judge_api};
@@ -124,11 +123,7 @@ impl Downloads {
                 .await
                 .map_err(unanswered)?;
             let status = response.status().as_u16();
-            let after = response
-                .headers()
-                .get("retry-after")
-                .and_then(|value| value.to_str().ok())
-                .and_then(|value| retry_after(value, self.context.clock.now()));
+            let after = retry_after(&response, self.context.clock.now());
             let answer = response.bytes().await.map_err(unanswered)?;
             match judge_api(status, after, &answer, None) {
                 Verdict::Delivered { .. } => {

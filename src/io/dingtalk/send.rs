@@ -16,10 +16,9 @@ use crate::domain::reason::Reason;
 use crate::domain::reply::Segment;
 use crate::domain::route::{Route, Webhook, choose};
 use crate::io::dingtalk::token::{self, Tokens};
-use crate::io::egress::Egress;
 use crate::io::egress::host::HostList;
+use crate::io::egress::{Egress, retry_after};
 use crate::io::governor::{Api, Governor, Permit};
-use crate::protocol::http::retry_after;
 use crate::protocol::reaction;
 use crate::protocol::send::{
     Verdict, direct_body, group_body, judge_api, judge_webhook, webhook_body,
@@ -249,11 +248,7 @@ impl Sender {
             Err(error) => return unanswered(error),
         };
         let status = response.status().as_u16();
-        let after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| retry_after(value, self.context.clock.now()));
+        let after = retry_after(&response, self.context.clock.now());
         match response.bytes().await {
             Ok(body) => Posted::Judged(judge(status, after, &body)),
             Err(error) => unanswered(error),

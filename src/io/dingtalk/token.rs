@@ -15,8 +15,8 @@ use crate::domain::binding::Integration;
 use crate::domain::id::IntegrationId;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::io::egress::Egress;
-use crate::protocol::http::{excerpt, is_permanent, retry_after};
+use crate::io::egress::{Egress, retry_after};
+use crate::protocol::http::{excerpt, is_permanent};
 use crate::protocol::send::{decode_token, token_body};
 
 const MARGIN: Duration = Duration::from_mins(2);
@@ -109,11 +109,7 @@ impl Tokens {
             .await
             .map_err(unreachable)?;
         let status = response.status().as_u16();
-        let after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| retry_after(value, self.context.clock.now()));
+        let after = retry_after(&response, self.context.clock.now());
         let body = response.bytes().await.map_err(unreachable)?;
         match decode_token(&body) {
             Some(token) if status < 300 => Ok(token),
