@@ -58,6 +58,17 @@ impl Nats {
         self.get(stream, &json!({ "seq": seq.0, "next_by_subj": subject })).await
     }
 
+    /// The first message of `subject` stored at or after `since`, from the leader.
+    pub async fn next_since(
+        &self,
+        stream: &str,
+        since: Timestamp,
+        subject: &str,
+    ) -> Result<Option<Record>, Error> {
+        let question = json!({ "start_time": rfc3339(since), "next_by_subj": subject });
+        self.get(stream, &question).await
+    }
+
     /// The first message of `subject` at or after `seq`, from any replica. What it gives is true; that
     /// it gives nothing may be stale.
     pub async fn next_direct(
