@@ -6,7 +6,6 @@ use super::Failure;
 use super::process::say;
 use crate::config::Config;
 use crate::context::{Clock, Context};
-use crate::domain::mark::Behind;
 use crate::io::mark::{Marks, Moved};
 use crate::io::nats::Nats;
 use crate::io::store::{self, Store};
@@ -40,16 +39,16 @@ pub async fn diff(config: &Config) -> Result<(), Failure> {
     for difference in &differences {
         say(&difference.to_string());
     }
-    let behind = match Marks::new(&nats).look().await {
-        Ok(look) => look.behind,
+    let is_restored = match Marks::new(&nats).look().await {
+        Ok(mark) => mark.shared_from.is_some(),
         // What is missing has been said.
-        Err(error) if error.is_not_found() => None,
+        Err(error) if error.is_not_found() => false,
         Err(error) => return Err(Failure::Failed(anyhow::Error::new(error).context("read DT_IN"))),
     };
-    if let Some(Behind { from, until }) = behind {
-        say(&format!("DT_IN was restored from a backup: it ended before {from}, not at {until}"));
+    if is_restored {
+        say("DT_IN was restored from a backup: the positions of conversations are above its end");
     }
-    if differences.is_empty() && behind.is_none() {
+    if differences.is_empty() && !is_restored {
         say("no difference");
         return Ok(());
     }
@@ -64,10 +63,10 @@ pub async fn apply(config: &Config) -> Result<(), Failure> {
         say(&format!("applied: {difference}"));
     }
     let is_nothing = changed.is_empty() && moved.is_none();
-    if let Some(Moved { behind: Behind { from, until }, conversations }) = moved {
+    if let Some(Moved { mark, conversations }) = moved {
         say(&format!(
-            "DT_IN was restored from a backup that ended before {from}: it goes on after {until}; \
-             conversations moved: {conversations}"
+            "DT_IN was restored from a backup: it goes on after {}; conversations moved: {}",
+            mark.seq, conversations
         ));
     }
     say(if is_nothing { "nothing to do" } else { "done" });

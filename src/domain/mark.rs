@@ -16,10 +16,13 @@ const MARK_AGE_MAX: Duration = Duration::from_mins(1);
 /// Kept beside the log, and moved on while all is well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// When the broker made the log: another one for a log that was made again or put back.
+    /// When the broker made the log: another time for a log that was made again or put back.
     pub made_at: Timestamp,
-    /// The newest entry seen.
+    /// No entry, position or turn of the past has a higher sequence.
     pub seq: Seq,
+    /// Set while the log is one that was put back: its entries from here up to `seq` are new, and share
+    /// their sequences with what is past.
+    pub shared_from: Option<Seq>,
 }
 
 /// What the log and the conversations say now.
@@ -34,24 +37,34 @@ pub struct View {
     pub named: Seq,
 }
 
-/// The log was put back from a backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Behind {
-    /// Entries from here on are newer than what has this sequence in positions and names of turns.
-    pub from: Seq,
-    /// The log must go on above this one.
-    pub until: Seq,
+/// Whether what a conversation names must be looked up before the mark can move on.
+pub fn is_another(mark: Option<&Mark>, made_at: Timestamp) -> bool {
+    mark.is_none_or(|mark| mark.made_at != made_at)
 }
 
-/// `None`: the log is the one that was there, or began above everything that is named.
-pub fn judge(mark: Option<&Mark>, view: &View) -> Option<Behind> {
-    let (from, until) = match mark {
-        Some(mark) if mark.made_at == view.made_at => return None,
-        Some(mark) => (view.first_new.unwrap_or(Seq(view.last.0 + 1)), view.named.max(mark.seq)),
+/// The mark as it is to be kept. Once it says that sequences are shared, only [`settled`] ends that.
+pub fn moved_on(mark: Option<Mark>, view: &View) -> Mark {
+    let View { made_at, last, first_new, named } = *view;
+    let after_last = Seq(last.0.saturating_add(1));
+    let (from, seq, before) = match mark {
+        Some(mark) if mark.made_at == made_at && mark.shared_from.is_some() => return mark,
+        Some(mark) if mark.made_at == made_at => {
+            return Mark { seq: mark.seq.max(last), ..mark };
+        }
+        Some(mark) => (first_new.unwrap_or(after_last), named.max(mark.seq), mark.shared_from),
         // Which entries are new nobody knows: only an end that is too low shows itself.
-        None => (Seq(view.last.0 + 1), view.named),
+        None => (after_last, named, None),
     };
-    (from <= until).then_some(Behind { from, until })
+    if from <= seq {
+        let from = before.map_or(from, |before| before.min(from));
+        return Mark { made_at, seq, shared_from: Some(from) };
+    }
+    Mark { made_at, seq: seq.max(last), shared_from: None }
+}
+
+/// The mark once the log ends at `last`, above all that is shared, and no position names what is shared.
+pub fn settled(mark: Mark, last: Seq) -> Mark {
+    Mark { seq: mark.seq.max(last), shared_from: None, ..mark }
 }
 
 /// Where a log begins that is made anew. Its sequences are microseconds, so that they never repeat, also
@@ -91,26 +104,34 @@ mod tests {
         View { made_at, last: Seq(last), first_new: first_new.map(Seq), named: Seq(named) }
     }
 
+    fn mark(made_at: Timestamp, seq: u64, shared_from: Option<u64>) -> Mark {
+        Mark { made_at, seq: Seq(seq), shared_from: shared_from.map(Seq) }
+    }
+
     #[test]
-    fn only_a_log_that_was_put_back_is_behind() {
-        let mark = Mark { made_at: FIRST, seq: Seq(100) };
-        let behind = |from, until| Some(Behind { from: Seq(from), until: Seq(until) });
-        for (what, mark, view, expected) in [
-            ("the same log", Some(mark), view(FIRST, 120, Some(1), 110), None),
-            ("the same log, its entries removed", Some(mark), view(FIRST, 120, None, 110), None),
-            ("a new log", Some(mark), view(SECOND, 5_000, Some(5_000), 110), None),
-            ("a new log without entries", Some(mark), view(SECOND, 4_999, None, 110), None),
-            ("put back, nothing new yet", Some(mark), view(SECOND, 40, None, 110), behind(41, 110)),
-            ("put back, no state above it", Some(mark), view(SECOND, 40, None, 7), behind(41, 100)),
-            ("put back, it goes on", Some(mark), view(SECOND, 60, Some(41), 110), behind(41, 110)),
-            ("it is past the mark", Some(mark), view(SECOND, 990, Some(41), 110), behind(41, 110)),
-            ("a backup of the whole", Some(mark), view(SECOND, 110, None, 110), None),
-            ("no mark, nothing there", None, view(FIRST, 0, None, 0), None),
-            ("no mark, all there", None, view(FIRST, 110, Some(1), 110), None),
-            ("no mark, put back", None, view(FIRST, 40, None, 110), behind(41, 110)),
+    fn only_a_log_that_was_put_back_shares_sequences() {
+        let kept = Some(mark(FIRST, 100, None));
+        let shared = Some(mark(FIRST, 100, Some(30)));
+        let put_back = mark(SECOND, 110, Some(41));
+        for (what, kept, view, expected) in [
+            ("the same log", kept, view(FIRST, 120, Some(1), 110), mark(FIRST, 120, None)),
+            ("its entries removed", kept, view(FIRST, 120, None, 110), mark(FIRST, 120, None)),
+            ("a new log", kept, view(SECOND, 5_000, Some(5_000), 110), mark(SECOND, 5_000, None)),
+            ("a new empty log", kept, view(SECOND, 4_999, None, 110), mark(SECOND, 4_999, None)),
+            ("put back, nothing new yet", kept, view(SECOND, 40, None, 110), put_back),
+            ("no state above it", kept, view(SECOND, 40, None, 7), mark(SECOND, 100, Some(41))),
+            ("put back, it goes on", kept, view(SECOND, 60, Some(41), 110), put_back),
+            ("it is past the mark", kept, view(SECOND, 990, Some(41), 110), put_back),
+            ("a backup of it all", kept, view(SECOND, 110, None, 110), mark(SECOND, 110, None)),
+            ("still shared", shared, view(FIRST, 990, None, 0), mark(FIRST, 100, Some(30))),
+            ("put back again", shared, view(SECOND, 40, None, 9), mark(SECOND, 100, Some(30))),
+            ("no mark, nothing there", None, view(FIRST, 0, None, 0), mark(FIRST, 0, None)),
+            ("no mark, all there", None, view(FIRST, 120, Some(1), 110), mark(FIRST, 120, None)),
+            ("no mark, put back", None, view(SECOND, 40, None, 110), put_back),
         ] {
-            assert_eq!(judge(mark.as_ref(), &view), expected, "{what}");
+            assert_eq!(moved_on(kept, &view), expected, "{what}");
         }
+        assert_eq!(settled(put_back, Seq(130)), mark(SECOND, 130, None));
     }
 
     #[test]

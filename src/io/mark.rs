@@ -21,7 +21,7 @@ use super::state::{self, StreamState};
 use super::timer::Timers;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::{Conversation, Seq};
-use crate::domain::mark::{Behind, Mark, View, judge, lowered};
+use crate::domain::mark::{Mark, View, is_another, lowered, moved_on, settled};
 use crate::domain::time::Timestamp;
 use crate::protocol::live::{LOG_MARK, LogMark};
 use crate::protocol::record::Record;
@@ -57,21 +57,11 @@ impl Error {
     }
 }
 
-/// The log beside its mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    /// What the mark becomes while the log is not behind.
-    pub now: Mark,
-    pub behind: Option<Behind>,
-    kept: Option<Mark>,
-    /// Of the mark that was read; zero where there is none.
-    revision: Seq,
-}
-
 /// What was done about a log that was put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
-    pub behind: Behind,
+    /// The mark that said so.
+    pub mark: Mark,
     pub conversations: usize,
 }
 
@@ -80,34 +70,44 @@ impl Marks {
         Self { nats: nats.clone(), journal: Journal::new(nats) }
     }
 
-    /// Cheap while the log is the one of the mark; else every conversation is asked what it names.
-    pub async fn look(&self) -> Result<Look, Error> {
-        let (made_at, last) = self.log().await?;
-        let (kept, revision) = self.kept().await?;
-        let seq = kept.map_or(last, |kept| kept.seq.max(last));
-        let mut look = Look { now: Mark { made_at, seq }, behind: None, kept, revision };
-        if kept.is_none_or(|kept| kept.made_at != made_at) {
-            let since = kept.map(|_| made_at);
-            let first_new = match since {
-                Some(since) => self.nats.next_since(log::STREAM, since, "dt.in.>").await?,
-                None => None,
-            };
-            let first_new = first_new.map(|entry| entry.seq);
-            let view = View { made_at, last, first_new, named: self.named().await? };
-            look.behind = judge(kept.as_ref(), &view);
-        }
-        Ok(look)
+    /// The mark as it is to be kept now. Cheap while the log is the one that it names; else every
+    /// conversation is asked.
+    pub async fn look(&self) -> Result<Mark, Error> {
+        Ok(self.read().await?.now)
     }
 
-    /// Moves the mark on. Whoever moved it meanwhile has seen the same log.
-    pub async fn keep(&self, look: &Look) -> Result<(), Error> {
-        if look.behind.is_some() || look.kept == Some(look.now) {
+    /// Looks, and keeps the mark. A log that was put back goes on above all that is past from here on:
+    /// the fewer entries share a sequence, the better.
+    pub async fn follow(&self) -> Result<Mark, Error> {
+        let read = self.read().await?;
+        self.keep(&read).await?;
+        if read.now.shared_from.is_some() {
+            self.lift(read.now.seq).await?;
+        }
+        Ok(read.now)
+    }
+
+    async fn read(&self) -> Result<Read, Error> {
+        let (made_at, last) = self.log().await?;
+        let (kept, revision) = self.kept().await?;
+        let mut view = View { made_at, last, first_new: None, named: Seq(0) };
+        if is_another(kept.as_ref(), made_at) {
+            let first_new = self.nats.next_since(log::STREAM, made_at, "dt.in.>").await?;
+            view.first_new = first_new.map(|entry| entry.seq);
+            view.named = self.named().await?;
+        }
+        Ok(Read { now: moved_on(kept, &view), kept, revision })
+    }
+
+    /// Whoever kept another mark meanwhile has seen the same log.
+    async fn keep(&self, read: &Read) -> Result<(), Error> {
+        if read.kept == Some(read.now) {
             return Ok(());
         }
-        let record = protocol::live::write(&LogMark::from(look.now));
+        let record = protocol::live::write(&LogMark::from(read.now));
         let mut headers = HeaderMap::new();
         let expected = async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
-        headers.insert(expected, look.revision.to_string());
+        headers.insert(expected, read.revision.to_string());
         match self.nats.publish(&subject(), headers, record.into()).await {
             Ok(_) | Err(PublishError::Conflict) => Ok(()),
             Err(error) => Err(Error::Keep(error)),
@@ -124,25 +124,22 @@ impl Marks {
         Ok(or_zero(kept)?.max(or_zero(self.named().await)?))
     }
 
-    /// Lets a log that was put back go on: above everything that is named, and with no entry of it
-    /// counted as finished that is not. `None`: there was nothing to do.
+    /// Lets a log that was put back go on: above all that is past, and with no entry of it counted as
+    /// finished that is not. `None`: there was nothing to do.
     pub async fn move_positions(&self, now: Timestamp) -> Result<Option<Moved>, Error> {
-        let look = self.look().await?;
-        let Some(behind) = look.behind else {
-            self.keep(&look).await?;
-            return Ok(None);
-        };
-        self.lift(behind.until).await?;
+        let mark = self.follow().await?;
+        let Some(from) = mark.shared_from else { return Ok(None) };
         let mut conversations = 0;
-        for (conversation, entries) in self.new_entries(behind).await? {
+        for (conversation, entries) in self.entries(from, mark.seq).await? {
             if self.lower(&conversation, entries.first).await? {
                 self.wake(&conversation, entries.newest, now).await?;
                 conversations += 1;
             }
         }
-        let (made_at, seq) = self.log().await?;
-        self.keep(&Look { now: Mark { made_at, seq }, behind: None, ..look }).await?;
-        Ok(Some(Moved { behind, conversations }))
+        let (_, last) = self.log().await?;
+        let read = self.read().await?;
+        self.keep(&Read { now: settled(read.now, last), ..read }).await?;
+        Ok(Some(Moved { mark, conversations }))
     }
 
     /// When the log was made, and where it ends.
@@ -197,9 +194,7 @@ impl Marks {
 
     /// Sequences are used up by blanks that nobody keeps, until the next entry comes after `until`.
     async fn lift(&self, until: Seq) -> Result<(), Error> {
-        let blanks = json!({ "filter": subject::BLANK });
         loop {
-            self.nats.purge(log::STREAM, &blanks).await?;
             let (_, last) = self.log().await?;
             let missing = until.0.saturating_sub(last.0);
             if missing == 0 {
@@ -211,18 +206,20 @@ impl Marks {
                 .try_for_each(|_| async { Ok(()) })
                 .await
                 .map_err(Error::Lift)?;
+            self.nats.purge(log::STREAM, &json!({ "filter": subject::BLANK })).await?;
         }
     }
 
-    /// The entries that came after the log was put back and before its end was lifted.
-    async fn new_entries(
+    /// What stands in the log from `from` up to `until`, by conversation.
+    async fn entries(
         &self,
-        behind: Behind,
+        from: Seq,
+        until: Seq,
     ) -> Result<BTreeMap<Conversation, Entries>, nats::Error> {
         let mut found: BTreeMap<Conversation, Entries> = BTreeMap::new();
-        let mut from = behind.from;
+        let mut from = from;
         while let Some(entry) = self.nats.next(log::STREAM, from, "dt.in.>").await? {
-            if entry.seq > behind.until {
+            if entry.seq > until {
                 break;
             }
             from = Seq(entry.seq.0 + 1);
@@ -264,11 +261,19 @@ impl Marks {
     }
 }
 
+/// The mark beside the one that is kept.
+struct Read {
+    now: Mark,
+    kept: Option<Mark>,
+    /// Of the mark that is kept; zero where there is none.
+    revision: Seq,
+}
+
 fn subject() -> String {
     format!("$KV.DT_LIVE.{LOG_MARK}")
 }
 
-/// What one conversation has of the new entries.
+/// What one conversation has of a stretch of the log.
 struct Entries {
     first: Seq,
     newest: Seq,

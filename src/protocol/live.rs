@@ -5,7 +5,7 @@
 //! | `edge.<pod>` | [`Member`] | by each edge pod every three seconds |
 //! | `stream.<integration>.<pod>` | [`Link`] | by the pod that holds the connection, with each change |
 //! | `lease.<expert>` | [`Lease`] | with each heartbeat of a runtime |
-//! | `log.mark` | [`LogMark`] | by the sweep, and by `streams apply` |
+//! | `log.mark` | [`LogMark`] | by every worker, and by `streams apply` |
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -70,17 +70,21 @@ pub struct LogMark {
     /// When the broker made the log, in milliseconds since the epoch.
     pub made_at_ms: i64,
     pub seq: u64,
+    #[serde(default)]
+    pub shared_from: Option<u64>,
 }
 
 impl From<LogMark> for Mark {
     fn from(mark: LogMark) -> Self {
-        Self { made_at: Timestamp(mark.made_at_ms), seq: Seq(mark.seq) }
+        let shared_from = mark.shared_from.map(Seq);
+        Self { made_at: Timestamp(mark.made_at_ms), seq: Seq(mark.seq), shared_from }
     }
 }
 
 impl From<Mark> for LogMark {
     fn from(mark: Mark) -> Self {
-        Self { made_at_ms: mark.made_at.0, seq: mark.seq.0 }
+        let shared_from = mark.shared_from.map(|seq| seq.0);
+        Self { made_at_ms: mark.made_at.0, seq: mark.seq.0, shared_from }
     }
 }
 
@@ -182,8 +186,8 @@ mod tests {
         let member = Member { pod: "a".to_owned(), is_leaving: true };
         assert_eq!(write(&member), br#"{"pod":"a","isLeaving":true}"#);
         assert_eq!(write(&Lease { seconds: 30 }), br#"{"seconds":30}"#);
-        let mark = LogMark { made_at_ms: 7, seq: 9 };
-        assert_eq!(write(&mark), br#"{"madeAtMs":7,"seq":9}"#);
+        let mark = LogMark { made_at_ms: 7, seq: 9, shared_from: Some(8) };
+        assert_eq!(write(&mark), br#"{"madeAtMs":7,"seq":9,"sharedFrom":8}"#);
         assert_eq!(LogMark::from(Mark::from(mark)), mark);
     }
 

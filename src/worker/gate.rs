@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep};
 
 use super::driver::Source;
 use crate::context::Context;
-use crate::domain::id::Seq;
+use crate::domain::mark::Mark;
 use crate::io::log;
-use crate::io::mark::{Look, Marks};
+use crate::io::mark::Marks;
 use crate::io::nats::Nats;
 use crate::io::nats::pull::Delivery;
 
@@ -97,10 +97,10 @@ impl Gate {
         if looked.is_some_and(|at| at.elapsed() < once_in) {
             return;
         }
-        let outcome = self.marks.look().await;
+        let followed = self.marks.follow().await;
         *looked = Some(Instant::now());
-        match outcome {
-            Ok(look) => self.judge(&look).await,
+        match followed {
+            Ok(mark) => self.judge(mark),
             Err(error) if error.is_not_found() => {
                 self.close(format!("{error}; run `dingtalk-trigger streams apply`"));
             }
@@ -109,20 +109,16 @@ impl Gate {
         }
     }
 
-    async fn judge(&self, look: &Look) {
-        if let Some(behind) = look.behind {
-            let end = Seq(behind.from.0.saturating_sub(1));
-            let until = behind.until;
+    fn judge(&self, mark: Mark) {
+        if let Some(from) = mark.shared_from {
+            let until = mark.seq;
             self.close(format!(
-                "DT_IN was restored from a backup that ends at {end}, and {until} was there; run \
-                 `dingtalk-trigger streams apply`"
+                "DT_IN was restored from a backup that ends before {from}, and {until} was there; \
+                 run `dingtalk-trigger streams apply`"
             ));
             return;
         }
-        if let Err(error) = self.marks.keep(look).await {
-            tracing::debug!(%error, "the mark of the log moves on later");
-        }
-        self.highest.fetch_max(look.now.seq.0, Ordering::Relaxed);
+        self.highest.fetch_max(mark.seq.0, Ordering::Relaxed);
         self.context.health.has(LOG);
         self.is_open.send_if_modified(|is_open| !std::mem::replace(is_open, true));
     }
