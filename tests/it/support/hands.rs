@@ -4,12 +4,12 @@
 //! A command that the README does not name fails the test.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
-use async_nats::jetstream;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::support::program::report;
 use crate::support::server::connect;
@@ -36,7 +36,7 @@ impl Cli {
     }
 
     /// Run where the files of `streams/` are.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) async fn run<S: AsRef<std::ffi::OsStr>>(&self, arguments: &[S]) -> Output {
         Command::new(&self.program)
             .args(["--server", &self.url])
             .args(arguments)
@@ -44,14 +44,16 @@ impl Cli {
             .env("HOME", self.home.path())
             .env("XDG_CONFIG_HOME", self.home.path())
             .output()
+            .await
             .expect("run the nats command")
     }
 
     /// Fails with what the command said.
-    pub(crate) fn expect(&self, arguments: &[&str]) {
-        let output = self.run(arguments);
-        report(&format!("nats {}: {}", arguments.join(" "), output.status));
-        assert!(output.status.success(), "nats {}:\n{}", arguments.join(" "), said(&output));
+    pub(crate) async fn expect<S: AsRef<str>>(&self, arguments: &[S]) {
+        let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
+        let (output, line) = (self.run(&arguments).await, arguments.join(" "));
+        report(&format!("nats {line}: {}", output.status));
+        assert!(output.status.success(), "nats {line}:\n{}", said(&output));
     }
 }
 
@@ -73,41 +75,45 @@ impl Hands {
         Self { cli: Cli::find(&urls.join(",")), client, files }
     }
 
-    pub(crate) fn jetstream(&self) -> jetstream::Context {
-        jetstream::new(self.client.clone())
-    }
-
     pub(crate) async fn pause(&self, stream: &str, consumer: &str) {
         let until = time::OffsetDateTime::now_utc() + time::Duration::hours(1);
         let until = until.format(&time::format_description::well_known::Rfc3339).expect("a time");
-        let line = format!("nats consumer pause {stream} {consumer} 1h --force");
+        let values = [("<stream>", stream), ("<consumer>", consumer)];
+        let line = "nats consumer pause <stream> <consumer> 1h --force";
         let subject = format!("CONSUMER.PAUSE.{stream}.{consumer}");
-        self.run(&line, &[], &subject, &json!({ "pause_until": until })).await;
+        self.run(line, &values, &subject, &json!({ "pause_until": until })).await;
     }
 
     pub(crate) async fn resume(&self, stream: &str, consumer: &str) {
-        let line = format!("nats consumer resume {stream} {consumer} --force");
-        self.run(&line, &[], &format!("CONSUMER.PAUSE.{stream}.{consumer}"), &json!({})).await;
+        let values = [("<stream>", stream), ("<consumer>", consumer)];
+        let line = "nats consumer resume <stream> <consumer> --force";
+        let subject = format!("CONSUMER.PAUSE.{stream}.{consumer}");
+        self.run(line, &values, &subject, &json!({})).await;
     }
 
     pub(crate) async fn remove_consumer(&self, stream: &str, consumer: &str) {
-        let line = format!("nats consumer rm {stream} {consumer} --force");
-        self.run(&line, &[], &format!("CONSUMER.DELETE.{stream}.{consumer}"), &json!({})).await;
+        let values = [("<stream>", stream), ("<consumer>", consumer)];
+        let line = "nats consumer rm <stream> <consumer> --force";
+        let subject = format!("CONSUMER.DELETE.{stream}.{consumer}");
+        self.run(line, &values, &subject, &json!({})).await;
     }
 
     pub(crate) async fn add_consumer(&self, stream: &str, consumer: &str) {
-        let file = format!("streams/{stream}.{consumer}.json");
-        let line = format!("nats consumer add {stream} --config {file}");
-        let question = json!({ "stream_name": stream, "config": config(&file) });
-        self.run(&line, &[], &format!("CONSUMER.CREATE.{stream}.{consumer}"), &question).await;
+        let values = [("<stream>", stream), ("<consumer>", consumer)];
+        let line = "nats consumer add <stream> --config streams/<stream>.<consumer>.json";
+        let config = config(&format!("streams/{stream}.{consumer}.json"));
+        let question = json!({ "stream_name": stream, "config": config });
+        let subject = format!("CONSUMER.CREATE.{stream}.{consumer}");
+        self.run(line, &values, &subject, &question).await;
     }
 
-    pub(crate) async fn max_bytes(&self, stream: &str, bytes: u64) {
+    pub(crate) async fn max_bytes(&self, stream: &str, bytes: u32) {
         let mut config = self.info(stream).await["config"].take();
         config["max_bytes"] = json!(bytes);
-        let line = format!("nats stream edit {stream} --max-bytes <bytes> --force");
-        let values = [("<bytes>", bytes.to_string())];
-        self.run(&line, &values, &format!("STREAM.UPDATE.{stream}"), &config).await;
+        let size = format!("{bytes}B");
+        let values = [("<stream>", stream), ("<size>", size.as_str())];
+        let line = "nats stream edit <stream> --max-bytes <size> --force";
+        self.run(line, &values, &format!("STREAM.UPDATE.{stream}"), &config).await;
     }
 
     pub(crate) async fn purge(&self, stream: &str) {
@@ -118,10 +124,16 @@ impl Hands {
     /// Removes the last message under `subject`, which is there.
     pub(crate) async fn remove_last(&self, stream: &str, subject: &str) {
         let found = self.last(stream, subject).await.expect("the message is there");
+        let sequence = found.to_string();
+        let values = [("<stream>", stream), ("<sequence>", sequence.as_str())];
         let line = "nats stream rmm <stream> <sequence> --force";
-        let values = [("<stream>", stream.to_owned()), ("<sequence>", found.to_string())];
         let api = format!("STREAM.MSG.DELETE.{stream}");
         self.run(line, &values, &api, &json!({ "seq": found })).await;
+    }
+
+    /// What the broker says to the same on a bucket.
+    pub(crate) async fn remove_from_bucket(&self, stream: &str) -> Result<Value, String> {
+        self.answer(&format!("STREAM.MSG.DELETE.{stream}"), &json!({ "seq": 1 })).await
     }
 
     pub(crate) async fn remove_stream(&self, stream: &str) {
@@ -131,33 +143,32 @@ impl Hands {
 
     pub(crate) async fn step_down(&self, stream: &str) {
         let line = "nats stream cluster step-down <stream>";
-        let values = [("<stream>", stream.to_owned())];
-        self.run(line, &values, &format!("STREAM.LEADER.STEPDOWN.{stream}"), &json!({})).await;
+        let subject = format!("STREAM.LEADER.STEPDOWN.{stream}");
+        self.run(line, &[("<stream>", stream)], &subject, &json!({})).await;
     }
 
     pub(crate) async fn step_down_consumer(&self, stream: &str, consumer: &str) {
+        let values = [("<stream>", stream), ("<consumer>", consumer)];
         let line = "nats consumer cluster step-down <stream> <consumer>";
-        let values = [("<stream>", stream.to_owned()), ("<consumer>", consumer.to_owned())];
         let subject = format!("CONSUMER.LEADER.STEPDOWN.{stream}.{consumer}");
         self.run(line, &values, &subject, &json!({})).await;
     }
 
     pub(crate) async fn backup(&self, stream: &str) {
-        let line = format!("nats stream backup {stream} <directory>");
-        let values = [("<directory>", self.directory(stream))];
-        self.named(&line);
+        let (line, directory) = ("nats stream backup <stream> <directory>", self.backed_up(stream));
+        let values = [("<stream>", stream), ("<directory>", directory.as_str())];
+        assert_named(line);
         match &self.cli {
-            Some(cli) => cli.expect(&words(&line, &values)),
+            Some(cli) => cli.expect(&words(line, &values)).await,
             None => self.snapshot(stream).await,
         }
     }
 
     pub(crate) async fn restore(&self, stream: &str) {
-        let line = "nats stream restore <directory>";
-        let values = [("<directory>", self.directory(stream))];
-        self.named(line);
+        let (line, directory) = ("nats stream restore <directory>", self.backed_up(stream));
+        assert_named(line);
         match &self.cli {
-            Some(cli) => cli.expect(&words(line, &values)),
+            Some(cli) => cli.expect(&words(line, &[("<directory>", directory.as_str())])).await,
             None => self.put_back(stream).await,
         }
     }
@@ -186,10 +197,10 @@ impl Hands {
     }
 
     /// `line` as the README has it, with these values in it; or what it asks the broker.
-    async fn run(&self, line: &str, values: &[(&str, String)], subject: &str, question: &Value) {
-        self.named(line);
+    async fn run(&self, line: &str, values: &[(&str, &str)], subject: &str, question: &Value) {
+        assert_named(line);
         match &self.cli {
-            Some(cli) => cli.expect(&words(line, values)),
+            Some(cli) => cli.expect(&words(line, values)).await,
             None => {
                 let answer = self.answer(subject, question).await;
                 assert!(answer.is_ok(), "{subject}: {answer:?}");
@@ -197,11 +208,7 @@ impl Hands {
         }
     }
 
-    fn named(&self, line: &str) {
-        assert!(README.contains(line), "the README's runbook does not name `{line}`");
-    }
-
-    fn directory(&self, stream: &str) -> String {
+    fn backed_up(&self, stream: &str) -> String {
         self.files.path().join(stream).display().to_string()
     }
 
@@ -219,19 +226,18 @@ impl Hands {
             }
             data.extend_from_slice(&chunk.payload);
             if let Some(reply) = chunk.reply {
-                let confirmed = self.client.request(reply, "".into());
-                confirmed.await.ok();
+                confirm(&self.client, reply).await;
             }
         }
         let head = json!({ "config": answer["config"].take(), "state": answer["state"].take() });
-        let directory = PathBuf::from(self.directory(stream));
+        let directory = PathBuf::from(self.backed_up(stream));
         std::fs::create_dir(&directory).expect("create a directory for the backup");
         std::fs::write(directory.join("head.json"), head.to_string()).expect("write its head");
         std::fs::write(directory.join("data"), data).expect("write its data");
     }
 
     async fn put_back(&self, stream: &str) {
-        let directory = PathBuf::from(self.directory(stream));
+        let directory = PathBuf::from(self.backed_up(stream));
         let head = std::fs::read(directory.join("head.json")).expect("read the backup's head");
         let head: Value = serde_json::from_slice(&head).expect("JSON");
         let answer = self.answer(&format!("STREAM.RESTORE.{stream}"), &head).await;
@@ -248,13 +254,24 @@ impl Hands {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "nobody answers the confirmation of a chunk")]
+async fn confirm(client: &async_nats::Client, reply: async_nats::Subject) {
+    client.publish(reply, "".into()).await.expect("confirm a chunk");
+}
+
+fn assert_named(line: &str) {
+    assert!(README.contains(line), "the README's runbook does not name `{line}`");
+}
+
 fn config(file: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     serde_json::from_slice(&std::fs::read(path).expect("read the file")).expect("JSON")
 }
 
-/// The arguments behind `nats`.
-fn words<'a>(line: &'a str, values: &'a [(&str, String)]) -> Vec<&'a str> {
-    let value = |word| values.iter().find(|(name, _)| *name == word).map(|(_, value)| &**value);
-    line.split(' ').skip(1).map(|word| value(word).unwrap_or(word)).collect()
+/// `line` with these values in it, without its `nats`.
+fn words(line: &str, values: &[(&str, &str)]) -> Vec<String> {
+    let fill = |word: &str| {
+        values.iter().fold(word.to_owned(), |word, (name, value)| word.replace(name, value))
+    };
+    line.split(' ').skip(1).map(fill).collect()
 }
