@@ -5,10 +5,12 @@
 
 use async_nats::{HeaderMap, header};
 use bytes::Bytes;
+use serde_json::json;
 
-use super::nats::Nats;
 use super::nats::publish::PublishError;
 use super::nats::read::rfc3339;
+use super::nats::{self, Nats};
+use super::state;
 use crate::domain::debounce::Token;
 use crate::domain::id::Conversation;
 use crate::domain::time::Timestamp;
@@ -61,6 +63,17 @@ impl Timers {
         headers.insert(super::log::KIND, "timer");
         let subject = subject::timer(conversation, purpose);
         self.nats.publish(&subject, headers, payload).await.map(|_| ())
+    }
+
+    /// Takes back the timers that would end a wait which is over.
+    pub async fn disarm_expiry(&self, conversation: &Conversation) -> Result<(), nats::Error> {
+        let all = subject::timer(conversation, "*");
+        for armed in state::subjects(&self.nats, STREAM, &all).await?.into_keys() {
+            if is_expiry(&armed) {
+                self.nats.purge(STREAM, &json!({ "filter": armed })).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts a token into the due stage's queue without a timer.

@@ -149,8 +149,7 @@ impl Sweep {
     }
 
     /// Whether a slot, a token, a timer or the index will bring the conversation back. A turn that waits
-    /// for its expert is brought back by the index alone: its timer is the end of its patience, and stays
-    /// behind where the wait ends before.
+    /// for its expert is brought back by the index alone: its timer is the end of its patience.
     async fn is_on_its_way(
         &self,
         conversation: &Conversation,

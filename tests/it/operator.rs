@@ -7,5 +7,6 @@
 mod stand;
 mod queues;
 mod messages;
+mod moved;
 mod restored;
 mod elections;

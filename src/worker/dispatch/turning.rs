@@ -104,6 +104,8 @@ impl<'a> Turning<'a> {
                     let left = self.hands.handoffs.leave(&asked.expert, &run.conversation).await;
                     left.context("leave the hand-off index")?;
                 }
+                let disarmed = self.hands.timers.disarm_expiry(&run.conversation).await;
+                disarmed.context("take back the end of the wait")?;
                 Ok(None)
             }
             Command::Bury => {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use dingtalk_trigger::sim::dingtalk::fault::Fault;
 use dingtalk_trigger::sim::dingtalk::message::Say;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::stand::{SWEEP, Stand};
 use crate::support::program::LIMIT;
+use crate::support::service::callback;
 use crate::support::wait::wait_until;
 
 /// The sweep finds what has waited for one interval, an interval later at the most.
@@ -15,6 +17,11 @@ const SWEPT: Duration = Duration::from_secs(SWEEP.as_secs() * 2 + 5);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_removed_from_any_stream_takes_nothing_else_with_it() {
     let stand = Stand::start(&[]).await;
+    an_answer_from_the_journal(&stand).await;
+    for foreign in ["dt.in.foreign.subject", "dt.due.foreign.subject", "dt.run.foreign.subject"] {
+        // It is dropped, and does not hold up what follows.
+        stand.hands.publish(foreign).await;
+    }
     stand.under_load(work(&stand)).await;
     stand.judge(&[]).await;
     stand.service.finish().await;
@@ -50,14 +57,16 @@ async fn from_the_log(stand: &Stand) {
     .await;
 }
 
-/// A conversation that waits for its expert is brought back by the sweep.
+/// A conversation that waits for its expert is brought back by the sweep, whatever the timer says that
+/// ends its wait.
 async fn from_the_index(stand: &Stand) {
     let admin = stand.service.admin();
-    admin.done("POST", "/api/runtimes/own/pause", &Value::Null).await;
+    admin.done("DELETE", "/api/runtimes/own", &Value::Null).await;
     stand.say_own();
     parked(stand).await;
+    there(stand, "DT_TIMER", "dt.timer.own.>").await;
     stand.hands.remove_last("DT_HANDOFF", "dt.handoff.>").await;
-    admin.done("POST", "/api/runtimes/own/resume", &Value::Null).await;
+    admin.register("own", &callback(&stand.outside)).await;
     stand.recovered("an entry of DT_HANDOFF removed", SWEPT).await;
 }
 
@@ -92,6 +101,23 @@ async fn from_the_journal(stand: &Stand) {
     .await;
     assert!(stand.service.metric("dt_ambiguous_sends_total", "").await > before);
     stand.outside.ask(Say::direct("own", "journal", "twice"), "You said: twice").await;
+}
+
+/// Nobody knows any longer what was to be said: the turn is buried, to be asked again.
+async fn an_answer_from_the_journal(stand: &Stand) {
+    let admin = stand.service.admin();
+    stand.outside.cloud.fault(Fault::preset("webhook", "busy").times(2));
+    let said = stand.outside.say(Say::direct("own", "answer", "tell me"));
+    // Started, answered, and to be sent again.
+    wait_until("the first send fails", LIMIT, async || {
+        stand.hands.last("DT_JOURNAL", "dt.journal.own.>").await >= Some(3)
+    })
+    .await;
+    stand.hands.remove("DT_JOURNAL", 2).await;
+    let dead = admin.list_until("/api/dead", |items| items.len() == 1).await;
+    assert_eq!(dead[0]["reason"], "reply_permanent");
+    admin.done("POST", "/api/dead/replay", &json!({ "ids": [dead[0]["id"]] })).await;
+    stand.outside.reply(&said.conversation, "You said: tell me").await;
 }
 
 /// The letter is not there to be asked again; nobody waits for it.

@@ -175,11 +175,17 @@ impl Stand {
     /// took away what a run had in its hands.
     pub(super) async fn judge(&self, doubts: &[i64]) {
         self.recovered("at the end", LIMIT).await;
-        let mut verdict = judge(&self.outside.cloud, doubts);
-        let lost = self.lost.borrow();
-        verdict.lost.retain(|mark| !lost.contains(mark));
-        report(&format!("said {}, doubled {}", verdict.said, verdict.doubled));
         let ambiguous = self.service.metric("dt_ambiguous_sends_total", "").await;
+        let mut verdict = judge(&self.outside.cloud, doubts);
+        let given_up = self.lost.borrow();
+        let (gone, lost) = verdict.lost.into_iter().partition(|mark| given_up.contains(mark));
+        verdict.lost = lost;
+        let gone: Vec<String> = gone;
+        let (said, doubled) = (verdict.said, verdict.doubled);
+        report(&format!(
+            "said {said}, gone with what was removed {}, doubled {doubled}",
+            gone.len()
+        ));
         verdict.assert_good(ambiguous);
     }
 }

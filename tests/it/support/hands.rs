@@ -124,6 +124,10 @@ impl Hands {
     /// Removes the last message under `subject`, which is there.
     pub(crate) async fn remove_last(&self, stream: &str, subject: &str) {
         let found = self.last(stream, subject).await.expect("the message is there");
+        self.remove(stream, found).await;
+    }
+
+    pub(crate) async fn remove(&self, stream: &str, found: u64) {
         let sequence = found.to_string();
         let values = [("<stream>", stream), ("<sequence>", sequence.as_str())];
         let line = "nats stream rmm <stream> <sequence> --force";
@@ -171,6 +175,12 @@ impl Hands {
             Some(cli) => cli.expect(&words(line, &[("<directory>", directory.as_str())])).await,
             None => self.put_back(stream).await,
         }
+    }
+
+    /// A message under any subject, as `nats pub` sends it.
+    pub(crate) async fn publish(&self, subject: &str) {
+        let sent = self.client.request(subject.to_owned(), "not ours".into());
+        sent.await.expect("the stream takes it");
     }
 
     /// The sequence of the last message under `subject`.
