@@ -21,6 +21,7 @@ mod webhook;
 mod xpert;
 mod send;
 mod roles;
+mod upgrade;
 mod media;
 mod broker;
 mod drift;
