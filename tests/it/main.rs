@@ -7,6 +7,7 @@ mod support;
 mod tidy;
 mod readme;
 mod wire;
+mod fuzz;
 mod harness;
 mod child;
 mod store;
