@@ -17,6 +17,7 @@ pub mod entry;
 pub mod command;
 pub mod session;
 pub mod plan;
+pub mod steer;
 pub mod debounce;
 pub mod turn;
 pub mod press;

@@ -12,10 +12,10 @@ use dingtalk_trigger::domain::inbound::{Place, PlaceKind, Sender};
 use dingtalk_trigger::domain::invocation::{Session, TurnRequest};
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::io::egress::{self, Egress};
-use dingtalk_trigger::io::runtime::{Config, Learned, Line, Outcome, Runtimes};
+use dingtalk_trigger::io::runtime::{Config, Fact, Learned, Line, Outcome, Runtimes};
 use dingtalk_trigger::telemetry::metrics::Limit;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::logs::Logs;
@@ -99,14 +99,16 @@ impl Caller {
         let mut names = Vec::new();
         let record = async {
             while let Some(learned) = said.recv().await {
-                if learn(&learned.run) {
+                let Fact::Run(run) = learned.fact else { continue };
+                if learn(&run) {
                     learned.stored.send(()).ok(); // a call that was cancelled does not wait for it
                 }
-                names.push(learned.run);
+                names.push(run);
             }
         };
         let call = async {
-            let line = Line { learned, cancel: cancel.clone() };
+            let (_nothing, steers) = mpsc::channel(1);
+            let line = Line { learned, cancel: cancel.clone(), steers: Mutex::new(steers) };
             self.runtimes.invoke(&runtime, turn, &line).await
         };
         let (outcome, ()) = tokio::join!(call, record);
