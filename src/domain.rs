@@ -27,6 +27,7 @@ pub mod words;
 pub mod reason;
 pub mod retry;
 pub mod rate;
+pub mod skew;
 pub mod reply;
 pub mod route;
 pub mod reconnect;

@@ -114,7 +114,7 @@ pub fn start(context: &Context, parts: &Parts, config: &Config) {
     for stage in &config.stages {
         match stage {
             Stage::Intake => start_intake(context, parts),
-            Stage::Due => start_due(context, parts),
+            Stage::Due => start_due(context, parts, config.dispatch.wait_least),
             Stage::Dispatch => start_dispatch(context, parts, config, bulkhead.clone()),
             Stage::Handoff => start_handoff(context, parts, bulkhead.clone()),
             Stage::Sweep => start_sweep(context, parts, config),
@@ -140,7 +140,7 @@ fn start_intake(context: &Context, parts: &Parts) {
     context.spawn(drive(context.clone(), parts.nats.clone(), INTAKE, handle));
 }
 
-fn start_due(context: &Context, parts: &Parts) {
+fn start_due(context: &Context, parts: &Parts, wait_least: Duration) {
     let stage = DueStage {
         context: context.clone(),
         log: parts.log.clone(),
@@ -148,6 +148,7 @@ fn start_due(context: &Context, parts: &Parts) {
         slots: Slots::new(&parts.nats),
         timers: Timers::new(&parts.nats),
         notices: QueuedNotices::new(context, parts),
+        wait_least,
     };
     let handle = move |delivery| stage.clone().handle(delivery);
     context.spawn(drive(context.clone(), parts.nats.clone(), DUE, handle));

@@ -15,7 +15,7 @@ use super::plan::{Limits, PlannedKind, plan};
 /// the limits of one turn. What belongs together is not asked of the window: it came while one is answered.
 pub fn joining(turn: &[Logged], following: &[Logged], limits: Limits) -> usize {
     let all: Vec<_> = turn.iter().chain(following).cloned().collect();
-    let planned = plan(&all, Duration::MAX, limits);
+    let planned = plan(&all, None, Duration::MAX, limits);
     let planned = planned.filter(|planned| planned.kind == PlannedKind::Messages);
     planned.map_or(0, |planned| planned.count.saturating_sub(turn.len()))
 }

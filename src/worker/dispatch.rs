@@ -59,6 +59,8 @@ pub struct Config {
     pub reply: reply::Limits,
     pub files: attaching::Limits,
     pub policy: Policy,
+    /// `DT_WINDOW_MAX_WAIT`: a window may keep a message so long, however short it is.
+    pub wait_least: Duration,
     /// How long a run may go on after the process was told to stop.
     pub drain: Duration,
     /// `DT_WEBHOOK_RATE`: posts to one conversation's webhook in a minute; 0 is without a limit.
@@ -150,6 +152,7 @@ impl Dispatch {
             return Ok(Worked::Through);
         };
         let mut page: Vec<Logged> = Vec::new();
+        let mut beyond = None;
         if run.head().turn.is_some() {
             if deliveries > DELIVERIES_MAX {
                 self.poisoned(run, integration.as_deref(), deliveries).await?;
@@ -173,9 +176,10 @@ impl Dispatch {
                     Some(page) => page,
                     None => return Ok(Worked::Through),
                 };
+                beyond = self.control_beyond(run, &page, slot, beyond).await?;
             }
             self.weigh(run, &mut page).await?;
-            let Some(planned) = plan(&page, slot.window, self.config.plan) else {
+            let Some(planned) = plan(&page, beyond, slot.window, self.config.plan) else {
                 return Ok(Worked::Through);
             };
             let rest = page.split_off(planned.count);

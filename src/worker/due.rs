@@ -1,11 +1,13 @@
 //! The due stage: a fired timer is a hint; journal and log decide whether its version is due.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 
 use super::driver::Disposition;
 use super::queued::QueuedNotices;
 use crate::context::Context;
-use crate::domain::debounce::{self, Due, TimerKind, Token, View};
+use crate::domain::debounce::{self, Due, TimerKind, Token, View, wait_max};
 use crate::domain::id::Conversation;
 use crate::io::journal::Journal;
 use crate::io::log::{self, Log};
@@ -17,7 +19,7 @@ use crate::protocol::subject;
 use crate::protocol::token::{Slot, decode_token};
 
 /// How long a token of a newer release is left to that release before it is asked again.
-const NEWER_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+const NEWER_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct DueStage {
@@ -27,6 +29,8 @@ pub struct DueStage {
     pub slots: Slots,
     pub timers: Timers,
     pub notices: QueuedNotices,
+    /// `DT_WINDOW_MAX_WAIT`.
+    pub wait_least: Duration,
 }
 
 impl DueStage {
@@ -59,6 +63,7 @@ impl DueStage {
             position: last.head.position,
             newest: token.seq,
             first_unfinished_at: None,
+            wait_max: wait_max(token.window, self.wait_least),
             now,
         };
         // Only a window asks whether it was superseded.

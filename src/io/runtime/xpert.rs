@@ -6,6 +6,7 @@
 //! said once, and counts as read when the run's events say so.
 
 mod follow;
+mod started;
 mod steer;
 pub(super) mod server;
 
@@ -25,6 +26,7 @@ use crate::protocol::xpert::{Fold, Status, resume_body, send_body};
 
 use follow::{End, follow};
 use server::Server;
+use started::started_run;
 
 /// The stream of a run that does nothing more is read for so long.
 const AT_REST_MAX: Duration = Duration::from_secs(3);
@@ -208,21 +210,6 @@ fn files(turn: &TurnRequest) -> Vec<Value> {
         Content::Inline(_) | Content::Url { .. } | Content::Unfetched | Content::Unread(_) => None,
     })
     .collect()
-}
-
-/// The run that an earlier try of this turn may have started: the newest that is not older than the
-/// turn. A thread has one run at a time, so it is this turn's or there is none.
-async fn started_run(
-    call: &Call<'_>,
-    server: &Server<'_>,
-    turn: &TurnRequest,
-) -> Result<Option<String>, Failure> {
-    let runs = server.runs(call, &turn.session.thread_id).await?;
-    let newest = runs
-        .into_iter()
-        .filter(|run| run.created_at.is_some_and(|at| at >= turn.started_at))
-        .max_by_key(|run| run.created_at);
-    Ok(newest.map(|run| run.id))
 }
 
 /// Goes on with the interrupted run. Its stream holds the old events up to a `complete`, so their last

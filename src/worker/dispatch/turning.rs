@@ -145,7 +145,8 @@ impl<'a> Turning<'a> {
     async fn index(&mut self, run: &Run, turn: &OpenTurn) -> Result<Option<Event>, Stopped> {
         let Phase::Parked { why, .. } = turn.phase else { return Ok(None) };
         let Some(asked) = &turn.asked else { return Ok(None) };
-        let entered = self.hands.handoffs.enter(&asked.expert, &run.conversation, why).await;
+        let handoffs = &self.hands.handoffs;
+        let entered = handoffs.enter(&asked.expert, &run.conversation, turn.first, why).await;
         entered.context("enter the hand-off index")?;
         if why == Parked::Busy {
             return Ok(None);

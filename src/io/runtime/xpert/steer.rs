@@ -2,7 +2,8 @@
 //!
 //! The server keeps what is said to a run at work until the run reads it, and then says so among the
 //! run's events. What it does not read before its end it never does, and a message that found the run
-//! ended is refused. So an offer is made once and its own answer decides nothing: the events do.
+//! ended is refused. So an offer is made once and its own answer decides nothing: the events do. Nothing
+//! is offered behind what may not have arrived: the run would read it, and not what came before.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -22,6 +23,10 @@ pub(super) async fn steer(
     turn: &TurnRequest,
     joined: &Joined,
 ) -> Infallible {
+    if joined.offered > turn.turn.last {
+        // Offered by an earlier try, and not known to have arrived.
+        return pending().await;
+    }
     let mut offered = joined.offered;
     // Nobody else takes from this line while the turn is asked.
     let mut steers = call.line.steers.lock().await;
@@ -35,7 +40,7 @@ pub(super) async fn steer(
         let name = steer_id(&TurnId { conversation: turn.turn.conversation.clone(), last });
         let body = steer_body(turn.expert.as_str(), &joined.run, &name, &text);
         if let Err(failure) = server.create_run(call, &turn.session.thread_id, &body).await {
-            // Whatever became of it, nothing may overtake it. It has its own turn if it was not read.
+            // It has its own turn if it was not read.
             tracing::debug!(detail = %failure.detail, "a message waits for the next turn");
             break;
         }
