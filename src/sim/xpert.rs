@@ -5,6 +5,7 @@
 
 pub mod fault;
 pub mod thread;
+pub mod ask;
 pub mod run;
 pub mod player;
 pub mod stream;

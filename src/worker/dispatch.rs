@@ -157,7 +157,7 @@ impl Dispatch {
             if deliveries > DELIVERIES_MAX {
                 self.poisoned(run, integration.as_deref(), deliveries).await?;
             } else {
-                self.resume(run, integration.as_deref()).await?;
+                beyond = self.resume(run, integration.as_deref()).await?;
             }
         }
         loop {
@@ -205,6 +205,7 @@ impl Dispatch {
                     turning.answer = says;
                     let at = self.context.clock.now();
                     turning.drive(run, Event::Opened { turn: *turn, at }).await?;
+                    beyond = turning.stopped_by.or(beyond);
                 }
             }
         }
@@ -224,12 +225,13 @@ impl Dispatch {
         self.turning(run, integration, entries).await.map(Some)
     }
 
+    /// Gives the control entry that ended the turn, if one did.
     async fn resume(
         &self,
         run: &mut Run,
         integration: Option<&Integration>,
-    ) -> Result<(), Stopped> {
-        let Some(mut turning) = self.opened(run, integration).await? else { return Ok(()) };
+    ) -> Result<Option<Seq>, Stopped> {
+        let Some(mut turning) = self.opened(run, integration).await? else { return Ok(None) };
         let last = run.head().turn.as_ref().map_or(Seq(0), |turn| turn.last);
         let control = self.control_after(run, last).await?;
         let is_gone = turning.entries.last().is_some_and(|logged| logged.entry == Entry::Gone);
@@ -257,7 +259,8 @@ impl Dispatch {
                 }
             }
         };
-        turning.drive(run, event).await
+        turning.drive(run, event).await?;
+        Ok(turning.stopped_by)
     }
 
     async fn poisoned(

@@ -122,6 +122,7 @@ impl World {
 
     fn work_through(&mut self, run: &mut Run, slot: Slot, deliveries: u64) -> Result<(), Stopped> {
         self.check(run)?;
+        let mut beyond = None;
         if let Some(turn) = run.last.head.turn.clone() {
             let at = self.clock();
             let event = match self.broker.control_after(run.place, turn.last) {
@@ -130,9 +131,11 @@ impl World {
                 None if turn.asked.is_none() => Event::Taken { runtime: Availability::Ready, at },
                 None => Event::Taken { runtime: self.availability, at },
             };
+            if let Event::Controlled { by } = event {
+                beyond = Some(by);
+            }
             self.drive(run, event)?;
         }
-        let mut beyond = None;
         loop {
             let Head { position, turn, .. } = &run.last.head;
             if turn.is_some() || *position >= slot.to {

@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::{Refusal, time_text};
+use super::ask::{Ask, ask};
 use super::fault::{self, Fault};
 use super::player::Player;
 use super::thread::{Message, Page, Thread};
 use super::{Call, Server, stream};
 use crate::sim::locked;
-use crate::sim::script::{self, Act, Decision, End};
+use crate::sim::script::{self, Act, End};
 use crate::sim::server::cut;
 
 #[derive(Debug, Clone)]
@@ -156,53 +157,6 @@ impl Run {
             "status": self.status(),
             "metadata": {},
         })
-    }
-}
-
-/// What the caller's input asks for.
-enum Ask {
-    Send {
-        text: String,
-    },
-    Resume {
-        run: Option<String>,
-        decision: Decision,
-    },
-    /// Into the running run.
-    Steer {
-        run: Option<String>,
-        steered: Steered,
-    },
-}
-
-fn ask(input: &Value) -> Result<Ask, Refusal> {
-    let text = |path: &str| input.pointer(path).and_then(Value::as_str).map(str::to_owned);
-    let missing = || Refusal::new(StatusCode::BAD_REQUEST, "path: message; Required");
-    let decision = |is_confirmed| if is_confirmed { Decision::Confirm } else { Decision::Reject };
-    match input.get("action").and_then(Value::as_str) {
-        Some("send") => Ok(Ask::Send { text: text("/message/input/input").ok_or_else(missing)? }),
-        Some("follow_up") => {
-            let said = text("/message/input/input").ok_or_else(missing)?;
-            match input.get("mode").and_then(Value::as_str) {
-                Some("steer") => {
-                    let steered = Steered { name: text("/message/clientMessageId"), text: said };
-                    Ok(Ask::Steer { run: text("/target/executionId"), steered })
-                }
-                _ => Ok(Ask::Send { text: said }),
-            }
-        }
-        Some("resume") => {
-            let decision = decision(text("/decision/type").as_deref() == Some("confirm"));
-            Ok(Ask::Resume { run: text("/target/executionId"), decision })
-        }
-        Some("retry") => Ok(Ask::Send { text: "retry".to_owned() }),
-        Some(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "path: action; Invalid")),
-        None => match input.get("confirm").and_then(Value::as_bool) {
-            Some(is_confirmed) => {
-                Ok(Ask::Resume { run: text("/executionId"), decision: decision(is_confirmed) })
-            }
-            None => Ok(Ask::Send { text: text("/input").ok_or_else(missing)? }),
-        },
     }
 }
 
