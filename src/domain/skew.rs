@@ -49,11 +49,12 @@ impl Skew {
         }
     }
 
-    /// The order by the likeliest skew: none at all where that is possible, else the least there is.
+    /// The order where it must be told: what is too close counts as after. Clocks of which nothing is
+    /// known are taken for one.
     pub fn likely_order(self, theirs: Timestamp, ours: Timestamp) -> Order {
-        let likely = 0.clamp(self.least, self.most);
+        let least = if self == Self::UNKNOWN { 0 } else { self.least };
         let apart = theirs.0.saturating_sub(ours.0);
-        if apart < likely { Order::Before } else { Order::After }
+        if apart < least { Order::Before } else { Order::After }
     }
 }
 
@@ -81,14 +82,11 @@ mod tests {
         for (at, order) in [(9_900, Before), (10_070, After), (12_000, After)] {
             assert_eq!(often.order(event(at), ours), order, "{at}");
         }
-        assert_eq!(often.likely_order(event(10_070), ours), After);
-        let same = Skew::UNKNOWN.narrowed(Stamp {
-            sent: Timestamp(10_500),
-            received: Timestamp(10_510),
-            theirs: Timestamp(10_000),
-        });
-        assert_eq!(same.likely_order(Timestamp(9_999), ours), Before);
-        assert_eq!(same.likely_order(Timestamp(10_000), ours), After);
+        assert_eq!(often.order(event(10_005), ours), Unsure);
+        for (at, order) in [(9_980, Before), (10_000, After), (10_005, After)] {
+            assert_eq!(often.likely_order(event(at), ours), order, "{at}");
+            assert_eq!(Skew::UNKNOWN.likely_order(Timestamp(at), ours), order, "{at}");
+        }
     }
 
     #[test]

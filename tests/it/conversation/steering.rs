@@ -38,7 +38,8 @@ async fn what_is_said_while_xpert_answers_is_read_there_and_answered_with_it() {
     let service = steering(&outside).await;
     let said = outside.say(Say::direct("robot", "ann", "slow 6 first"));
     assert!(outside.xpert.called(1, LIMIT).await);
-    let second = outside.say(Say::direct("robot", "ann", "and a second"));
+    let msg_id = Some("second-1".to_owned());
+    outside.say(Say { msg_id, ..Say::direct("robot", "ann", "and a second") });
     answer(&outside, &said.conversation, &["And you said: and a second"]).await;
     let call = &outside.xpert.calls()[0];
     let steered = outside.xpert.steered();
@@ -49,9 +50,9 @@ async fn what_is_said_while_xpert_answers_is_read_there_and_answered_with_it() {
     assert_eq!(body["message"]["input"]["input"], "and a second");
 
     // The message is in the turn that answered it, and the next one begins behind it.
-    let path = format!("/api/messages/robot/{}", second.msg_id);
     wait_until("the trace tells the end", LIMIT, async || {
-        let trace = service.admin().done("GET", &path, &Value::Null).await;
+        let path = "/api/messages/robot/second-1";
+        let trace = service.admin().done("GET", path, &Value::Null).await;
         trace["state"] == "delivered" && trace["attempts"][0]["state"] == "answered"
     })
     .await;
