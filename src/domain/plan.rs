@@ -55,7 +55,7 @@ pub fn plan(
     let first = page.first()?;
     let control = page.iter().enumerate().find(|(_, l)| matches!(l.entry, Entry::Control(_)));
     let stopped = control.map(|(index, logged)| (index, logged.seq));
-    let stopped = stopped.or(beyond.map(|by| (page.len(), by)));
+    let stopped = stopped.or_else(|| beyond.map(|by| (page.len(), by)));
     // Questions to the service itself were answered when they came: they go with what follows them.
     let skipped = page.iter().take_while(|logged| matches!(logged.entry, Entry::Query(_))).count();
     let rest = page.get(skipped..).unwrap_or_default();

@@ -11,8 +11,10 @@ use super::entry::{Entry, Logged};
 use super::id::Seq;
 use super::plan::{Limits, PlannedKind, plan};
 
-/// How many of the entries that follow the open turn may join it: messages of the same person, within
-/// the limits of one turn. What belongs together is not asked of the window: it came while one is answered.
+/// How many of the entries that follow the open turn may join it.
+///
+/// Messages of the same person do, within the limits of one turn. The window is not asked what belongs
+/// together: it came while one is answered.
 pub fn joining(turn: &[Logged], following: &[Logged], limits: Limits) -> usize {
     let all: Vec<_> = turn.iter().chain(following).cloned().collect();
     let planned = plan(&all, None, Duration::MAX, limits);
@@ -20,9 +22,9 @@ pub fn joining(turn: &[Logged], following: &[Logged], limits: Limits) -> usize {
     planned.map_or(0, |planned| planned.count.saturating_sub(turn.len()))
 }
 
-/// Which of the joining entries are offered to the run now: those after `offered`, up to the first that
-/// cannot be said in words alone. A message with files waits for a turn of its own, and what follows it
-/// with it.
+/// Which of the joining entries are offered to the run now, after those up to `offered`.
+///
+/// A message that cannot be said in words alone waits for a turn of its own, and what follows it with it.
 pub fn offer(joining: &[Logged], offered: Seq) -> &[Logged] {
     let has_files = |logged: &Logged| match &logged.entry {
         Entry::Message(message) => {

@@ -1,5 +1,7 @@
-//! Control entries while a run works: hints wake the run of their conversation at once; a renewal asks
-//! the log anyway, for hints that were lost. A hint that comes before the run is kept for it for a while.
+//! Control entries while a run works: hints wake the run of their conversation at once.
+//!
+//! A hint that comes before the run is kept for it for a while. Hints may be lost: a renewal asks the log
+//! anyway.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
