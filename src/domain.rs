@@ -20,6 +20,7 @@ pub mod plan;
 pub mod steer;
 pub mod debounce;
 pub mod turn;
+pub mod mark;
 pub mod press;
 pub mod status;
 pub mod dead;

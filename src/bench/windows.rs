@@ -229,7 +229,7 @@ fn say(
     let log = stand.parts.log.clone();
     async move {
         let id = format!("bench:{}", message.msg_id);
-        log.append(&conversation, &id, &Entry::Message(message)).await?;
+        log.append(&conversation, &id, Entry::Message(message)).await?;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::driver::Disposition;
 use super::queued::QueuedNotices;
@@ -36,7 +36,7 @@ pub struct DueStage {
 impl DueStage {
     pub async fn handle(self, delivery: Delivery) -> anyhow::Result<Disposition> {
         let Some(conversation) = subject::conversation_of(&delivery.subject) else {
-            bail!("subject {} names no conversation", delivery.subject);
+            return Ok(Disposition::foreign(&delivery));
         };
         let token = match decode_token(&delivery.payload) {
             Ok(token) => token,
