@@ -110,7 +110,7 @@ fn attempts(records: &[Past]) -> Vec<Attempt> {
     for record in records {
         let at = rfc3339(record.at);
         let turn = record.head.turn.as_ref();
-        let begins = matches!(record.step, Step::Started | Step::Running)
+        let begins = matches!(record.step, Step::Started | Step::Running | Step::Steered)
             && turn.is_some_and(|turn| turn.asked.is_some() && turn.phase == Phase::Running);
         if let Some(turn) = turn.filter(|_| begins) {
             // A later record of the same attempt is another run of it, or names its run.
@@ -131,7 +131,7 @@ fn attempts(records: &[Past]) -> Vec<Attempt> {
             Step::Answered | Step::Sending | Step::Delivered => "answered",
             Step::Retry | Step::Burying | Step::Dead | Step::Parked => "failed",
             Step::Stopped | Step::Lost | Step::Merged => "stopped",
-            Step::Started | Step::Running | Step::Noted => continue,
+            Step::Started | Step::Running | Step::Steered | Step::Noted => continue,
         };
         last.ended_at = Some(at.clone());
         // A turn that took in newer messages is asked anew.

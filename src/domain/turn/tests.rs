@@ -1,6 +1,7 @@
 //! The hand-off machine by tables: one row is a phase, an event, and what must come of it.
 
 mod random;
+mod steering;
 
 use std::time::Duration;
 

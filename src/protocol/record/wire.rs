@@ -36,6 +36,7 @@ enum Step {
     Dead,
     Noted,
     Merged,
+    Steered,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,7 +151,8 @@ same_variants!(
     Lost,
     Dead,
     Noted,
-    Merged
+    Merged,
+    Steered
 );
 same_variants!(Parked, turn::Parked, Missing, Busy, Paused);
 
