@@ -91,7 +91,7 @@ impl Config {
             nats: nats::Config {
                 url: read.text("NATS_URL"),
                 credentials: read.path("NATS_CREDS"),
-                name: "dingtalk-trigger".to_owned(),
+                name: read.pod("DT_POD"),
                 request_timeout: Duration::from_secs(3),
             },
             topology: topology::Config {
