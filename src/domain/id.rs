@@ -1,5 +1,7 @@
 //! The names of things. Each constructor parses, so that a value is valid once it is built and may go
 //! into a subject, a column or a log line without another check.
+//!
+//! How they are derived from DingTalk's own names is left to `protocol::subject`.
 
 use std::fmt;
 use std::str::FromStr;

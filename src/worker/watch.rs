@@ -1,5 +1,7 @@
 //! Control entries while a run works: hints wake the run of their conversation at once; a renewal asks
 //! the log anyway, for hints that were lost.
+//!
+//! One subscription serves all runs of the worker.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
