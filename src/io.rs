@@ -1,4 +1,7 @@
 //! Effects: the only users of NATS, SQL and the HTTP client. No business decisions.
+//!
+//! Each file owns one stream, table or remote API and its errors; what an error means for a message is
+//! decided by the role that called.
 
 // the broker
 pub mod nats;

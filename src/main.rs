@@ -1,4 +1,6 @@
 //! Parses the command, starts the role, maps the outcome to an exit code.
+//!
+//! Everything that can be tested is in the library; what a command does is in `commands`.
 
 use std::process::ExitCode;
 

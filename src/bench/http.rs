@@ -1,5 +1,8 @@
 //! A bare HTTP client: one keep-alive connection, one request at a time, nothing that blurs what is
 //! measured.
+//!
+//! Reads each answer to its end by its length, and knows no more of HTTP than that. Any error ends the
+//! scenario.
 
 use anyhow::Context as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,4 +1,7 @@
 //! Doing something many times with so many in flight, and counting.
+//!
+//! Guarantees only that the load is bounded and that every call is counted once; what a call does, and
+//! what a figure is compared with, is the scenario's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,7 @@
 //! The test stand: the service in this process, with its own broker, database and a sink for replies.
+//!
+//! Made of the same parts as the roles, so that what is measured is what runs. What it started ends
+//! with it.
 
 use std::path::PathBuf;
 use std::sync::Arc;

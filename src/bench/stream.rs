@@ -1,5 +1,7 @@
 //! Frames acknowledged a second on one Stream connection, each after its `PubAck`; against the official
 //! Python SDK, which acknowledges without storing anything. The same simulated cloud pushes to both.
+//!
+//! Rounds of both alternate. The SDK must be there: a figure without its baseline says nothing.
 
 use std::process::Stdio;
 use std::sync::atomic::Ordering;

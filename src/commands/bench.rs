@@ -1,4 +1,7 @@
 //! The command `bench`: runs scenarios and prints a line for each figure.
+//!
+//! Ends with code 1 where a figure misses what is asked, so that a script can judge; what is asked
+//! stands with each scenario.
 
 use super::Failure;
 use super::process::say;

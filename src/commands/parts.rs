@@ -1,4 +1,7 @@
 //! What roles are composed of, made from the configuration in one place.
+//!
+//! Guarantees that a process works only on streams and tables that its release knows: it waits for a
+//! broker that is away, and stops with a remedy where something must be applied first.
 
 use anyhow::Context as _;
 
@@ -52,11 +55,12 @@ impl Parts {
         Ok(Self { nats, store, routing, log, egress, links })
     }
 
-    pub fn gateway(&self, config: &Config) -> Gateway {
+    pub fn gateway(&self, config: &Config) -> anyhow::Result<Gateway> {
         let client = self.egress.client().clone();
         let api_url = config.dingtalk_api_url.clone();
         let settings = gateway::Config { api_url, ..gateway::Config::default() };
-        Gateway::new(client, gateway::tls(), settings)
+        let tls = gateway::tls().context("prepare TLS")?;
+        Ok(Gateway::new(client, tls, settings))
     }
 }
 

@@ -1,4 +1,7 @@
 //! The life of a process: signals, the drain and its limit, and what a person at the terminal reads.
+//!
+//! The first signal lets what runs finish within the drain, a second one ends at once. What failed is
+//! said once, on stderr, with its causes. Exit codes are left to `commands`.
 
 use std::time::Duration;
 

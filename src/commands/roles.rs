@@ -1,4 +1,7 @@
 //! The roles as processes of their own, sharing one NATS and one PostgreSQL.
+//!
+//! Puts the parts together and starts them; each role ends by its own drain. What a role does is its
+//! own: nothing is decided here.
 
 use std::sync::Arc;
 
@@ -107,7 +110,7 @@ pub async fn start_edge(
     let stream = stream::Parts {
         context: context.clone(),
         live: Live::new(&parts.nats),
-        gateway: parts.gateway(config),
+        gateway: parts.gateway(config)?,
         owner,
         config: stream::Config {
             frames_in_flight: config.limits.frames_in_flight,
@@ -164,7 +167,7 @@ pub async fn start_console(
         log: parts.log.clone(),
         nats: parts.nats.clone(),
         live: Live::new(&parts.nats),
-        gateway: parts.gateway(config),
+        gateway: parts.gateway(config)?,
         egress: parts.egress.clone(),
         config: Arc::new(crate::console::Config {
             address: config.console_address.clone(),

@@ -1,4 +1,6 @@
 //! `migrate` and `streams`: the only commands that change tables and streams.
+//!
+//! Each may be repeated, and says what it did. A process that finds them out of date only says so.
 
 use anyhow::Context as _;
 

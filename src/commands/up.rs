@@ -1,5 +1,8 @@
 //! `up`: everything on one machine in one process, with a broker and a database of its own where none
 //! are named.
+//!
+//! Guarantees that a second `up` on the same data directory does not start, and that what it starts
+//! ends with it. The roles are the same as in a fleet, and so is what they store.
 
 use std::path::{Path, PathBuf};
 

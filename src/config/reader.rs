@@ -1,4 +1,7 @@
 //! Reads settings one by one and keeps every complaint until the end.
+//!
+//! Reading goes on behind a bad value, so that all are named at once, each with what would be right.
+//! What a setting is for is `settings`' and each module's.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;

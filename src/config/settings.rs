@@ -1,4 +1,7 @@
 //! The settings by name, with their defaults and meaning: what `--help` and the README list.
+//!
+//! The one list of them: a default that stands here is the one that is read, and a test compares the
+//! README. Ranges and meaning of values are `config`'s.
 
 pub struct Setting {
     pub name: &'static str,

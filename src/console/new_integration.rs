@@ -1,5 +1,8 @@
 //! From a request to an integration that is valid as a whole: what HTTP mode needs, what a key looks
 //! like, which words there are.
+//!
+//! A value that passes can be stored and used; every complaint names its field. Whether DingTalk knows
+//! the app is asked elsewhere.
 
 use serde::Deserialize;
 use uuid::Uuid;

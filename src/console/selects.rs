@@ -1,5 +1,7 @@
 //! The two calls that Xpert's own pages make: how to fill in DingTalk's console, and which integrations
 //! a trigger may choose.
+//!
+//! Their form is Xpert's, not ours. No secret is part of either.
 
 use axum::Json;
 use axum::extract::State;

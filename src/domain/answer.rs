@@ -1,4 +1,7 @@
 //! What a runtime gives back for a turn.
+//!
+//! Text, or a question back, or a failure that says whether trying again can help. When to try again is
+//! decided in `turn`.
 
 use std::time::Duration;
 

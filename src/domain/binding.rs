@@ -1,5 +1,8 @@
 //! What an operator configures: an integration, the trigger that binds it to an expert, and the
 //! runtime where that expert is reached.
+//!
+//! Values only: that names are unique and that an expert answers for one robot at a time is held by the
+//! store, and what a change means for a running session by `session` and `turn`.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! A dead letter: a buried turn with everything that is needed to ask it again.
+//!
+//! Guarantees nothing by itself: that it is stored before its turn ends is the machine's, how it is
+//! written `protocol::dead`'s.
 
 use super::entry::Logged;
 use super::id::TurnId;

@@ -1,4 +1,7 @@
 //! What intake and due decide: a timer or a slot for each entry, and whether a fired timer still counts.
+//!
+//! Pure and total. A timer is only a hint: what is decided here looks at the log and the position, so a
+//! lost, late or doubled one changes no outcome.
 
 use std::time::Duration;
 

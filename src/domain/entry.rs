@@ -1,4 +1,7 @@
 //! An entry of the log: one thing that happened in a conversation, in the order the broker stored it.
+//!
+//! What it says is fixed once it is stored; what becomes of it is decided by `plan` and `turn`. Bytes
+//! and headers are left to `protocol::entry`.
 
 use super::id::{ExpertId, Seq, TurnId};
 use super::inbound::{Message, Place, Sender, SessionWebhook};

@@ -1,4 +1,7 @@
 //! A message as a person wrote it to the robot, in our words rather than DingTalk's.
+//!
+//! Keeps the order of texts and files, and the quoted message beside them. Where DingTalk says nothing
+//! there is nothing: no field is made up. Reading its JSON is `protocol::robot`'s.
 
 use super::id::MsgId;
 use super::time::Timestamp;

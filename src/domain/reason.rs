@@ -1,4 +1,7 @@
 //! Why a turn was buried: the one taxonomy of dead letters, metrics and the admin API.
+//!
+//! Its words are stored and shown, so one that was ever written is never renamed. Which failure is
+//! which reason is decided where it happens.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {

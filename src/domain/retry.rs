@@ -1,5 +1,8 @@
 //! When to try again: a fixed schedule, with jitter derived from the turn so that a repeated decision
 //! decides the same.
+//!
+//! What a runtime or DingTalk asks for by `Retry-After` wins where it is later. What is worth a retry
+//! at all is decided by `turn`.
 
 use std::time::Duration;
 

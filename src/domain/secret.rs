@@ -1,4 +1,7 @@
 //! A text that must never be seen: it prints as `***` wherever it goes.
+//!
+//! Only `expose` gives it away, so each place that does can be found by that word. Sealing at rest is
+//! `io::seal`'s.
 
 use std::fmt;
 

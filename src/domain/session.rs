@@ -1,4 +1,7 @@
 //! A session: the stretch of a conversation that shares one expert and one thread of the runtime.
+//!
+//! It ends by itself after its timeout without a word from either side, in the broker's time. Opening
+//! and closing one is the turn's decision; naming the thread is left to `protocol::subject`.
 
 use std::time::Duration;
 

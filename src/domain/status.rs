@@ -1,4 +1,6 @@
 //! What `/status` tells a person about their conversation.
+//!
+//! Made from stored records alone, so any pod says the same. The sentence it becomes is in `words`.
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! Points in time, in the broker's clock. The core never asks for the time; it is told.
+//!
+//! Milliseconds since 1970. Arithmetic saturates: no time that anybody sends can make it panic.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! Every word the service says of its own accord, in each language: one catalogue file a language.
+//!
+//! The catalogues have no fallback: a word that lacks a language does not compile. Nothing a person
+//! wrote is part of a word.
 
 mod en;
 mod zh_hans;

@@ -1,4 +1,7 @@
 //! Dead letters: the stream `DT_DEAD`, one record for each buried turn until it is replayed or dropped.
+//!
+//! Burying the same turn twice within the dedupe window stores it once. What was done with a letter is
+//! SQL's to remember (`store::dead`); a deleted record is gone.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -52,6 +53,8 @@ pub enum Error {
     /// Without the address, which holds the ticket.
     #[error("the gateway's endpoint does not accept the connection: {0}")]
     Handshake(String),
+    #[error("the system's certificates cannot be used; install ca-certificates: {0}")]
+    Trust(String),
     #[error("the gateway did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
 }
@@ -178,16 +181,15 @@ impl Socket {
     }
 }
 
-/// The TLS configuration of all connections: the roots that browsers trust, compiled in.
-pub fn tls() -> Arc<ClientConfig> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+/// The TLS configuration of all connections. As for the HTTP clients, what the system trusts is trusted.
+pub fn tls() -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .expect("ring supports the default protocol versions")
-        .with_root_certificates(roots)
+        .and_then(BuilderVerifierExt::with_platform_verifier)
+        .map_err(|error| Error::Trust(error.to_string()))?
         .with_no_client_auth();
-    Arc::new(config)
+    Ok(Arc::new(config))
 }
 
 /// An error with what caused it: the outer one alone says only that sending failed.

@@ -1,5 +1,7 @@
 //! The index of conversations that wait for an expert: the stream `DT_HANDOFF`. Only the holder of a
 //! conversation's slot adds or removes its own entry; nobody consumes it.
+//!
+//! It may name a conversation that no longer waits, after a kill; whoever reads it asks the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,7 @@
 //! The journal: the stream `DT_JOURNAL`. A conversation's state is its last record, written only by
 //! compare-and-set. That is the fence: no effect begins before the record that announces it is stored.
+//!
+//! What a conflict means for a run is `worker::run`'s.
 
 use async_nats::HeaderMap;
 

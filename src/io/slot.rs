@@ -1,5 +1,8 @@
 //! The slot: a subject of the work queue `DT_RUN` that can hold one message. It is the job and the
 //! lock of a conversation at once.
+//!
+//! Taken means stored: some worker will run. Who holds it, and for how long, is the consumer's and
+//! `worker::lease`'s.
 
 use async_nats::HeaderMap;
 

@@ -1,4 +1,7 @@
 //! What streams and consumers say of themselves: subjects, bytes, lag.
+//!
+//! Read from the leader at the time of the call: good for deciding whether something is on its way, and
+//! for figures; never a lock.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,7 @@
 //! Work that one pod of many does: whoever wins the compare-and-set of a tick does it, and nobody else
 //! before its interval is over.
+//!
+//! A pod that wins and dies leaves the work undone for one interval; the work must bear that.
 
 use std::time::Duration;
 

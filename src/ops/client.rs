@@ -1,4 +1,7 @@
 //! The admin API from a terminal: one call, its status and its JSON.
+//!
+//! The token goes into the header and nowhere else. An answer that is no JSON is still an answer, with
+//! its status; what it means is the command's.
 
 use std::time::Duration;
 

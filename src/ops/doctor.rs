@@ -1,4 +1,7 @@
 //! `doctor`: what a person checks when a robot is silent, in words.
+//!
+//! Asks the same API as anybody and changes nothing. Each check says what was found; one that fails
+//! does not keep the others from being made, unless there is no such robot.
 
 use anyhow::ensure;
 use axum::http::Method;

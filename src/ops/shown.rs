@@ -1,4 +1,7 @@
 //! JSON for a person's eyes: a list as columns, an object as lines.
+//!
+//! A list shows its columns and cuts long cells; an object shows all it has. Machines take `--json`
+//! instead.
 
 use serde_json::Value;
 

@@ -1,4 +1,7 @@
 //! What the broker says when it gives a message up: advisories, captured by the stream `DT_DEAD`.
+//!
+//! `None` for any other subject. The message itself is not part of an advisory: whoever needs it reads
+//! it from its stream, where it is still there.
 
 use serde::Deserialize;
 

@@ -1,4 +1,7 @@
 //! The wire form of a dead letter (`dt.dead.<stage>.<integration>.<conversation>`).
+//!
+//! Its entries stand in it as they stood in the log, so that a replay asks what was asked. One that a
+//! newer release wrote makes the whole letter newer.
 
 use serde::{Deserialize, Serialize};
 

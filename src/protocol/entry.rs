@@ -1,4 +1,7 @@
 //! The wire form of a log entry (`dt.in.<integration>.<conversation>`).
+//!
+//! Any bytes are read as something: what no release can read is an entry too, so that nothing in the
+//! log is skipped. Variants are appended, never reordered.
 
 use serde::{Deserialize, Serialize};
 

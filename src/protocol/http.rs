@@ -1,4 +1,7 @@
 //! What a plain HTTP answer says about trying again, for runtimes and for DingTalk alike.
+//!
+//! Any bytes are taken, and limits are applied here: no wait is longer than an hour, no excerpt longer
+//! than a line.
 
 use std::time::Duration;
 

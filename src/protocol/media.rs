@@ -1,4 +1,7 @@
 //! Files of messages: how one is asked for, and the address that DingTalk gives for it.
+//!
+//! Whether that address may be followed is decided by `io::egress`; here it is only read. No input
+//! panics.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,4 +1,7 @@
 //! The wire forms of a timer's token (`dt.timer.…` → `dt.due.…`) and of a slot (`dt.run.…`).
+//!
+//! Neither holds a person's words: one that is lost or cannot be read costs time, and the log knows the
+//! rest. Both are versioned like every record of ours.
 
 use std::time::Duration;
 

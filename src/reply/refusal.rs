@@ -1,4 +1,7 @@
 //! Why an answer is not taken: `{"error":{"code","message"}}`.
+//!
+//! The codes are part of the outside interface. What may work in a moment is a 503, so that the runtime
+//! tries again; nothing of the answer is repeated in it.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};

@@ -55,7 +55,8 @@ impl Sim {
         let bound = server::bind(&config.address).await?;
         let (delivery, queues) = delivery::new();
         let apps = config.apps.clone();
-        let cloud = Arc::new(Cloud::new(context, config, bound.url(), delivery));
+        let url = config.public_url.clone().unwrap_or_else(|| bound.url());
+        let cloud = Arc::new(Cloud::new(context, config, url, delivery));
         for app in apps {
             cloud.put_app(app);
         }

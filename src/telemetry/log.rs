@@ -1,4 +1,7 @@
 //! Logs: one line an event, filtered by `DT_LOG`, JSON where nobody watches a terminal.
+//!
+//! Set up once in a process. What may be logged at all, and at which level, is the business of each
+//! call: no text of a message, no token, no name.
 
 use std::io::IsTerminal;
 

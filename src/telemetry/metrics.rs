@@ -1,4 +1,7 @@
 //! The metrics of contract 4, by name. Exposed as Prometheus text by `telemetry::health`.
+//!
+//! Names and labels are promises to dashboards. Labels take few values, all of them our own words, but
+//! for the integration's id.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,7 @@
 //! The bulkhead: an expert may use only a share of a worker's runs, so that one slow or broken expert
 //! never starves the others.
+//!
+//! Who finds no place within a moment parks as busy; a place is given back when it is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,7 @@
 //! The due stage: a fired timer is a hint; journal and log decide whether its version is due.
+//!
+//! A token ends here in a slot, in another timer, or because something newer has taken its place; what
+//! a newer release wrote is left to it.
 
 use std::time::Duration;
 

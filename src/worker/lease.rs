@@ -1,5 +1,7 @@
 //! The hold on a slot: renewed with the broker while a run works, and lost before the broker could
 //! hand the slot to somebody else.
+//!
+//! Times are those of sending, so a slow answer never makes it seem longer than it is.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

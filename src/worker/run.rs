@@ -1,4 +1,7 @@
 //! A run: one worker's hold on one conversation, and the only hand that writes its journal.
+//!
+//! After a doubt the last record tells whether an append is stored, must be repeated, or belongs to
+//! somebody else; in the last case the run is lost and does nothing more.
 
 use std::time::Duration;
 

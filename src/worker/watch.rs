@@ -2,6 +2,7 @@
 //!
 //! A hint that comes before the run is kept for it for a while. Hints may be lost: a renewal asks the log
 //! anyway.
+//! One subscription serves all runs of the worker.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -93,7 +93,7 @@ impl Console {
             log: log.clone(),
             nats: broker,
             live: live.clone(),
-            gateway: Gateway::new(client.clone(), gateway::tls(), gateway_config),
+            gateway: Gateway::new(client.clone(), gateway::tls().unwrap(), gateway_config),
             egress: egress.clone(),
             config: Arc::new(Config {
                 address: "127.0.0.1:0".to_owned(),

@@ -23,6 +23,7 @@ mod xpert;
 mod send;
 mod roles;
 mod upgrade;
+mod tls;
 mod media;
 mod broker;
 mod drift;

@@ -1,4 +1,7 @@
 //! The operator's commands as they are typed.
+//!
+//! Only shapes and help texts: clap refuses what is not of the shape, the admin API judges the values.
+//! Secrets are never defaults and never shown.
 
 use clap::{Args, Subcommand};
 

@@ -1,4 +1,7 @@
 //! From a command to its calls of the admin API.
+//!
+//! Pure: no call is made here. A command that is several calls lists them in order; what cannot be
+//! asked for is refused before the first one.
 
 use axum::http::Method;
 use serde_json::{Map, Value, json};

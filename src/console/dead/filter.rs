@@ -1,4 +1,7 @@
 //! Which dead letters a list or a replay is about.
+//!
+//! A list and a replay read the same words, so that what was listed is what is replayed. An unknown
+//! reason is refused rather than ignored.
 
 use serde::Deserialize;
 

@@ -1,5 +1,7 @@
 //! A dead letter as the admin API shows it: the line of a list, and one with its payload and what the
 //! other side said last.
+//!
+//! What a person wrote is shown only where one letter is asked for. Nothing here changes a letter.
 
 use serde::{Deserialize, Serialize};
 

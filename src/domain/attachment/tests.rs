@@ -1,4 +1,6 @@
 //! Order, numbers, markers and names, by tables.
+//!
+//! What a person sent must be found again in what the expert reads, whatever could not be had.
 
 use super::*;
 use crate::domain::inbound::{Place, PlaceKind, Quote, Sender};

@@ -1,4 +1,6 @@
 //! What makes a turn, by tables, and that turns tile the log, by random pages.
+//!
+//! A page is written as a word, a letter for each entry, and its turns as the same letters in groups.
 
 use std::time::Duration;
 

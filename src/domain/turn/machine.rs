@@ -1,4 +1,7 @@
 //! The transitions of an open turn, one function each.
+//!
+//! Each takes the turn as it is stored and gives what to store next and what to do then; what does not
+//! fit the phase changes nothing. Which of them an event means is decided in `decide`.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! How a turn begins: it asks an expert, says something itself, or ends at once.
+//!
+//! The session, the expert and the attempt are fixed here, before anybody is asked. What happens to the
+//! turn afterwards is `machine`'s.
 
 use super::{
     Asked, Availability, Command, Decision, Ending, Head, NewTurn, Notice, OpenTurn, Opening,

@@ -1,4 +1,7 @@
 //! The hand-off machine by tables: one row is a phase, an event, and what must come of it.
+//!
+//! Whatever changes in the machine shows here as another word in one row; what holds for every history
+//! is tried in `random`.
 
 mod random;
 mod steering;

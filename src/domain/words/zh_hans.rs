@@ -1,4 +1,7 @@
 //! Simplified Chinese.
+//!
+//! The words as people read them, and how lengths of time are said. What is said when is decided
+//! elsewhere. A new word is an arm here and in every other catalogue.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! Publishing into a stream: done when the stream's leader says stored, and not before.
+//!
+//! Tells apart what callers must: a lost compare-and-set, an occupied subject, a full stream, a message
+//! too large. After a failure nobody knows whether it was stored.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;

@@ -1,4 +1,7 @@
 //! Taking messages out of a stream, by sequence or by subject.
+//!
+//! What is gone already is no error, so both may be repeated. Which messages may go is decided by
+//! whoever calls.
 
 use serde_json::{Value, json};
 

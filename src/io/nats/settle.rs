@@ -1,4 +1,7 @@
 //! What is said back to the broker about a delivery.
+//!
+//! A plain ack may be lost, and the message comes again; a confirmed one is done when this returns.
+//! Handing back is the one NAK there is, without a delay, while a process drains.
 
 use bytes::Bytes;
 

@@ -1,5 +1,7 @@
 //! The broker's time: all times that decide are its, so this process's clock is corrected by the
 //! difference, measured now and then.
+//!
+//! Differences below a round trip are noise and change nothing.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! The serialisable mirror of the journal's state. Append variants and fields, never reorder.
+//!
+//! Every state that the core can be in can be written, and reads back as itself; a reason is written as
+//! its word. The version byte is `envelope`'s.
 
 use std::time::Duration;
 

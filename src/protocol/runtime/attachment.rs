@@ -1,4 +1,7 @@
 //! A file as a callback runtime reads it: its bytes, an address to fetch it from, or why there is neither.
+//!
+//! Numbered as its marker in the text. Fetching it, and what is too large to go inline, is decided
+//! before.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

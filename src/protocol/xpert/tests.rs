@@ -1,4 +1,7 @@
 //! What is posted to Xpert, and what its events and lists are read as.
+//!
+//! The bodies are those that the real server takes; the events are samples of its streams. How a run is
+//! followed over a real socket is tested in `tests/it/xpert.rs`.
 
 use super::*;
 

@@ -1,4 +1,7 @@
 //! How the simulated cloud refuses: the newer API's error body, and the older one with `errcode`.
+//!
+//! Finds the app whose token a call shows, and writes each refused call into the book, so that a test
+//! sees it. Faults that a test orders are `fault`'s.
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};

@@ -1,4 +1,7 @@
 //! An app of the simulated organisation: its robot, how it is reached, and its live connections.
+//!
+//! Its state is the organisation's view: who is connected, what was not acknowledged. Delivering is
+//! left to `delivery`.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,7 @@
 //! Files: those that people attach, fetched by download code, and those that the robot uploads.
+//!
+//! As in the real cloud the address of a file needs no token and refuses a request with a content type.
+//! Files are kept in memory.
 
 use std::sync::Arc;
 

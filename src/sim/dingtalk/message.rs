@@ -1,4 +1,7 @@
 //! Messages as a person writes them, in the JSON that DingTalk sends to a robot.
+//!
+//! The fields are those of captured messages, with ids in DingTalk's form. Bringing them to the robot,
+//! and again where it does not answer, is left to `delivery`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,7 @@
 //! The simulated cloud's limits and tempers, with DingTalk's own values as defaults.
+//!
+//! Tests shorten its waits; nothing else about its behaviour can be set here. Faults are ordered while
+//! it runs, in `fault`.
 
 use std::time::Duration;
 
@@ -8,6 +11,8 @@ use super::app::App;
 pub struct Config {
     /// `host:port`; port 0 takes a free one.
     pub address: String,
+    /// How others reach it where that is not the address, as behind TLS: `https://host:port`.
+    pub public_url: Option<String>,
     /// Apps that exist from the start; more come by `Sim::put_app` and `/sim/apps`.
     pub apps: Vec<App>,
     /// Redelivery of a Stream frame that was not acknowledged.
@@ -33,6 +38,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             address: "127.0.0.1:0".to_owned(),
+            public_url: None,
             apps: Vec::new(),
             ack_timeout: Duration::from_secs(60),
             http_retries: vec![Duration::from_secs(10), Duration::from_secs(30)],

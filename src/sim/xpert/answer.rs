@@ -1,4 +1,7 @@
 //! The simulated Xpert server's refusals, in the JSON of its framework, and its times.
+//!
+//! The forms are those of the real server, so that our client is tested against what it will meet.
+//! Which call is refused is decided where it is served.
 
 use axum::Json;
 use axum::http::StatusCode;

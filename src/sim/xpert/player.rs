@@ -1,5 +1,7 @@
 //! Plays what `script` says as the events of a run: start, deltas, end, and on request every other shape
 //! of event that a client may meet.
+//!
+//! What it tells is kept with the run, so that a client which joins late reads the same.
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! Server-sent events as the simulated Xpert server writes them: a leading blank line, ids, keep-alives,
 //! replay after `Last-Event-ID`, and an end at the first `complete` it sends.
+//!
+//! What a run tells is made elsewhere.
 
 use std::sync::Arc;
 use std::time::Duration;

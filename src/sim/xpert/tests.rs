@@ -1,4 +1,7 @@
 //! The simulated Xpert server's laws and faults, one test for each trap that clients are known to meet.
+//!
+//! A plain HTTP client meets each of them here; that our own client copes is shown in
+//! `tests/it/xpert.rs`.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! Threads and their conversations, assistants, and files put into a context.
+//!
+//! Kept in memory until the process ends, in the forms that the real server gives. What runs in a
+//! thread is `run`'s.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,8 @@
 //! Asking the expert: what a turn says to its runtime, and what comes back.
+//!
+//! While it waits, a control entry ends the call, a lost lease stops it without a word, and the
+//! runtime's own name of its run is stored before the runtime goes on. What an outcome means is the
+//! machine's.
 
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;

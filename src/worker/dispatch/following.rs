@@ -1,4 +1,7 @@
 //! After a run: what follows it in the log, and what others read of it in SQL.
+//!
+//! Something ripe gets a slot or a timer before anybody forgets it; rows for SQL are offered and never
+//! waited for.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! Saying it to the person: the segments of an answer in order, and the service's own words.
+//!
+//! Each segment is one send, recorded before the next. A send whose outcome nobody knows is counted;
+//! the service's own words are said at most once and nothing hangs on them.
 
 use anyhow::Context as _;
 

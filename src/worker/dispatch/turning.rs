@@ -1,5 +1,7 @@
 //! One turn in the hands of one run: an event is decided, its record stored, its commands carried out,
 //! and what they bring is the next event.
+//!
+//! No command is carried out before its record is stored, and each is preceded by a look at the lease.
 
 use anyhow::Context as _;
 

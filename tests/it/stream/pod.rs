@@ -121,7 +121,7 @@ pub(crate) fn integration(id: &str, secret: &str) -> Arc<Integration> {
 
 /// What a pod is made of, with times that a test can wait for.
 pub(crate) fn parts(context: &Context, live: Live, name: &str, gateway: &str) -> Parts {
-    let tls = gateway::tls();
+    let tls = gateway::tls().expect("the system has certificates");
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured((*tls).clone())
         .no_proxy()

@@ -27,8 +27,15 @@ pub(crate) struct Outside {
 impl Outside {
     /// Redelivers soon, and often enough for a service that is restarted.
     pub(crate) async fn start() -> Self {
+        Self::behind(None, "127.0.0.1:0").await
+    }
+
+    /// The simulated DingTalk listens on `address` and says that it is reached at `public_url`.
+    pub(crate) async fn behind(public_url: Option<String>, address: &str) -> Self {
         let context = Context::new(Clock::system());
         let settings = settings::Config {
+            address: address.to_owned(),
+            public_url,
             ack_timeout: Duration::from_secs(3),
             http_retries: vec![Duration::from_secs(1); 40],
             attempts_max: 40,
@@ -47,7 +54,8 @@ impl Outside {
 
     /// `host:port` of the simulated DingTalk.
     pub(crate) fn host(&self) -> &str {
-        self.cloud.url().trim_start_matches("http://")
+        let url = self.cloud.url();
+        url.split_once("://").map_or(url, |(_, host)| host)
     }
 
     pub(crate) fn say(&self, say: Say) -> Said {

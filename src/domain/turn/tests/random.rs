@@ -1,4 +1,7 @@
 //! Random events: no state fails to answer one, and none breaks what must always hold.
+//!
+//! The position never goes back, a turn's range is fixed until it ends, nothing is sent without an
+//! answer on record, and after the end only last words follow.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! Reading a run to its end: from its stream, which may break, and from its state, which decides.
+//!
+//! A stream that breaks is joined again after the last event seen, so no part of an answer is lost or
+//! doubled. When to give a run up is the caller's deadline.
 
 use std::time::Duration;
 

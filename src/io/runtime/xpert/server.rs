@@ -1,4 +1,7 @@
 //! The calls of Xpert's API that a turn needs, each of them once.
+//!
+//! No call is repeated here, and a failure says whether it is worth it. The order of the calls, and
+//! what was asked before a crash, is `xpert`'s.
 
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Response};
