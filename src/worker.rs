@@ -5,6 +5,7 @@
 
 pub mod driver;
 pub mod queued;
+pub mod cards;
 pub mod intake;
 pub mod due;
 pub mod lease;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::bulkhead::Bulkhead;
+use self::cards::Cards;
 use self::dispatch::Dispatch;
 use self::driver::{Source, drive};
 use self::due::DueStage;
@@ -175,6 +177,7 @@ fn start_dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: B
         downloads: parts.downloads.clone(),
         runtimes: parts.runtimes.clone(),
         sender: parts.sender.clone(),
+        cards: Cards::new(context, &parts.sender),
         writer: parts.writer.clone(),
         watch: Watch::start(context, &parts.nats),
         links: parts.links.clone(),
@@ -205,6 +208,7 @@ fn start_sweep(context: &Context, parts: &Parts, config: &Config) {
         store: parts.store.clone(),
         log: parts.log.clone(),
         journal: Journal::new(&parts.nats),
+        slots: Slots::new(&parts.nats),
         timers: Timers::new(&parts.nats),
         ticks: Ticks::new(&parts.nats),
         patience: Duration::from_mins(2),

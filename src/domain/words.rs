@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::binding::Language;
 use super::status::Status;
 
+const CHOSEN_CHARS_MAX: usize = 60;
+
 /// What there is to say. Texts are plain; names of people never appear in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
@@ -26,6 +28,13 @@ pub enum Word {
     Confirm,
     Reject,
     End,
+    /// What a closed question says of its end.
+    Confirmed,
+    Rejected,
+    AnsweredOtherwise,
+    QuestionStopped,
+    QuestionEnded,
+    QuestionExpired,
     FileTooLarge,
     /// Where a picture stood in a text for the expert; `{n}` is its number.
     MarkPicture,
@@ -38,7 +47,7 @@ pub enum Word {
 }
 
 impl Word {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 29] = [
         Self::Unbound,
         Self::ExpertAway,
         Self::Failed,
@@ -54,6 +63,12 @@ impl Word {
         Self::Confirm,
         Self::Reject,
         Self::End,
+        Self::Confirmed,
+        Self::Rejected,
+        Self::AnsweredOtherwise,
+        Self::QuestionStopped,
+        Self::QuestionEnded,
+        Self::QuestionExpired,
         Self::FileTooLarge,
         Self::MarkPicture,
         Self::MarkVoice,
@@ -77,6 +92,15 @@ pub fn status(language: Language, status: &Status) -> String {
     match language {
         Language::En => en::status(status),
         Language::ZhHans => zh_hans::status(status),
+    }
+}
+
+/// What a closed question says of an action that only the expert knows.
+pub fn chosen(language: Language, action: &str) -> String {
+    let action: String = action.chars().take(CHOSEN_CHARS_MAX).collect();
+    match language {
+        Language::En => en::chosen(&action),
+        Language::ZhHans => zh_hans::chosen(&action),
     }
 }
 

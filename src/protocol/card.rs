@@ -3,6 +3,8 @@
 //! A card of ours carries the id of its turn at the head of its `outTrackId`; any other card is
 //! [`Outcome::Foreign`]. Who may press, and what it changes, is left to others.
 
+pub mod question;
+
 use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;

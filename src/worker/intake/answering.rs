@@ -49,6 +49,7 @@ impl IntakeStage {
         let text = match query.kind {
             QueryKind::Help => Word::Help.text(language).to_owned(),
             QueryKind::Status => self.status(conversation, delivery.seq, language).await?,
+            QueryKind::Unheeded => return Ok(()),
         };
         let is_mentioned = origin.place.kind == PlaceKind::Group
             && trigger.is_none_or(|trigger| trigger.mention_asker);
