@@ -6,6 +6,7 @@ mod zh_hans;
 use std::time::Duration;
 
 use super::binding::Language;
+use super::entry::ActionKind;
 use super::status::Status;
 
 const CHOSEN_CHARS_MAX: usize = 60;
@@ -95,13 +96,22 @@ pub fn status(language: Language, status: &Status) -> String {
     }
 }
 
-/// What a closed question says of an action that only the expert knows.
-pub fn chosen(language: Language, action: &str) -> String {
-    let action: String = action.chars().take(CHOSEN_CHARS_MAX).collect();
-    match language {
-        Language::En => en::chosen(&action),
-        Language::ZhHans => zh_hans::chosen(&action),
-    }
+/// What a question says that was closed by a press.
+pub fn pressed(language: Language, action: &ActionKind) -> String {
+    let word = match action {
+        ActionKind::Confirm => Word::Confirmed,
+        ActionKind::Reject => Word::Rejected,
+        ActionKind::End => Word::QuestionEnded,
+        // Only the expert knows what it means.
+        ActionKind::Custom(name) => {
+            let name: String = name.chars().take(CHOSEN_CHARS_MAX).collect();
+            return match language {
+                Language::En => en::chosen(&name),
+                Language::ZhHans => zh_hans::chosen(&name),
+            };
+        }
+    };
+    word.text(language).to_owned()
 }
 
 /// Whole hours, and the minutes beyond them.

@@ -148,10 +148,17 @@ async fn take(
         outcome => outcome?,
     };
     let decision = accept::decide(integration, &opened.payload, &opened.value)?;
-    edge.take(integration, &decision, arrived).await?;
+    let changes = match (&opened.envelopes, &opened.payload) {
+        (None, Payload::Card) => Some(edge.take_press(integration, &decision, arrived).await?),
+        // An encrypted answer has no room for what changes on a card: the worker's update brings it.
+        (Some(_), _) | (None, Payload::Robot | Payload::Event(_)) => {
+            edge.take(integration, &decision, arrived).await?;
+            None
+        }
+    };
     let verified_at = Some(edge.context.clock.now());
     edge.recorder.record(&integration.id, Seen { verified_at, ..Seen::default() });
-    Ok(answer(edge, &opened))
+    Ok(answer(edge, &opened, changes))
 }
 
 /// Verifies, decrypts and looks at what came; with the keys of `integration` as it is known now.
@@ -212,18 +219,15 @@ fn open_plain<'a>(
     Ok(Opened { payload, value: Cow::Borrowed(&callback.body), envelopes: None })
 }
 
-fn answer(edge: &Edge, opened: &Opened<'_>) -> Response {
-    match (&opened.envelopes, &opened.payload) {
+fn answer(edge: &Edge, opened: &Opened<'_>, changes: Option<Value>) -> Response {
+    match (&opened.envelopes, changes) {
         (Some(envelopes), _) => {
             let timestamp = edge.context.clock.now().0.to_string();
             let nonce = String::from_utf8_lossy(&random::<8>()).into_owned();
             Json(envelopes.encrypt(b"success", random(), &timestamp, &nonce)).into_response()
         }
-        // What a press changes on its card comes with the turn's own update.
-        (None, Payload::Card) => Json(json!({})).into_response(),
-        (None, Payload::Robot | Payload::Event(_)) => {
-            Json(json!({ "msgtype": "empty" })).into_response()
-        }
+        (None, Some(changes)) => Json(changes).into_response(),
+        (None, None) => Json(json!({ "msgtype": "empty" })).into_response(),
     }
 }
 

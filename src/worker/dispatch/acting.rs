@@ -13,11 +13,11 @@ use crate::domain::entry::{
 };
 use crate::domain::id::Seq;
 use crate::domain::press::{self, Press, Standing};
-use crate::io::asker::asker;
+use crate::io::asker::{asker, is_first};
 use crate::io::log::PageLimits;
 use crate::worker::run::{Run, Stopped};
 
-/// What is looked through for control entries, or for what came before a press.
+/// What is looked through for control entries.
 const WHOLE: PageLimits = PageLimits { entries_max: 1000, bytes_max: usize::MAX };
 
 impl Dispatch {
@@ -107,21 +107,8 @@ impl Dispatch {
         else {
             return Ok(standing);
         };
-        let page = self.log.page(&run.conversation, action.turn.last, logged.seq, WHOLE).await;
-        let mut page = page.context("read what came before a press")?;
-        page.retain(|other| other.seq < logged.seq);
-        let answers = |entry: &Entry| match entry {
-            Entry::Query(_) => false,
-            Entry::Action(other) => {
-                other.turn == action.turn && press::may_act(&other.by, asker, trigger)
-            }
-            Entry::Message(_)
-            | Entry::Control(_)
-            | Entry::Replay(_)
-            | Entry::Undecodable { .. }
-            | Entry::Gone => true,
-        };
-        let is_first = !page.iter().any(|logged| answers(&logged.entry));
+        let is_first = is_first(&self.log, action, asker, trigger, logged.seq).await;
+        let is_first = is_first.context("read what came before a press")?;
         Ok(press::standing(Press { is_first, ..press }, trigger, run.head()))
     }
 

@@ -10,7 +10,7 @@ use super::language;
 use super::turning::{Turning, turn_id};
 use crate::domain::answer::Interrupt;
 use crate::domain::binding::{Integration, Mode};
-use crate::domain::entry::{ActionKind, Entry, Origin};
+use crate::domain::entry::{Entry, Origin};
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::reply::{self, Format, Segment};
 use crate::domain::turn::question::Closing;
@@ -174,12 +174,7 @@ impl Turning<'_> {
             Closing::Ended => Word::QuestionEnded,
             Closing::Expired => Word::QuestionExpired,
             Closing::Answered => match self.entries.last().map(|logged| &logged.entry) {
-                Some(Entry::Action(action)) => match &action.kind {
-                    ActionKind::Confirm => Word::Confirmed,
-                    ActionKind::Reject => Word::Rejected,
-                    ActionKind::End => Word::QuestionEnded,
-                    ActionKind::Custom(name) => return words::chosen(language, name),
-                },
+                Some(Entry::Action(action)) => return words::pressed(language, &action.kind),
                 Some(_) | None => Word::AnsweredOtherwise,
             },
         };
