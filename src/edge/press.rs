@@ -14,7 +14,7 @@ use crate::domain::binding::Integration;
 use crate::domain::entry::{Action, Entry};
 use crate::domain::id::Seq;
 use crate::domain::press::{Press, Standing, standing};
-use crate::domain::turn::Head;
+use crate::domain::turn::{Head, Interrupted, OpenTurn, Phase};
 use crate::domain::words;
 use crate::io::asker::{asker, is_first};
 use crate::io::log;
@@ -22,7 +22,7 @@ use crate::protocol::card;
 use crate::protocol::card::question::closed;
 
 /// DingTalk waits 2 s for the whole answer, and the press itself comes first.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Edge {
     /// Takes a press like everything else, and says what its card shows from now on.
@@ -51,8 +51,16 @@ impl Edge {
     /// The conversation as it is before the press.
     pub(super) async fn head(&self, action: &Action) -> Option<Head> {
         let read = self.journal.last(&action.turn.conversation);
-        let head = timeout(PATIENCE, read).await.ok()?.ok()?.head;
-        // The turn that asked may still be on its way into the journal.
+        let mut head = timeout(PATIENCE, read).await.ok()?.ok()?.head;
+        let asks = |turn: &mut OpenTurn| match &turn.phase {
+            Phase::Sending(sending) => turn.last == action.turn.last && sending.has_interrupt,
+            _ => false,
+        };
+        // Who presses has read the question, though its turn is not on record as delivered yet.
+        if let Some(turn) = head.turn.take_if(asks) {
+            head.position = turn.last;
+            head.interrupted = Some(Interrupted { turn: turn.last, run: turn.run });
+        }
         (head.position >= action.turn.last).then_some(head)
     }
 

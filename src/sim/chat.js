@@ -223,7 +223,10 @@ function stateLine(item) {
     if (known.attempt > 1) line.append(" · ×" + known.attempt);
   }
   if (item.kind === "reply") line.append(" · " + record.detail);
-  if (item.kind === "card") line.append(" · 卡片 card · " + (seen.cards.get(record.msgId) || {}).streamState);
+  if (item.kind === "card") {
+    const { streamState } = seen.cards.get(record.msgId) || {};
+    line.append(" · 卡片 card" + (streamState === "processing" ? "" : " · " + streamState));
+  }
   for (const name of seen.reactions.get(record.msgId) || []) line.append(" " + name);
   const back = make("button", { type: "button", textContent: "引用 · quote" });
   back.onclick = () => setQuote(item);
