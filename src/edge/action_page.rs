@@ -127,11 +127,12 @@ async fn ask(edge: &Edge, query: Option<String>) -> Result<Response, Refused> {
 async fn act(edge: &Edge, query: Option<String>, arrived: Instant) -> Result<Response, Refused> {
     let checked = check(edge, query).await?;
     let decision = checked.decision();
-    let head = match pressed(&decision) {
+    let action = pressed(&decision).cloned();
+    let head = match &action {
         Some(action) => edge.head(action).await,
         None => None,
     };
-    let taken = match edge.take(&checked.integration, &decision, arrived).await {
+    let taken = match edge.take(&checked.integration, decision, arrived).await {
         Ok(taken @ Taken::Stored(_)) => taken,
         Ok(Taken::Duplicate(_) | Taken::Ignored) => {
             return Err(Refused::Over(Some(checked.language())));
@@ -141,7 +142,7 @@ async fn act(edge: &Edge, query: Option<String>, arrived: Instant) -> Result<Res
             return Err(Refused::NotNow(Some(checked.language())));
         }
     };
-    let foreseen = match pressed(&decision) {
+    let foreseen = match &action {
         Some(action) => edge.foresee(action, head, taken).await,
         None => None,
     };

@@ -17,8 +17,8 @@ impl Edge {
     pub async fn take_frame(&self, integration: &Integration, kind: Kind, value: Value) -> Outcome {
         let arrived = Instant::now();
         let decided = match kind {
-            Kind::Bot => accept::robot(integration, &value),
-            Kind::Card => accept::card(integration, &value),
+            Kind::Bot => accept::robot(integration, &(&value).into()),
+            Kind::Card => accept::card(integration, &(&value).into()),
         };
         let decision = match decided {
             Ok(decision) => decision,
@@ -29,8 +29,8 @@ impl Edge {
             }
         };
         let taken = match kind {
-            Kind::Bot => self.take(integration, &decision, arrived).await.map(|_| Value::Null),
-            Kind::Card => self.take_press(integration, &decision, arrived).await,
+            Kind::Bot => self.take(integration, decision, arrived).await.map(|_| Value::Null),
+            Kind::Card => self.take_press(integration, decision, arrived).await,
         };
         match taken {
             Ok(response) => Outcome::Ack(response),

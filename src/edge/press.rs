@@ -29,16 +29,16 @@ impl Edge {
     pub(super) async fn take_press(
         &self,
         integration: &Integration,
-        decision: &Decision,
+        decision: Decision,
         arrived: Instant,
     ) -> Result<Value, log::Error> {
-        let Some(action) = pressed(decision) else {
+        let Some(action) = pressed(&decision).cloned() else {
             self.take(integration, decision, arrived).await?;
             return Ok(json!({}));
         };
-        let head = self.head(action).await;
+        let head = self.head(&action).await;
         let taken = self.take(integration, decision, arrived).await?;
-        let foreseen = self.foresee(action, head, taken).await;
+        let foreseen = self.foresee(&action, head, taken).await;
         let result = match foreseen {
             Some(Standing::Counts) => Some(words::pressed(integration.language, &action.kind)),
             // It shows buttons that mean nothing any more.
