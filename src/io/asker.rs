@@ -46,7 +46,7 @@ pub async fn is_first(
     trigger: Option<&Trigger>,
     seq: Seq,
 ) -> Result<bool, Error> {
-    let page = log.page(&action.turn.conversation, action.turn.last, seq, BETWEEN).await?;
+    let page = log.glance(&action.turn.conversation, action.turn.last, seq, BETWEEN).await?;
     let answers = |entry: &Entry| match entry {
         Entry::Query(_) => false,
         Entry::Action(other) => {

@@ -14,8 +14,8 @@ use crate::domain::entry::{
 use crate::domain::id::Seq;
 use crate::domain::press::{self, Press, Standing};
 use crate::io::asker::{asker, is_first};
-use crate::io::log::PageLimits;
-use crate::worker::run::{Run, Stopped};
+use crate::io::log::{self, PageLimits};
+use crate::worker::run::{Patience, Run, Stopped};
 
 /// What is looked through for control entries.
 const WHOLE: PageLimits = PageLimits { entries_max: 1000, bytes_max: usize::MAX };
@@ -25,7 +25,8 @@ impl Dispatch {
     pub(super) async fn control_after(&self, run: &Run, last: Seq) -> Result<Option<Seq>, Stopped> {
         let newest = self.log.newest(&run.conversation).await.context("read newest")?;
         let Some(newest) = newest.filter(|newest| newest.seq > last) else { return Ok(None) };
-        let page = self.log.page(&run.conversation, last, newest.seq, WHOLE).await;
+        // A control entry of a newer release is none to this one: it waits for its turn.
+        let page = self.log.glance(&run.conversation, last, newest.seq, WHOLE).await;
         let mut page = page.context("look for control entries")?;
         self.weigh(run, &mut page).await?;
         let control = page.iter().find(|logged| matches!(logged.entry, Entry::Control(_)));
@@ -113,8 +114,11 @@ impl Dispatch {
     }
 
     async fn asker(&self, run: &Run, action: &Action) -> Result<Option<Origin>, Stopped> {
-        let found = asker(&self.log, &run.conversation, &action.turn).await;
-        Ok(found.context("read who asked")?)
+        match asker(&self.log, &run.conversation, &action.turn).await {
+            // Nobody will ever say who asked.
+            Err(log::Error::Newer { .. }) if run.patience == Patience::IsOver => Ok(None),
+            found => Ok(found.context("read who asked")?),
+        }
     }
 
     /// A turn in the hands of a run. An action is answered where its turn was asked.

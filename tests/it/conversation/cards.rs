@@ -12,7 +12,6 @@ use super::{card_in, card_robot, click, closed, publish, shown};
 use crate::support::outside::Outside;
 use crate::support::program::LIMIT;
 use crate::support::service::{AES_KEY, Service, TOKEN, callback};
-use crate::support::wait::wait_until;
 
 const REJECTED: &str = "Rejected, nothing was done. · 已拒绝。";
 
@@ -26,7 +25,7 @@ fn changes(answer: &Value) -> Option<(&str, Option<&str>)> {
 #[tokio::test]
 async fn a_card_is_pressed_once_and_says_what_was_chosen() {
     let outside = Outside::start().await;
-    let mut service = Service::start(&outside).await;
+    let service = Service::start(&outside).await;
     card_robot(&service, &outside, "robot").await;
     publish(&service, &outside, &Value::Null).await;
     let said = outside.say(Say::direct("robot", "ann", "confirm the payment"));
@@ -41,11 +40,6 @@ async fn a_card_is_pressed_once_and_says_what_was_chosen() {
     assert_eq!(body["cardData"]["cardParamMap"]["content"], "confirm the payment");
     assert_eq!(shown(&outside, &card), ("true".to_owned(), String::new(), 3));
 
-    // A worker that dies in between leaves the question as open as it was.
-    service.kill_group().await;
-    service.restart().await;
-    wait_until("the robot is connected", LIMIT, async || outside.cloud.connections("robot") == 1)
-        .await;
     let answer = outside.cloud.click(click(&card, "ann", "confirm")).await.expect("within 2 s");
     assert_eq!(changes(&answer), Some(("false", Some("Confirmed"))));
     outside.reply(&said.conversation, CONFIRMED).await;
@@ -64,6 +58,23 @@ async fn a_card_is_pressed_once_and_says_what_was_chosen() {
     assert_eq!(outside.expert.calls().len(), 2);
     let read = outside.read_in(&said.conversation);
     assert!(!read.iter().any(|text| text.contains("](http")), "{read:?}");
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_question_is_as_open_as_it_was_when_the_service_was_killed() {
+    let outside = Outside::start().await;
+    let mut service = Service::start(&outside).await;
+    card_robot(&service, &outside, "robot").await;
+    publish(&service, &outside, &Value::Null).await;
+    let said = outside.say(Say::direct("robot", "ann", "confirm it"));
+    let card = card_in(&outside, &said.conversation, 0).await;
+    service.kill().await;
+    service.restart().await;
+    outside.cloud.click(click(&card, "ann", "confirm")).await;
+    outside.reply(&said.conversation, CONFIRMED).await;
+    closed(&outside, &card, "Confirmed").await;
+    assert_eq!(outside.expert.calls().len(), 2);
     service.finish().await;
 }
 
