@@ -1,11 +1,12 @@
 //! The edge: what DingTalk sends, verified and put into the log before DingTalk hears that it arrived.
 //!
 //! Guarantees that a success answer is given only for what the log confirmed (I1), and that one
-//! conversation's entries are published in the order of their arrival. It has no table but integrations,
-//! and decides nothing about a conversation.
+//! conversation's entries are published in the order of their arrival. It has no table but integrations
+//! and bindings, and decides nothing about a conversation: what it says of a press is a look ahead.
 
 pub mod accept;
 pub mod order;
+pub mod press;
 pub mod webhook;
 pub mod action_page;
 pub mod frame;
@@ -23,6 +24,8 @@ use self::accept::{Decision, Ignored, Publish};
 use self::order::Order;
 use crate::context::{Context, listener};
 use crate::domain::binding::{Integration, Mode};
+use crate::domain::id::Seq;
+use crate::io::journal::Journal;
 use crate::io::log::{self, Appended, Log};
 use crate::io::routing::Routing;
 use crate::io::store::events::{Recorder, Seen};
@@ -42,6 +45,7 @@ pub struct Config {
 pub struct Edge {
     pub context: Context,
     pub log: Log,
+    pub journal: Journal,
     pub routing: Routing,
     pub recorder: Recorder,
     pub action_key: action::Key,
@@ -52,9 +56,9 @@ pub struct Edge {
 /// What a decision came to. DingTalk gets the same answer for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    Stored,
-    /// The log had it before: a redelivery.
-    Duplicate,
+    Stored(Seq),
+    /// The log had it before, there: a redelivery.
+    Duplicate(Seq),
     Ignored,
 }
 
@@ -95,8 +99,8 @@ impl Edge {
         self.context.metrics.accept_seconds.observe(arrived.elapsed().as_secs_f64());
         self.recorder.record(&integration.id, seen);
         let (taken, label) = match appended {
-            Appended::Stored(_) => (Taken::Stored, "accepted"),
-            Appended::Duplicate(_) => (Taken::Duplicate, "duplicate"),
+            Appended::Stored(seq) => (Taken::Stored(seq), "accepted"),
+            Appended::Duplicate(seq) => (Taken::Duplicate(seq), "duplicate"),
         };
         self.count(Some(integration), label);
         Ok(taken)

@@ -7,6 +7,7 @@
 pub mod nats;
 pub mod topology;
 pub mod log;
+pub mod asker;
 pub mod timer;
 pub mod slot;
 pub mod journal;

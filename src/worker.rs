@@ -6,6 +6,7 @@
 pub mod gate;
 pub mod driver;
 pub mod queued;
+pub mod cards;
 pub mod intake;
 pub mod due;
 pub mod lease;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::bulkhead::Bulkhead;
+use self::cards::Cards;
 use self::dispatch::Dispatch;
 use self::driver::{Source, drive};
 use self::due::DueStage;
@@ -187,6 +189,7 @@ fn dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: Bulkhea
         downloads: parts.downloads.clone(),
         runtimes: parts.runtimes.clone(),
         sender: parts.sender.clone(),
+        cards: Cards::new(context, &parts.sender),
         writer: parts.writer.clone(),
         watch: Watch::start(context, &parts.nats),
         links: parts.links.clone(),
@@ -221,6 +224,7 @@ fn start_sweep(context: &Context, parts: &Parts, config: &Config, gate: Gate) {
         store: parts.store.clone(),
         log: parts.log.clone(),
         journal: Journal::new(&parts.nats),
+        slots: Slots::new(&parts.nats),
         timers: Timers::new(&parts.nats),
         ticks: Ticks::new(&parts.nats),
         every: config.sweep_every,

@@ -131,7 +131,8 @@ fn robot(id: IntegrationId, config: &Config, played: &Played) -> Integration {
         robot_code: None,
         callback_token: None,
         callback_aes_key: None,
-        card_template_id: None,
+        // The simulated cloud draws any template, so that questions are seen as cards.
+        card_template_id: Some("demo.schema".to_owned()),
         language: config.language,
         receiver_id: None,
         scope: Scope::Sender,

@@ -18,6 +18,7 @@ use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::{self, Sender};
 use crate::io::dingtalk::token::Tokens;
 use crate::io::governor::Governor;
+use crate::io::journal::Journal;
 use crate::io::live::Live;
 use crate::io::runtime::Runtimes;
 use crate::io::store::events::Recorder;
@@ -92,6 +93,7 @@ pub async fn start_edge(
     let edge = Edge {
         context: context.clone(),
         log: parts.log.clone(),
+        journal: Journal::new(&parts.nats),
         routing: parts.routing.clone(),
         recorder: Recorder::start(context, parts.store.clone()),
         action_key: parts.links.clone(),

@@ -81,6 +81,9 @@ pub struct Query {
 pub enum QueryKind {
     Status,
     Help,
+    /// A command of somebody whom the expert does not listen to: it ends nothing and is not answered.
+    /// The log has it as the command that it was.
+    Unheeded,
 }
 
 /// Who asked, and where the answer belongs.

@@ -3,8 +3,8 @@
 //! A press that does not count changes nothing and is answered with a friendly word. The same press
 //! judged again gives the same standing as long as nothing ended in between.
 
-use super::binding::ActBy;
-use super::entry::{Action, ActionKind};
+use super::binding::{ActBy, Trigger};
+use super::entry::{Action, ActionKind, Origin};
 use super::inbound::Sender;
 use super::time::Timestamp;
 use super::turn::Head;
@@ -18,17 +18,23 @@ pub enum Standing {
     Over,
 }
 
-/// `asker` asked the turn that `action` answers; `None` where the log no longer knows. `at` is when the
-/// press was stored.
-pub fn standing(
-    action: &Action,
-    asker: Option<&Sender>,
-    act_by: ActBy,
-    head: &Head,
-    at: Timestamp,
-) -> Standing {
-    let Some(asker) = asker else { return Standing::Over };
-    if act_by == ActBy::Asker && !is_same(&action.by, asker) {
+/// A press, and what is known of the turn it answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Press<'a> {
+    pub action: &'a Action,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// Who asked the turn, and where; `None` where the log no longer knows.
+    pub asker: Option<&'a Origin>,
+    /// Nothing stands between the turn and the press that would have answered the turn.
+    pub is_first: bool,
+}
+
+/// `trigger` says who may act, where there is one.
+pub fn standing(press: Press<'_>, trigger: Option<&Trigger>, head: &Head) -> Standing {
+    let Press { action, at, is_first, .. } = press;
+    let Some(asker) = press.asker else { return Standing::Over };
+    if !may_act(&action.by, asker, trigger) {
         return Standing::Foreign;
     }
     let current = head.session.as_ref().filter(|session| !session.is_expired(at));
@@ -38,12 +44,20 @@ pub fn standing(
     }
     let is_awaited =
         head.interrupted.as_ref().is_some_and(|interrupted| interrupted.turn == action.turn.last);
-    match action.kind {
-        ActionKind::Confirm | ActionKind::Reject if !is_awaited => Standing::Over,
-        ActionKind::Confirm | ActionKind::Reject | ActionKind::Custom(_) | ActionKind::End => {
-            Standing::Counts
-        }
-    }
+    let is_open = match action.kind {
+        ActionKind::Confirm | ActionKind::Reject => is_awaited,
+        // The expert may offer more than it waits for, but once.
+        ActionKind::Custom(_) => is_awaited || is_first,
+        ActionKind::End => true,
+    };
+    if is_open { Standing::Counts } else { Standing::Over }
+}
+
+/// The asker may, and by setting everybody whom the expert listens to.
+pub fn may_act(by: &Sender, asker: &Origin, trigger: Option<&Trigger>) -> bool {
+    let is_open =
+        |trigger: &Trigger| trigger.act_by == ActBy::Anyone && trigger.allows(&asker.place, by);
+    is_same(by, &asker.sender) || trigger.is_some_and(is_open)
 }
 
 /// A card names its presser by the staff id or by another one.
@@ -59,7 +73,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::id::{ExpertId, Seq};
+    use crate::domain::binding::{BusyPolicy, QueuedNotice};
+    use crate::domain::id::{ExpertId, IntegrationId, Seq};
+    use crate::domain::inbound::{Place, PlaceKind};
     use crate::domain::session::Session;
     use crate::domain::turn::Interrupted;
 
@@ -87,6 +103,27 @@ mod tests {
         }
     }
 
+    fn asked_by(sender: &Sender) -> Origin {
+        let place = Place { id: "cid".to_owned(), kind: PlaceKind::Group, title: None };
+        Origin { place, sender: sender.clone(), robot_code: None, webhook: None }
+    }
+
+    fn trigger(act_by: ActBy, allowed: &[&str]) -> Trigger {
+        Trigger {
+            expert: ExpertId::parse("e").unwrap(),
+            integration: IntegrationId::parse("robot").unwrap(),
+            is_enabled: true,
+            session_timeout: Duration::from_secs(60),
+            summary_window: Duration::ZERO,
+            busy_policy: BusyPolicy::Queue,
+            queued_notice: QueuedNotice::None,
+            allow_conversations: vec![],
+            allow_senders: allowed.iter().map(|id| (*id).to_owned()).collect(),
+            mention_asker: true,
+            act_by,
+        }
+    }
+
     #[test]
     fn a_press_counts_once_by_the_right_person_in_its_own_session() {
         use ActionKind::{Confirm, Custom, End, Reject};
@@ -104,7 +141,8 @@ mod tests {
             (Confirm, 12, &asker, ActBy::Asker, None, 1, Over),
             (Confirm, 11, &asker, ActBy::Asker, Some(12), 1, Over),
             (Confirm, 12, &asker, ActBy::Asker, Some(12), 61, Over),
-            (custom(), 11, &asker, ActBy::Asker, None, 1, Counts),
+            (custom(), 12, &asker, ActBy::Asker, Some(12), 1, Counts),
+            (custom(), 11, &asker, ActBy::Asker, None, 1, Over),
             (custom(), 9, &asker, ActBy::Asker, None, 1, Over),
             (custom(), 11, &bob, ActBy::Asker, None, 1, Foreign),
             (End, 11, &asker, ActBy::Asker, None, 1, Counts),
@@ -112,17 +150,49 @@ mod tests {
             (End, 11, &bob, ActBy::Asker, None, 1, Foreign),
             (End, 11, &asker, ActBy::Asker, None, 61, Over),
         ];
+        let origin = asked_by(&asker);
         for (kind, turn, by, act_by, interrupted, seconds, expected) in cases {
             let action = action(kind, turn, by);
             let at = Timestamp(seconds * 1000);
-            let found = standing(&action, Some(&asker), act_by, &head(interrupted), at);
+            let press = Press { action: &action, at, asker: Some(&origin), is_first: false };
+            let found = standing(press, Some(&trigger(act_by, &[])), &head(interrupted));
             assert_eq!(found, expected, "{action:?} {act_by:?}");
             let ended = Head { session: None, ..head(interrupted) };
-            let found = standing(&action, Some(&asker), ActBy::Anyone, &ended, at);
+            let found = standing(press, Some(&trigger(ActBy::Anyone, &[])), &ended);
             assert_eq!(found, Over, "{action:?} after the end");
+            let unknown = Press { asker: None, ..press };
+            let found = standing(unknown, Some(&trigger(ActBy::Anyone, &[])), &head(interrupted));
+            assert_eq!(found, Over, "{action:?} of nobody");
         }
-        let unknown = action(Confirm, 12, &asker);
-        let found = standing(&unknown, None, ActBy::Anyone, &head(Some(12)), Timestamp(1));
-        assert_eq!(found, Over);
+    }
+
+    #[test]
+    fn what_the_expert_offers_without_waiting_for_it_counts_once() {
+        let asker = sender("$:ann", Some("ann"));
+        let (origin, at) = (asked_by(&asker), Timestamp(1));
+        for (kind, is_first, expected) in [
+            (ActionKind::Custom("more".to_owned()), true, Standing::Counts),
+            (ActionKind::Custom("more".to_owned()), false, Standing::Over),
+            (ActionKind::Confirm, true, Standing::Over),
+        ] {
+            let action = action(kind, 12, &asker);
+            let press = Press { action: &action, at, asker: Some(&origin), is_first };
+            assert_eq!(standing(press, None, &head(None)), expected, "{action:?} {is_first}");
+        }
+    }
+
+    #[test]
+    fn anyone_is_anyone_the_expert_listens_to() {
+        let (ann, bob) = (sender("$:ann", Some("ann")), sender("bob", Some("bob")));
+        let origin = asked_by(&ann);
+        for (trigger, by, expected) in [
+            (trigger(ActBy::Anyone, &[]), &bob, true),
+            (trigger(ActBy::Anyone, &["ann"]), &bob, false),
+            (trigger(ActBy::Anyone, &["bob"]), &ann, true),
+            (trigger(ActBy::Asker, &["bob"]), &bob, false),
+        ] {
+            assert_eq!(may_act(by, &origin, Some(&trigger)), expected, "{by:?}");
+        }
+        assert!(may_act(&ann, &origin, None) && !may_act(&bob, &origin, None));
     }
 }

@@ -114,6 +114,22 @@ pub fn cut_answer(text: &str, max_bytes: usize, language: Language) -> Option<St
     Some(format!("{kept}\n\n{notice}"))
 }
 
+/// `text` as DingTalk's markdown needs it, of at most `max_bytes` in JSON; a cut ends with a notice.
+pub fn markdown(text: &str, max_bytes: usize, language: Language) -> String {
+    let text = adapt::markdown(text.replace("\r\n", "\n").trim());
+    if json_len(&text) <= max_bytes {
+        return text;
+    }
+    let notice = notice(language);
+    let mut left = max_bytes.saturating_sub(notice.len() + 4);
+    let fits = |char: &char| {
+        let len = json_char_len(*char);
+        left.checked_sub(len).map(|rest| left = rest).is_some()
+    };
+    let kept: String = text.chars().take_while(fits).collect();
+    format!("{kept}\n\n{notice}")
+}
+
 fn numbered(piece: &str, number: usize, total: usize) -> String {
     format!("({number}/{total})\n\n{piece}")
 }
@@ -248,6 +264,15 @@ mod tests {
         assert_eq!(cut_answer("short", 5, Language::En), None);
         let cut = cut_answer(&"你".repeat(100), 200, Language::ZhHans).unwrap();
         assert!(cut.len() <= 200 && cut.ends_with("。）"), "{cut}");
+    }
+
+    #[test]
+    fn markdown_is_adapted_and_cut_within_its_json() {
+        assert_eq!(markdown(" a\r\nb ", 100, Language::En), "a  \n  b");
+        let quotes = "\"".repeat(500);
+        let cut = markdown(&quotes, 200, Language::En);
+        assert!(json_len(&cut) <= 200 && json_len(&cut) > 190, "{cut}");
+        assert!(cut.starts_with("\"\"") && cut.contains("too long"), "{cut}");
     }
 
     proptest! {

@@ -10,6 +10,7 @@
 //! after the journal has that record.
 
 pub mod decide;
+pub mod question;
 mod machine;
 mod opening;
 mod widening;
@@ -20,6 +21,7 @@ use super::id::{ExpertId, Seq};
 use super::reason::Reason;
 use super::session::Session;
 use super::time::Timestamp;
+use question::{Abandoned, Closes, Closing};
 
 /// How long a turn waits for the database that knows its expert.
 pub const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
@@ -127,6 +129,8 @@ pub enum Parked {
     Paused,
 }
 
+/// The runtime's question to the person. It stays on record while the turn that closes it is open, so
+/// that whoever takes that turn over closes it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interrupted {
     /// The last entry of the turn that asked.
@@ -171,12 +175,12 @@ pub enum Opening {
     /// The service itself answers.
     Say {
         segments: u32,
-        closes_session: bool,
+        closes: Closes,
     },
     /// It ends without a word.
     End {
         ending: Ending,
-        closes_session: bool,
+        closes: Closes,
     },
     Bury {
         reason: Reason,
@@ -251,6 +255,10 @@ pub enum Event {
     },
     /// The turn's entries are gone from the log.
     Vanished,
+    /// The log holds nothing that is unfinished.
+    Idle {
+        at: Timestamp,
+    },
     /// Newer messages join the turn while it is under way.
     Widened {
         last: Seq,
@@ -333,8 +341,13 @@ impl Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Invoke,
-    /// Cancel at the runtime what may still run there.
-    CancelRun,
+    /// Cancel at the runtime what may still run there, or waits for a decision.
+    CancelRun(Abandoned),
+    /// Show that the runtime's question of this turn is open no more.
+    Close {
+        question: Seq,
+        how: Closing,
+    },
     Send {
         segment: u32,
     },

@@ -9,7 +9,10 @@ mod zh_hans;
 use std::time::Duration;
 
 use super::binding::Language;
+use super::entry::ActionKind;
 use super::status::Status;
+
+const CHOSEN_CHARS_MAX: usize = 60;
 
 /// What there is to say. Texts are plain; names of people never appear in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,13 @@ pub enum Word {
     Confirm,
     Reject,
     End,
+    /// What a closed question says of its end.
+    Confirmed,
+    Rejected,
+    AnsweredOtherwise,
+    QuestionStopped,
+    QuestionEnded,
+    QuestionExpired,
     FileTooLarge,
     /// Where a picture stood in a text for the expert; `{n}` is its number.
     MarkPicture,
@@ -41,7 +51,7 @@ pub enum Word {
 }
 
 impl Word {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 29] = [
         Self::Unbound,
         Self::ExpertAway,
         Self::Failed,
@@ -57,6 +67,12 @@ impl Word {
         Self::Confirm,
         Self::Reject,
         Self::End,
+        Self::Confirmed,
+        Self::Rejected,
+        Self::AnsweredOtherwise,
+        Self::QuestionStopped,
+        Self::QuestionEnded,
+        Self::QuestionExpired,
         Self::FileTooLarge,
         Self::MarkPicture,
         Self::MarkVoice,
@@ -81,6 +97,24 @@ pub fn status(language: Language, status: &Status) -> String {
         Language::En => en::status(status),
         Language::ZhHans => zh_hans::status(status),
     }
+}
+
+/// What a question says that was closed by a press.
+pub fn pressed(language: Language, action: &ActionKind) -> String {
+    let word = match action {
+        ActionKind::Confirm => Word::Confirmed,
+        ActionKind::Reject => Word::Rejected,
+        ActionKind::End => Word::QuestionEnded,
+        // Only the expert knows what it means.
+        ActionKind::Custom(name) => {
+            let name: String = name.chars().take(CHOSEN_CHARS_MAX).collect();
+            return match language {
+                Language::En => en::chosen(&name),
+                Language::ZhHans => zh_hans::chosen(&name),
+            };
+        }
+    };
+    word.text(language).to_owned()
 }
 
 /// Whole hours, and the minutes beyond them.

@@ -2,47 +2,43 @@
 //!
 //! `GET` changes nothing and submits itself where scripts run, so that a link preview ends nothing;
 //! `POST` to the same address publishes the entry. Whether the action still means something is the
-//! worker's to judge; here it is only wrong, expired or used.
+//! worker's to judge; where it surely does not, the page says so already.
 
 mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use tokio::time::Instant;
 
 use self::words::Page;
 use super::accept::{self, Decision};
+use super::press::pressed;
 use super::{Edge, Taken};
 use crate::domain::binding::{Integration, Language};
+use crate::domain::press::Standing;
 use crate::protocol::action::{self, Link};
 
 const DEADLINE: Duration = Duration::from_millis(1400);
 
-pub async fn get(
-    State(edge): State<Arc<Edge>>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Response {
-    let checked = tokio::time::timeout(DEADLINE, check(&edge, query)).await;
-    match checked.unwrap_or(Err(Refused::NotNow(None))) {
-        Ok(checked) => {
-            render(StatusCode::OK, &Page::Ask(checked.link.kind), Some(checked.language()))
-        }
-        Err(refused) => refused.into_response(),
-    }
+pub async fn get(State(edge): State<Arc<Edge>>, RawQuery(query): RawQuery) -> Response {
+    answered(&edge, ask(&edge, query)).await
 }
 
-pub async fn post(
-    State(edge): State<Arc<Edge>>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Response {
+pub async fn post(State(edge): State<Arc<Edge>>, RawQuery(query): RawQuery) -> Response {
     let arrived = Instant::now();
-    let acted = tokio::time::timeout(DEADLINE, act(&edge, query, arrived)).await;
-    acted.unwrap_or(Err(Refused::NotNow(None))).unwrap_or_else(IntoResponse::into_response)
+    answered(&edge, act(&edge, query, arrived)).await
+}
+
+async fn answered(edge: &Edge, work: impl Future<Output = Result<Response, Refused>>) -> Response {
+    let done = tokio::time::timeout(DEADLINE, work).await;
+    done.unwrap_or(Err(Refused::NotNow(None))).unwrap_or_else(|refused| {
+        edge.count(None, refused.label());
+        refused.into_response()
+    })
 }
 
 /// A link that is ours and still holds.
@@ -56,6 +52,15 @@ impl Checked {
     fn language(&self) -> Language {
         self.integration.language
     }
+
+    fn page(&self, page: &Page) -> Response {
+        render(StatusCode::OK, page, Some(self.language()))
+    }
+
+    fn decision(&self) -> Decision {
+        let publish = accept::link(&self.integration, &self.link, &self.signature);
+        Decision::Publish(Box::new(publish))
+    }
 }
 
 /// The language is absent where no integration is known: the page then speaks both.
@@ -63,6 +68,17 @@ enum Refused {
     Wrong,
     Over(Option<Language>),
     NotNow(Option<Language>),
+}
+
+impl Refused {
+    /// The `result` of `dt_inbound_total`.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Wrong => "LINK_WRONG",
+            Self::Over(_) => "LINK_OVER",
+            Self::NotNow(_) => "NOT_DURABLE",
+        }
+    }
 }
 
 impl IntoResponse for Refused {
@@ -78,12 +94,9 @@ impl IntoResponse for Refused {
     }
 }
 
-async fn check(
-    edge: &Edge,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Result<Checked, Refused> {
-    let Query(pairs) = query.map_err(|_| Refused::Wrong)?;
-    let (link, signature) = Link::verify(pairs, &edge.action_key, edge.context.clock.now())
+async fn check(edge: &Edge, query: Option<String>) -> Result<Checked, Refused> {
+    let query = query.unwrap_or_default();
+    let (link, signature) = Link::verify(&query, &edge.action_key, edge.context.clock.now())
         .map_err(|error| match error {
             action::Error::Wrong => Refused::Wrong,
             action::Error::Expired => Refused::Over(None),
@@ -99,22 +112,44 @@ async fn check(
     }
 }
 
-async fn act(
-    edge: &Edge,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-    arrived: Instant,
-) -> Result<Response, Refused> {
+async fn ask(edge: &Edge, query: Option<String>) -> Result<Response, Refused> {
     let checked = check(edge, query).await?;
-    let publish = accept::link(&checked.integration, &checked.link, &checked.signature);
-    let decision = Decision::Publish(Box::new(publish));
-    match edge.take(&checked.integration, decision, arrived).await {
-        Ok(Taken::Stored) => {
-            Ok(render(StatusCode::OK, &Page::Done(checked.link.kind), Some(checked.language())))
+    let decision = checked.decision();
+    if let Some(action) = pressed(&decision) {
+        let head = edge.head(action).await;
+        if edge.foresee(action, head, Taken::Ignored).await == Some(Standing::Over) {
+            return Err(Refused::Over(Some(checked.language())));
         }
-        Ok(Taken::Duplicate | Taken::Ignored) => Err(Refused::Over(Some(checked.language()))),
+    }
+    Ok(checked.page(&Page::Ask(checked.link.kind)))
+}
+
+async fn act(edge: &Edge, query: Option<String>, arrived: Instant) -> Result<Response, Refused> {
+    let checked = check(edge, query).await?;
+    let decision = checked.decision();
+    let action = pressed(&decision).cloned();
+    let head = match &action {
+        Some(action) => edge.head(action).await,
+        None => None,
+    };
+    let taken = match edge.take(&checked.integration, decision, arrived).await {
+        Ok(taken @ Taken::Stored(_)) => taken,
+        Ok(Taken::Duplicate(_) | Taken::Ignored) => {
+            return Err(Refused::Over(Some(checked.language())));
+        }
         Err(error) => {
             tracing::warn!(%error, "the log did not take an action");
-            Err(Refused::NotNow(Some(checked.language())))
+            return Err(Refused::NotNow(Some(checked.language())));
+        }
+    };
+    let foreseen = match &action {
+        Some(action) => edge.foresee(action, head, taken).await,
+        None => None,
+    };
+    match foreseen {
+        Some(Standing::Over) => Err(Refused::Over(Some(checked.language()))),
+        Some(Standing::Counts | Standing::Foreign) | None => {
+            Ok(checked.page(&Page::Done(checked.link.kind)))
         }
     }
 }

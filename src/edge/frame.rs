@@ -6,9 +6,9 @@
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::Edge;
 use super::accept;
 use super::stream::Outcome;
-use super::{Edge, Taken};
 use crate::domain::binding::Integration;
 use crate::io::log;
 use crate::protocol::stream::Kind;
@@ -28,12 +28,16 @@ impl Edge {
                 return Outcome::Unreadable;
             }
         };
-        match self.take(integration, decision, arrived).await {
-            Ok(Taken::Stored | Taken::Duplicate | Taken::Ignored) => Outcome::Ack(response(kind)),
+        let taken = match kind {
+            Kind::Bot => self.take(integration, decision, arrived).await.map(|_| Value::Null),
+            Kind::Card => self.take_press(integration, decision, arrived).await,
+        };
+        match taken {
+            Ok(response) => Outcome::Ack(response),
             Err(error @ log::Error::TooLarge { .. }) => {
                 tracing::warn!(integration.id = %integration.id, %error, "a frame is too large");
                 self.count(Some(integration), "PAYLOAD_TOO_LARGE");
-                Outcome::Ack(response(kind))
+                Outcome::Ack(nothing(kind))
             }
             Err(error) => {
                 tracing::warn!(integration.id = %integration.id, %error, "a frame was not stored");
@@ -44,10 +48,9 @@ impl Edge {
     }
 }
 
-fn response(kind: Kind) -> Value {
+fn nothing(kind: Kind) -> Value {
     match kind {
         Kind::Bot => Value::Null,
-        // What a press changes on its card comes with the turn's own update.
         Kind::Card => json!({}),
     }
 }

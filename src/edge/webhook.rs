@@ -152,13 +152,22 @@ async fn take(
         Opened::Plain(payload) => {
             let payload = payload.ok_or(callback::Error::Malformed("the body"))?;
             let decision = accept::decide(integration, &payload, &body)?;
-            edge.take(integration, decision, arrived).await?;
-            plain_answer(&payload)
+            match payload {
+                Payload::Card => {
+                    Json(edge.take_press(integration, decision, arrived).await?).into_response()
+                }
+                Payload::Robot | Payload::Event(_) => {
+                    edge.take(integration, decision, arrived).await?;
+                    let json = [(header::CONTENT_TYPE, "application/json")];
+                    (json, r#"{"msgtype":"empty"}"#).into_response()
+                }
+            }
         }
         Opened::Envelope { envelopes, plain } => {
             let value = read(&plain, DECRYPTED)?;
             let payload = accept::payload(&value).ok_or(callback::Error::Malformed(DECRYPTED))?;
             let decision = accept::decide(integration, &payload, &value)?;
+            // There is no room in it for what changes on a card: the worker's update brings that.
             edge.take(integration, decision, arrived).await?;
             encrypted_answer(edge, &envelopes)
         }
@@ -229,15 +238,6 @@ fn encrypted_answer(edge: &Edge, envelopes: &Envelopes) -> Response {
     let timestamp = edge.context.clock.now().0.to_string();
     let nonce = String::from_utf8_lossy(&random::<8>()).into_owned();
     Json(envelopes.encrypt(b"success", random(), &timestamp, &nonce)).into_response()
-}
-
-fn plain_answer(payload: &Payload) -> Response {
-    let body = match payload {
-        // What a press changes on its card comes with the turn's own update.
-        Payload::Card => "{}",
-        Payload::Robot | Payload::Event(_) => r#"{"msgtype":"empty"}"#,
-    };
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Letters and digits, as DingTalk's own samples use.

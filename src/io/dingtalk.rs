@@ -3,6 +3,7 @@
 //! Calls carry a current token, and sends go through the governor. What an answer means for a turn is
 //! decided by whoever called.
 
+pub mod card;
 pub mod media;
 pub mod send;
 pub mod token;

@@ -144,6 +144,31 @@ impl Runtimes {
         outcome.map(|outcome| self.within_limit(outcome, turn))
     }
 
+    /// Tells the runtime that nobody waits for a thread any more: neither for `run`, nor, where it has no
+    /// name, for what goes on there. Only some kinds can be told.
+    pub async fn cancel(
+        &self,
+        runtime: &Runtime,
+        thread: &str,
+        run: Option<&str>,
+    ) -> Result<(), Failure> {
+        let RuntimeKind::Xpert { base_url, api_key, organization_id } = &runtime.kind else {
+            return Ok(());
+        };
+        let ((learned, _), (_, steers)) = (mpsc::channel(1), mpsc::channel(1));
+        let steers = Mutex::new(steers);
+        let line = Line { learned, cancel: CancellationToken::new(), steers };
+        let call = Call {
+            client: self.egress.client(),
+            context: &self.context,
+            config: &self.config,
+            deadline: Instant::now() + self.config.request_timeout,
+            line: &line,
+        };
+        let server = xpert::server::Server::new(base_url, api_key, organization_id.as_deref());
+        xpert::cancel(&call, &server, thread, run).await
+    }
+
     /// Gives a file to the runtime ahead of its turn: the runtime's own record of it, in JSON.
     pub async fn upload(
         &self,

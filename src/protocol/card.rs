@@ -3,6 +3,8 @@
 //! A card of ours carries the id of its turn at the head of its `outTrackId`; any other card is
 //! [`Outcome::Foreign`]. Who may press, and what it changes, is left to others.
 
+pub mod question;
+
 use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
@@ -77,25 +79,12 @@ pub fn turn_of(track: &str) -> Option<TurnId> {
     format!("{integration}.{key}.{digits}").parse().ok()
 }
 
-/// The answer to a press: what changes on the card for all, and for the person alone.
-pub fn response(
-    all: &BTreeMap<String, String>,
-    person: &BTreeMap<String, String>,
-) -> serde_json::Value {
-    let mut response = serde_json::Map::new();
-    let mut options = serde_json::Map::new();
-    if !all.is_empty() {
-        response.insert("cardData".to_owned(), json!({ "cardParamMap": all }));
-        options.insert("updateCardDataByKey".to_owned(), json!(true));
-    }
-    if !person.is_empty() {
-        response.insert("userPrivateData".to_owned(), json!({ "cardParamMap": person }));
-        options.insert("updatePrivateDataByKey".to_owned(), json!(true));
-    }
-    if !options.is_empty() {
-        response.insert("cardUpdateOptions".to_owned(), serde_json::Value::Object(options));
-    }
-    serde_json::Value::Object(response)
+/// The answer to a press: what changes on its card.
+pub fn response(changes: &BTreeMap<String, String>) -> serde_json::Value {
+    json!({
+        "cardData": { "cardParamMap": changes },
+        "cardUpdateOptions": { "updateCardDataByKey": true },
+    })
 }
 
 fn first_id(private: &Value<'_>) -> Option<String> {
@@ -264,14 +253,12 @@ mod tests {
 
     #[test]
     fn the_answer_names_only_what_changes() {
-        let map = |value: &str| BTreeMap::from([("status".to_owned(), value.to_owned())]);
-        assert_eq!(response(&BTreeMap::new(), &BTreeMap::new()), json!({}));
+        let changes = BTreeMap::from([("status".to_owned(), "agree".to_owned())]);
         assert_eq!(
-            response(&map("agree"), &map("true")),
+            response(&changes),
             json!({
                 "cardData": {"cardParamMap": {"status": "agree"}},
-                "userPrivateData": {"cardParamMap": {"status": "true"}},
-                "cardUpdateOptions": {"updateCardDataByKey": true, "updatePrivateDataByKey": true},
+                "cardUpdateOptions": {"updateCardDataByKey": true},
             })
         );
     }

@@ -187,6 +187,7 @@ impl From<Entry> for WireEntry {
                 origin: control.origin.map(Into::into),
             }),
             Entry::Query(query) => Self::Query(WireQuery {
+                // Only what is replayed from a dead letter matters there, which no query ever is.
                 is_status: query.kind == QueryKind::Status,
                 origin: query.origin.into(),
             }),

@@ -29,7 +29,7 @@ async function call(path, body) {
 }
 
 // --- markdown: what DingTalk renders, built as nodes, so that nothing is ever HTML --------------------------------
-const INLINE = /(!?)\[([^\]\n]*)\]\(([^)\s]+)\)|\*\*([^*\n]+)\*\*|\*([^*\n]+)\*|`([^`\n]+)`/g;
+const INLINE = /<br\s*\/?>|(!?)\[([^\]\n]*)\]\(([^)\s]+)\)|\*\*([^*\n]+)\*\*|\*([^*\n]+)\*|`([^`\n]+)`/g;
 
 function safeLink(url) {
   try {
@@ -52,8 +52,9 @@ function inline(text, into) {
   for (const hit of text.matchAll(INLINE)) {
     into.append(text.slice(from, hit.index));
     from = hit.index + hit[0].length;
-    const [, bang, label, url, bold, italic, code] = hit;
-    if (url !== undefined && bang) {
+    const [whole, bang, label, url, bold, italic, code] = hit;
+    if (whole.startsWith("<br")) into.append(make("br"));
+    else if (url !== undefined && bang) {
       const src = safeLink(url);
       into.append(src ? make("img", { src, alt: label }) : label);
     } else if (url !== undefined) into.append(link(label, url));
@@ -168,9 +169,17 @@ function cardButtons(card) {
   for (const name of ["btns", "buttons", "msgButtons", "sys_full_json_obj"]) {
     const given = parsed(card.params[name] || "null");
     const list = given && (Array.isArray(given) ? given : given.msgButtons);
-    if (Array.isArray(list)) return list.map((b) => [b.text || b.title || b.id, b.id || b.action || b.text, b.url]);
+    if (Array.isArray(list)) return list.map(cardButton);
   }
-  return [["确认 · Confirm", "confirm"], ["拒绝 · Reject", "reject"], ["结束 · End", "end"]];
+  return [["确认 · Confirm", "confirm"], ["拒绝 · Reject", "reject"], ["结束 · End", "end"]]
+    .map(([label, action]) => ({ label, action, params: { action }, off: false }));
+}
+
+// A button group's dynamic button, or a plainer one.
+function cardButton(b) {
+  const sent = (b.event && b.event.params) || {};
+  const action = sent.actionId || b.id || b.action || b.text;
+  return { label: b.text || b.title || b.id, action, params: sent.params || { action }, url: b.url, off: b.status === "disabled" };
 }
 
 function cardBubble(card) {
@@ -181,19 +190,20 @@ function cardBubble(card) {
     if (text) name.toLowerCase().endsWith("title") ? bubble.append(make("h4", { textContent: text })) : markdown(text, bubble);
   }
   const row = make("div", { className: "buttons" });
-  for (const [label, action, url] of cardButtons(card)) {
+  for (const { label, action, params, url, off } of cardButtons(card)) {
     if (url) { row.append(link(label, url)); continue; }
-    const press = make("button", { type: "button", textContent: label });
+    const press = make("button", { type: "button", textContent: label, disabled: off });
     press.onclick = async () => {
       for (const other of row.querySelectorAll("button")) other.disabled = true;
       try {
-        await call("/sim/click", { outTrackId: card.outTrackId, user: at("person").value, actionIds: [action], params: { action } });
+        await call("/sim/click", { outTrackId: card.outTrackId, user: at("person").value, actionIds: [action], params });
       } catch (error) { problem(error); }
-      for (const other of row.querySelectorAll("button")) other.disabled = false;
+      paint();
     };
     row.append(press);
   }
   bubble.append(row);
+  if (card.params.result) bubble.append(make("div", { className: "result", textContent: card.params.result }));
   return bubble;
 }
 
@@ -213,7 +223,10 @@ function stateLine(item) {
     if (known.attempt > 1) line.append(" · ×" + known.attempt);
   }
   if (item.kind === "reply") line.append(" · " + record.detail);
-  if (item.kind === "card") line.append(" · 卡片 card · " + (seen.cards.get(record.msgId) || {}).streamState);
+  if (item.kind === "card") {
+    const { streamState } = seen.cards.get(record.msgId) || {};
+    line.append(" · 卡片 card" + (streamState === "processing" ? "" : " · " + streamState));
+  }
   for (const name of seen.reactions.get(record.msgId) || []) line.append(" " + name);
   const back = make("button", { type: "button", textContent: "引用 · quote" });
   back.onclick = () => setQuote(item);

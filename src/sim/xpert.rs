@@ -61,6 +61,8 @@ pub struct Server {
     count: watch::Sender<u64>,
     /// Runs that began while another ran on their thread.
     pub overlaps: AtomicU64,
+    /// Runs that were cancelled while they ran or waited for a decision.
+    pub cancelled: Mutex<Vec<String>>,
     pub stop: CancellationToken,
 }
 
@@ -106,6 +108,7 @@ impl Xpert {
             ahead_ms: AtomicI64::new(0),
             count: watch::Sender::new(0),
             overlaps: AtomicU64::new(0),
+            cancelled: Mutex::default(),
             stop: context.stop().child_token(),
         });
         server::serve(context, bound, router(&server), server.stop.clone());
@@ -146,6 +149,11 @@ impl Xpert {
     /// How often a run began while another ran on its thread: a fault of the caller.
     pub fn overlaps(&self) -> u64 {
         self.server.overlaps.load(Ordering::Relaxed)
+    }
+
+    /// The runs that were cancelled while they ran or waited for a decision, in order.
+    pub fn cancelled(&self) -> Vec<String> {
+        locked(&self.server.cancelled).clone()
     }
 
     /// Ends this server alone.

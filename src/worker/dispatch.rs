@@ -8,6 +8,7 @@ pub mod asking;
 pub mod merging;
 pub mod attaching;
 pub mod telling;
+pub mod questioning;
 pub mod turning;
 pub mod following;
 pub mod leaving;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::cards::Cards;
 use super::driver::Disposition;
 use super::lease::Lease;
 use super::resolve::{Question, Resolved, Resolver};
@@ -28,8 +30,9 @@ use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::entry::{Entry, Logged};
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::plan::{self, plan};
+use crate::domain::press::Standing;
 use crate::domain::reply;
-use crate::domain::turn::{Availability, Event, Policy};
+use crate::domain::turn::{Availability, Event, Head, Policy};
 use crate::io::dead::DeadLetters;
 use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::Sender;
@@ -88,6 +91,7 @@ pub struct Dispatch {
     pub downloads: Downloads,
     pub runtimes: Runtimes,
     pub sender: Sender,
+    pub cards: Cards,
     pub writer: Writer,
     pub watch: Watch,
     pub links: crate::protocol::action::Key,
@@ -180,6 +184,7 @@ impl Dispatch {
             }
             let position = run.head().position;
             if position >= slot.to {
+                self.idle(run, integration.as_deref()).await?;
                 return Ok(Worked::Through);
             }
             if self.context.is_stopping() {
@@ -217,9 +222,29 @@ impl Dispatch {
                     let at = self.context.clock.now();
                     turning.drive(run, Event::Opened { turn: *turn, at }).await?;
                     beyond = turning.stopped_by.or(beyond);
+                    if standing == Standing::Over {
+                        turning.close_pressed();
+                    }
                 }
             }
         }
+    }
+
+    /// Where nothing follows, a question whose session has run out is closed.
+    async fn idle(&self, run: &mut Run, integration: Option<&Integration>) -> Result<(), Stopped> {
+        let at = self.context.clock.now();
+        let Head { position, session, interrupted, .. } = run.head();
+        let is_over = session.as_ref().is_none_or(|session| session.is_expired(at));
+        if interrupted.is_none() || !is_over {
+            return Ok(());
+        }
+        let position = *position;
+        let newest = self.log.newest(&run.conversation).await.context("read newest")?;
+        // What came in time and waits for its turn still finds it open.
+        if newest.is_some_and(|newest| newest.seq > position) {
+            return Ok(());
+        }
+        Turning::new(self, integration, vec![]).drive(run, Event::Idle { at }).await
     }
 
     /// The open turn, with the range that its record fixed.

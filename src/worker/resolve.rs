@@ -17,6 +17,7 @@ use crate::domain::press::Standing;
 use crate::domain::reason::Reason;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
+use crate::domain::turn::question::Closes;
 use crate::domain::turn::{Availability, Ending, Head, NewTurn, Opening, Parked, TurnKind};
 use crate::domain::words::Word;
 use crate::io::dead::{self, DeadLetters};
@@ -69,7 +70,7 @@ pub struct Question<'a> {
 impl Resolver {
     pub async fn resolve(&self, question: &Question<'_>) -> Resolved {
         let Some(newest) = question.entries.last() else { return Resolved::Unknown };
-        let ends = |ending| Opening::End { ending, closes_session: false };
+        let ends = |ending| Opening::End { ending, closes: Closes::Nothing };
         let (kind, opening, says) = match (question.planned.kind, &newest.entry) {
             (PlannedKind::Stopped { .. }, _) => (TurnKind::Messages, ends(Ending::Stopped), None),
             (PlannedKind::Gone, _) => (TurnKind::Unreadable, ends(Ending::Lost), None),
@@ -89,11 +90,11 @@ impl Resolver {
                 (TurnKind::Messages, ends(Ending::Delivered), None)
             }
             (_, Entry::Message(message)) if message.is_unsupported() => {
-                let opening = Opening::Say { segments: 1, closes_session: false };
+                let opening = Opening::Say { segments: 1, closes: Closes::Nothing };
                 (TurnKind::Messages, opening, Some(Word::Unsupported))
             }
             (_, Entry::Action(_)) if question.standing != Standing::Counts => {
-                let opening = Opening::Say { segments: 1, closes_session: false };
+                let opening = Opening::Say { segments: 1, closes: Closes::Nothing };
                 let is_foreign = question.standing == Standing::Foreign;
                 let word = if is_foreign { Word::ActionForeign } else { Word::ActionExpired };
                 (TurnKind::Action, opening, Some(word))
@@ -115,7 +116,7 @@ impl Resolver {
         match self.dead.get(replay.dead).await {
             // Answered by an earlier press: the letter goes before the answer is on record.
             Ok(None) => {
-                let opening = Opening::End { ending: Ending::Delivered, closes_session: false };
+                let opening = Opening::End { ending: Ending::Delivered, closes: Closes::Nothing };
                 let turn = Box::new(new_turn(question, kind, opening));
                 return Resolved::Turn { turn, reach: None, says: None };
             }
@@ -244,7 +245,10 @@ impl Resolver {
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 fn obey(control: &Control) -> (TurnKind, Opening, Option<Word>) {
-    let closes_session = control.kind != ControlKind::Stop;
+    let closes = match control.kind {
+        ControlKind::Stop => Closes::Question,
+        ControlKind::New | ControlKind::End => Closes::Session,
+    };
     let word = match control.kind {
         ControlKind::Stop => Word::Stopped,
         ControlKind::New => Word::SessionNew,
@@ -252,10 +256,10 @@ fn obey(control: &Control) -> (TurnKind, Opening, Option<Word>) {
     };
     // An operator's hand has nobody to answer.
     match control.origin {
-        Some(_) => (TurnKind::Control, Opening::Say { segments: 1, closes_session }, Some(word)),
+        Some(_) => (TurnKind::Control, Opening::Say { segments: 1, closes }, Some(word)),
         None => {
             let ending = Ending::Delivered;
-            (TurnKind::Control, Opening::End { ending, closes_session }, None)
+            (TurnKind::Control, Opening::End { ending, closes }, None)
         }
     }
 }

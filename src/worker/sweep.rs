@@ -1,4 +1,4 @@
-//! The sweep: finds what is stranded, and makes room.
+//! The sweep: finds what is stranded, closes questions whose time has run out, and makes room.
 //!
 //! Nothing strands by itself; purged timers, restored backups and operators' hands do it. Whoever wins
 //! the pass looks at every conversation whose log goes on behind its position.
@@ -15,16 +15,18 @@ use crate::context::Context;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::time::Timestamp;
-use crate::domain::turn::{OpenTurn, Phase};
+use crate::domain::turn::{Head, OpenTurn, Phase};
 use crate::io::journal::{self, Journal};
 use crate::io::log::{self, Log};
 use crate::io::nats::Nats;
+use crate::io::slot::Slots;
 use crate::io::state;
 use crate::io::store::{Store, dead, messages};
 use crate::io::tick::Ticks;
 use crate::io::timer::{self, Timers};
 use crate::io::{handoff, slot};
 use crate::protocol::subject;
+use crate::protocol::token::Slot;
 
 /// Conversations looked at side by side, and how often so many are: 400 a second. A pass over a hundred
 /// thousand takes minutes; those whose timers fire meanwhile do not feel it.
@@ -38,6 +40,7 @@ pub struct Sweep {
     pub store: Store,
     pub log: Log,
     pub journal: Journal,
+    pub slots: Slots,
     pub timers: Timers,
     pub ticks: Ticks,
     /// From one pass to the next; an entry younger than this may be on its way.
@@ -142,6 +145,12 @@ impl Sweep {
             let filter = json!({ "filter": subject::journal(conversation), "keep": 1 });
             self.nats.purge(journal::STREAM, &filter).await?;
         }
+        if !is_waiting && asks_in_vain(&last.head, now) {
+            // Who holds the slot looks at it; where somebody does already, that is as good.
+            let slot = Slot { to: newest.seq, window: Duration::ZERO };
+            self.slots.offer(conversation, &slot).await?;
+            return Ok(false);
+        }
         let is_old = now.since(newest.at) > self.every && newest.seq <= floor;
         let is_parked = is_parked(last.head.turn.as_ref());
         if !is_waiting || !is_old || self.is_on_its_way(conversation, is_parked).await? {
@@ -200,6 +209,12 @@ impl Sweep {
 struct Pressed {
     log: bool,
     journal: bool,
+}
+
+/// A question is open whose session has run out: its card still shows buttons.
+fn asks_in_vain(head: &Head, now: Timestamp) -> bool {
+    let is_over = head.session.as_ref().is_none_or(|session| session.is_expired(now));
+    head.turn.is_none() && head.interrupted.is_some() && is_over
 }
 
 fn is_parked(turn: Option<&OpenTurn>) -> bool {

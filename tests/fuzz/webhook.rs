@@ -83,11 +83,7 @@ fn check_reply(text: &str, body: &[u8]) {
     webhook::Key::parse(&Secret::new(text)).ok();
 }
 
-/// The query of an action link: no pairs but signed ones make a link.
+/// The query of an action link: no text but a signed one makes a link.
 fn check_link(text: &str) {
-    let pairs = text.split('&').map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (name.to_owned(), value.to_owned())
-    });
-    assert!(Link::verify(pairs.collect(), &Key::derive(b"key"), NOW).is_err());
+    assert!(Link::verify(text, &Key::derive(b"key"), NOW).is_err());
 }

@@ -13,6 +13,7 @@ use dingtalk_trigger::domain::id::IntegrationId;
 use dingtalk_trigger::domain::secret::Secret;
 use dingtalk_trigger::edge::order::Order;
 use dingtalk_trigger::edge::{self, Edge};
+use dingtalk_trigger::io::journal::Journal;
 use dingtalk_trigger::io::log::Log;
 use dingtalk_trigger::io::nats as broker;
 use dingtalk_trigger::io::routing::Routing;
@@ -78,6 +79,7 @@ impl Bench {
         let edge = Edge {
             context: context.clone(),
             log: Log::new(&connection, ENTRY_MAX_BYTES),
+            journal: Journal::new(&connection),
             routing: Routing::start(&context, store.clone(), None).await.unwrap(),
             recorder: Recorder::start(&context, store.clone()),
             action_key: key.clone(),

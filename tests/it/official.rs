@@ -154,6 +154,30 @@ async fn press(sim: &Sim, expected: &Value) {
     );
 }
 
+/// The client makes a card of its own, changes it, and closes it when its button is pressed.
+async fn own_card(sim: &Sim) {
+    sim.say(Say::direct(ROBOT, "alice", "card please")).expect("the robot exists");
+    let of = |what: &'static str| {
+        move |r: &Record| r.kind == Kind::Card && r.detail == what && r.msg_id.len() == 64
+    };
+    let made = seen(sim, "a card", of("deliver")).await;
+    seen(sim, "its change", of("update")).await;
+    let card = || sim.card(&made.msg_id).expect("the card that was created");
+    assert_eq!(card().params["content"], "really?");
+    assert!(!card().params.contains_key("open"), "an update overwrites what it does not name");
+    let click = Click {
+        out_track_id: made.msg_id.clone(),
+        user: "alice".to_owned(),
+        action_ids: vec!["yes".to_owned()],
+        params: json!({}),
+    };
+    assert_eq!(sim.click(click).await, Some(pressed()));
+    assert_eq!(
+        (&card().params["content"], &card().params["pressed"]),
+        (&json!("really?"), &json!("yes"))
+    );
+}
+
 fn data(ack: &Value) -> Value {
     ack["data"].as_str().and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default()
 }
@@ -206,6 +230,7 @@ async fn the_official_python_client_runs_the_script() {
         card: Some(pressed()),
     };
     script(&sim, &answers).await;
+    own_card(&sim).await;
 }
 
 #[tokio::test]

@@ -14,6 +14,11 @@ from dingtalk_stream import AckMessage
 class Echo(dingtalk_stream.ChatbotHandler):
     async def process(self, callback):
         incoming = dingtalk_stream.ChatbotMessage.from_dict(callback.data)
+        if incoming.text.content.strip() == "card please":
+            replier = dingtalk_stream.CardReplier(self.dingtalk_client, incoming)
+            card = replier.create_and_send_card("buttons.schema", {"content": "sure?", "open": "true"})
+            replier.put_card_data(card, {"content": "really?"})
+            return AckMessage.STATUS_OK, "OK"
         self.reply_text("echo:" + incoming.text.content.strip(), incoming)
         return AckMessage.STATUS_OK, "OK"
 

@@ -10,6 +10,7 @@ use dingtalk_trigger::domain::plan::{Limits, Planned, PlannedKind, plan};
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::session::Session;
 use dingtalk_trigger::domain::turn::decide::decide;
+use dingtalk_trigger::domain::turn::question::Closes;
 use dingtalk_trigger::domain::turn::{
     Availability, Command, Ending, Event, Failed, Head, NewTurn, OpenTurn, Opening, Parked, Phase,
     Purpose, Step, TurnKind,
@@ -171,7 +172,7 @@ impl World {
     /// As `src/worker/resolve.rs`; `None` while the database is away.
     fn resolve(&mut self, head: &Head, planned: Planned, entries: &[Logged]) -> Option<NewTurn> {
         let (first, newest) = (entries.first()?, entries.last()?);
-        let end = |ending| Opening::End { ending, closes_session: false };
+        let end = |ending| Opening::End { ending, closes: Closes::Nothing };
         let timeout = Duration::from_secs(3600);
         let (last_activity, runtime) = (newest.at, self.availability);
         let (kind, opening) = match (planned.kind, &newest.entry) {
@@ -188,7 +189,7 @@ impl World {
                 }
             }
             (_, Entry::Message(message)) if message.is_unsupported() => {
-                (TurnKind::Messages, Opening::Say { segments: 1, closes_session: false })
+                (TurnKind::Messages, Opening::Say { segments: 1, closes: Closes::Nothing })
             }
             _ => {
                 let existing = head.session.clone().filter(|s| !s.is_expired(first.at));
@@ -274,7 +275,7 @@ impl World {
                 self.broker.dead.remove(&dead.0);
                 return Ok(Some(Event::DeadSettled { at: self.clock() }));
             }
-            Command::CancelRun | Command::Tell(_) => {}
+            Command::CancelRun(_) | Command::Close { .. } | Command::Tell(_) => {}
         }
         Ok(None)
     }

@@ -6,7 +6,7 @@ use super::machine::Machine;
 use super::{Decision, Event, Head, Policy};
 use crate::domain::id::{Conversation, TurnId};
 use crate::domain::reason::Reason;
-use crate::domain::turn::opening;
+use crate::domain::turn::{opening, question};
 
 /// What `event` means for the conversation, under the bounds of `policy`.
 pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Policy) -> Decision {
@@ -15,7 +15,7 @@ pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Pol
     let machine = Machine { head, turn, id, policy };
     match event {
         // The open turn comes first, whatever is offered now.
-        Event::Opened { .. } => machine.unchanged(),
+        Event::Opened { .. } | Event::Idle { .. } => machine.unchanged(),
         Event::Taken { runtime, at } => machine.taken(runtime, at),
         Event::Poisoned { deliveries } => {
             let detail = format!("the slot was delivered {deliveries} times without an end");
@@ -38,10 +38,11 @@ pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Pol
     }
 }
 
-/// Without an open turn only a new one changes the head.
+/// Without an open turn only a new one changes the head, and the time that goes by.
 fn idle(head: Head, event: Event, policy: Policy) -> Decision {
     match event {
         Event::Opened { turn, at } => opening::open(head, turn, at, policy),
+        Event::Idle { at } => question::idle(head, at),
         Event::Taken { .. }
         | Event::Poisoned { .. }
         | Event::Unreadable { .. }

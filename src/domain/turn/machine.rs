@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Answered, Availability, Command, Decision, Failed, Head, Interrupted, Notice, OpenTurn, Parked,
-    Phase, Policy, Purpose, Sending, Step, TurnKind, opening,
+    Phase, Policy, Purpose, Sending, Step, TurnKind, opening, question,
 };
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::reason::Reason;
@@ -38,9 +38,16 @@ impl Machine {
     }
 
     fn ends(mut self, record: Step, commands: Vec<Command>) -> Decision {
+        if self.close().is_some() {
+            self.head.interrupted = None;
+        }
         self.head.position = self.turn.last;
         self.head.turn = None;
         Decision { head: self.head, record: Some(record), commands }
+    }
+
+    fn close(&self) -> Option<Command> {
+        question::close(&self.head, &self.turn)
     }
 
     /// Another run takes the turn over: it announces itself before its first effect, so that the
@@ -49,7 +56,11 @@ impl Machine {
         match self.turn.phase.clone() {
             Phase::Running => {
                 self.turn.is_repeat = true;
-                self.asked(runtime, at)
+                // The run before may have died before it showed this.
+                let close = self.close();
+                let mut decision = self.asked(runtime, at);
+                decision.commands.splice(..0, close);
+                decision
             }
             Phase::Retry { at: due } if at < due => {
                 let purpose = Purpose::Retry { attempt: self.turn.attempt };
@@ -129,8 +140,10 @@ impl Machine {
                 self.goes_on(Step::Sending, vec![Command::Send { segment }])
             }
             None => {
-                let commands = vec![Command::CountAmbiguous, Command::Send { segment }];
-                self.goes_on(Step::Sending, commands)
+                // A control entry closes a question with its own answer.
+                let close = self.close().filter(|_| self.turn.asked.is_none());
+                let again = [Command::CountAmbiguous, Command::Send { segment }];
+                self.goes_on(Step::Sending, close.into_iter().chain(again).collect())
             }
         }
     }
@@ -330,7 +343,9 @@ impl Machine {
             {
                 return self.again(vec![Command::SettleDead { dead }]);
             }
-            (Phase::Running | Phase::Waiting { .. }, _) => vec![Command::CancelRun],
+            (Phase::Running | Phase::Waiting { .. }, _) => {
+                question::abandon_run(&self.turn).into_iter().collect()
+            }
             (Phase::Parked { .. }, _) => vec![Command::Unindex],
             (Phase::Retry { .. } | Phase::Sending(_), _) => vec![],
         };

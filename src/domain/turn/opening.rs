@@ -3,9 +3,10 @@
 //! The session, the expert and the attempt are fixed here, before anybody is asked. What happens to the
 //! turn afterwards is `machine`'s.
 
+use super::question::Closes;
 use super::{
     Asked, Availability, Command, Decision, Ending, Head, NewTurn, Notice, OpenTurn, Opening,
-    Parked, Phase, Policy, Purpose, Sending, Step, TurnKind,
+    Parked, Phase, Policy, Purpose, Sending, Step, TurnKind, question,
 };
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
@@ -26,21 +27,20 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
     let (record, commands) = match new.opening {
         Opening::Ask { session, is_new, runtime } => {
             turn.asked = Some(asked(&session, is_new));
-            if is_new {
-                // What the last session waited for ended with it.
-                head.interrupted = None;
-            }
             // A replay belongs to the session of its own time and does not bring that one back.
             let is_current = head.session.as_ref().is_some_and(|now| now.epoch == session.epoch);
             if is_current || !matches!(new.kind, TurnKind::Replay { .. }) {
                 head.session = Some(session);
             }
-            ask(&mut turn, runtime, at, policy)
+            let (record, mut commands) = ask(&mut turn, runtime, at, policy);
+            // First of all: the person sees at once that the press counts.
+            commands.splice(..0, question::close(&head, &turn));
+            (record, commands)
         }
-        Opening::Say { segments, closes_session } => {
-            if closes_session {
+        Opening::Say { segments, closes } => {
+            let abandoned = question::abandon(&head, closes);
+            if closes == Closes::Session {
                 head.session = None;
-                head.interrupted = None;
             }
             turn.phase = Phase::Sending(Sending {
                 answer: None,
@@ -50,20 +50,19 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
                 not_before: None,
                 has_interrupt: false,
             });
-            (Step::Answered, vec![Command::Send { segment: 0 }])
+            let close = question::close(&head, &turn);
+            let say = [Command::Send { segment: 0 }];
+            (Step::Answered, close.into_iter().chain(say).chain(abandoned).collect())
         }
-        Opening::End { ending, closes_session } => {
-            if closes_session {
-                head.session = None;
-                head.interrupted = None;
-            }
+        Opening::End { ending, closes } => {
+            let commands = question::end(&mut head, closes);
             head.position = new.last;
             let record = match ending {
                 Ending::Delivered => Step::Delivered,
                 Ending::Stopped => Step::Stopped,
                 Ending::Lost => Step::Lost,
             };
-            return Decision { head, record: Some(record), commands: vec![] };
+            return Decision { head, record: Some(record), commands };
         }
         Opening::Bury { reason, detail } => {
             turn.phase = Phase::Burying { reason, detail };

@@ -4,11 +4,13 @@
 //! is tried in `random`.
 
 mod random;
+mod question;
 mod steering;
 
 use std::time::Duration;
 
 use super::decide::decide;
+use super::question::Closes;
 use super::{
     Answered, Asked, Availability, Command, Decision, Ending, Event, Failed, Head, NewTurn,
     OpenTurn, Opening, Parked, Phase, Policy, Purpose, Sending, Step, TurnKind,
@@ -100,7 +102,8 @@ fn told(decision: &Decision) -> String {
         .iter()
         .map(|command| match command {
             Command::Invoke => "invoke".to_owned(),
-            Command::CancelRun => "cancel".to_owned(),
+            Command::Close { question, how } => format!("close {question} {how:?}"),
+            Command::CancelRun(_) => "cancel".to_owned(),
             Command::Send { segment } => format!("send {segment}"),
             Command::CountAmbiguous => "ambiguous".to_owned(),
             Command::Arm { purpose: Purpose::Retry { attempt }, .. } => format!("arm r{attempt}"),
@@ -328,7 +331,7 @@ fn ask(epoch: u64, runtime: Availability) -> Opening {
 #[test]
 fn a_turn_begins_by_asking_saying_ending_or_burying() {
     use Availability::{Away, Ready, Unknown};
-    let end = |ending| Opening::End { ending, closes_session: false };
+    let end = |ending| Opening::End { ending, closes: Closes::Nothing };
     let idle = || Head { position: Seq(10), session: Some(session(5)), ..Head::default() };
     let bury = Opening::Bury { reason: Reason::Unbound, detail: String::new() };
     for (opening, expected) in [
@@ -336,7 +339,7 @@ fn a_turn_begins_by_asking_saying_ending_or_burying() {
         (ask(11, Away(Parked::Missing)), "parked parked: index, arm x, tell ExpertAway"),
         (ask(11, Away(Parked::Busy)), "parked parked: index"),
         (ask(11, Unknown), "retry retry: arm r1"),
-        (Opening::Say { segments: 1, closes_session: true }, "answered sending: send 0"),
+        (Opening::Say { segments: 1, closes: Closes::Session }, "answered sending: send 0"),
         (end(Ending::Delivered), "delivered over: "),
         (end(Ending::Stopped), "stopped over: "),
         (end(Ending::Lost), "lost over: "),
@@ -348,7 +351,7 @@ fn a_turn_begins_by_asking_saying_ending_or_burying() {
         assert_eq!(again.record, None, "the open turn comes first");
     }
     let closed =
-        run(idle(), new(TurnKind::Control, Opening::Say { segments: 1, closes_session: true }));
+        run(idle(), new(TurnKind::Control, Opening::Say { segments: 1, closes: Closes::Session }));
     assert_eq!(closed.head.session, None);
 }
 

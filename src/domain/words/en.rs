@@ -29,6 +29,12 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::Confirm => "Confirm",
         Word::Reject => "Reject",
         Word::End => "End session",
+        Word::Confirmed => "Confirmed",
+        Word::Rejected => "Rejected",
+        Word::AnsweredOtherwise => "Answered by a message",
+        Word::QuestionStopped => "Stopped",
+        Word::QuestionEnded => "Session ended",
+        Word::QuestionExpired => "Expired",
         Word::FileTooLarge => "The file is too large to be read. Please send a smaller one.",
         Word::MarkPicture => "picture {n}",
         Word::MarkVoice => "voice {n}",
@@ -38,6 +44,10 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::MarkUnreadable => "could not be read",
         Word::MarkLeftOut => "[{n} more not passed on: too many]",
     }
+}
+
+pub(super) fn chosen(action: &str) -> String {
+    format!("Chosen: {action}")
 }
 
 pub(super) fn status(status: &Status) -> String {

@@ -25,6 +25,12 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::Confirm => "确认",
         Word::Reject => "拒绝",
         Word::End => "结束会话",
+        Word::Confirmed => "已确认",
+        Word::Rejected => "已拒绝",
+        Word::AnsweredOtherwise => "已通过消息答复",
+        Word::QuestionStopped => "已停止",
+        Word::QuestionEnded => "会话已结束",
+        Word::QuestionExpired => "已过期",
         Word::FileTooLarge => "文件太大，无法读取，请发送较小的文件。",
         Word::MarkPicture => "图片{n}",
         Word::MarkVoice => "语音{n}",
@@ -34,6 +40,10 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::MarkUnreadable => "无法读取",
         Word::MarkLeftOut => "[另有{n}个未传送：数量过多]",
     }
+}
+
+pub(super) fn chosen(action: &str) -> String {
+    format!("已选择：{action}")
 }
 
 pub(super) fn status(status: &Status) -> String {

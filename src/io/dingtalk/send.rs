@@ -1,12 +1,14 @@
-//! One segment to one conversation: the route that is open, the permit, the post, the verdict.
+//! One segment to one conversation: the route that is open, the permit, the post, the verdict. Cards
+//! are sent in [`super::card`], by the same calls.
 //!
 //! Nothing is tried twice here but what cannot have been delivered: another route when the session
 //! webhook is gone, another token when this one is refused. Whether and when to try again is the
 //! caller's, who knows the journal; an outcome that nobody knows is marked for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::RequestBuilder;
+use reqwest::{Method, RequestBuilder};
 
 use crate::context::Context;
 use crate::domain::binding::Integration;
@@ -15,6 +17,7 @@ use crate::domain::id::MsgId;
 use crate::domain::reason::Reason;
 use crate::domain::reply::Segment;
 use crate::domain::route::{Route, Webhook, choose};
+use crate::io::dingtalk::card::Registered;
 use crate::io::dingtalk::token::{self, Tokens};
 use crate::io::egress::host::HostList;
 use crate::io::egress::{Egress, retry_after};
@@ -69,15 +72,24 @@ pub enum SendClass {
 
 #[derive(Clone)]
 pub struct Sender {
-    context: Context,
+    pub(super) context: Context,
     egress: Egress,
     tokens: Tokens,
     governor: Governor,
-    config: std::sync::Arc<Config>,
+    config: Arc<Config>,
+    pub(super) registered: Arc<Registered>,
+}
+
+/// A call of DingTalk's API.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    /// Behind the address of the API, e.g. `/v1.0/robot/emotion/reply`.
+    pub(super) path: &'a str,
+    pub(super) body: Vec<u8>,
 }
 
 /// What came back from one post.
-enum Posted {
+pub(super) enum Posted {
     Judged(Verdict),
     /// No answer: `is_ambiguous` unless the request surely was not written.
     Unanswered {
@@ -94,7 +106,8 @@ impl Sender {
         governor: Governor,
         config: Config,
     ) -> Self {
-        Self { context, egress, tokens, governor, config: std::sync::Arc::new(config) }
+        let (config, registered) = (Arc::new(config), Arc::default());
+        Self { context, egress, tokens, governor, config, registered }
     }
 
     pub async fn send(
@@ -107,7 +120,7 @@ impl Sender {
         loop {
             let now = self.context.clock.now();
             let route = choose(origin, webhook, now).map_err(|why| permanent(why.to_string()))?;
-            self.pass(integration, &route).await?;
+            self.pass(integration, api(&route)).await?;
             let posted = match &route {
                 Route::Webhook { url } => self.post_webhook(url, segment).await?,
                 Route::Direct { .. } | Route::Group { .. } => {
@@ -116,11 +129,12 @@ impl Sender {
             };
             let is_webhook = matches!(route, Route::Webhook { .. });
             if is_webhook && matches!(posted, Posted::Judged(Verdict::SessionGone)) {
-                self.count(&route, "session_gone");
+                self.count(Api::Webhook, "session_gone");
                 webhook = Webhook::Unusable;
                 continue;
             }
-            return self.settle(integration, &route, posted).await;
+            let query_key = self.settle(integration, api(&route), posted).await?;
+            return Ok(Sent { route: route.as_str(), query_key });
         }
     }
 
@@ -135,8 +149,8 @@ impl Sender {
         }
     }
 
-    async fn pass(&self, integration: &Integration, route: &Route) -> Result<(), SendError> {
-        match self.governor.permit(&integration.id, api(route)).await {
+    pub(super) async fn pass(&self, integration: &Integration, api: Api) -> Result<(), SendError> {
+        match self.governor.permit(&integration.id, api).await {
             Ok(Permit::Granted) => Ok(()),
             Ok(Permit::Wait(wait)) => Err(SendError {
                 class: SendClass::Wait(wait),
@@ -167,16 +181,20 @@ impl Sender {
         let robot = origin.robot_code.as_deref().unwrap_or_else(|| integration.robot_code());
         let (path, body, staff_id) = match route {
             Route::Direct { staff_id } => (
-                "oToMessages/batchSend",
+                "/v1.0/robot/oToMessages/batchSend",
                 direct_body(robot, staff_id, segment),
                 Some(staff_id.as_str()),
             ),
-            Route::Group { conversation_id } => {
-                ("groupMessages/send", group_body(robot, conversation_id, segment), None)
-            }
+            Route::Group { conversation_id } => (
+                "/v1.0/robot/groupMessages/send",
+                group_body(robot, conversation_id, segment),
+                None,
+            ),
             Route::Webhook { .. } => return Err(permanent("a webhook is no API".into())),
         };
-        self.post_robot(integration, path, body, staff_id).await
+        let call = Call { method: Method::POST, path, body };
+        let judge = |status, after, body: &[u8]| judge_api(status, after, body, staff_id);
+        self.call(integration, call, judge).await
     }
 
     /// A small sign on the person's own message, where the app's rate allows it at once.
@@ -193,34 +211,32 @@ impl Sender {
         }
         let robot = origin.robot_code.as_deref().unwrap_or_else(|| integration.robot_code());
         let body = reaction::body(robot, message.as_str(), &origin.place.id);
-        let posted = self.post_robot(integration, "emotion/reply", body, None).await?;
+        let call = Call { method: Method::POST, path: "/v1.0/robot/emotion/reply", body };
+        let judge = |status, after, body: &[u8]| judge_api(status, after, body, None);
+        let posted = self.call(integration, call, judge).await?;
         let is_done = matches!(posted, Posted::Judged(Verdict::Delivered { .. }));
-        let result = if is_done { "ok" } else { "failed" };
-        let labels = metrics::Send { route: Api::Reaction.as_str(), result };
-        self.context.metrics.sends.get_or_create(&labels).inc();
+        self.count(Api::Reaction, if is_done { "ok" } else { "failed" });
         if is_done { Ok(()) } else { Err(permanent("DingTalk took no reaction".into())) }
     }
 
-    async fn post_robot(
+    /// With the app's token, and with another one where DingTalk refuses that.
+    pub(super) async fn call(
         &self,
         integration: &Integration,
-        path: &str,
-        body: Vec<u8>,
-        staff_id: Option<&str>,
+        call: Call<'_>,
+        judge: impl Fn(u16, Option<Duration>, &[u8]) -> Verdict,
     ) -> Result<Posted, SendError> {
-        let url = format!("{}/v1.0/robot/{path}", self.config.api_url.trim_end_matches('/'));
+        let url = format!("{}{}", self.config.api_url.trim_end_matches('/'), call.path);
         let mut is_second = false;
         loop {
             let token = self.tokens.get(integration).await.map_err(|error| token_error(&error))?;
             let request = self
                 .egress
                 .client()
-                .post(&url)
+                .request(call.method.clone(), &url)
                 .header("x-acs-dingtalk-access-token", token.expose())
-                .body(body.clone());
-            let posted =
-                self.post(request, |status, after, body| judge_api(status, after, body, staff_id));
-            match posted.await {
+                .body(call.body.clone());
+            match self.post(request, &judge).await {
                 Posted::Judged(Verdict::TokenInvalid { .. }) if !is_second => {
                     self.tokens.refuse(&integration.id, &token).await;
                     is_second = true;
@@ -255,53 +271,52 @@ impl Sender {
         }
     }
 
-    async fn settle(
+    /// The key that recalls what was delivered, where the API gives one.
+    pub(super) async fn settle(
         &self,
         integration: &Integration,
-        route: &Route,
+        api: Api,
         posted: Posted,
-    ) -> Result<Sent, SendError> {
+    ) -> Result<Option<String>, SendError> {
         let verdict = match posted {
             Posted::Judged(verdict) => verdict,
             Posted::Unanswered { is_ambiguous, detail } => Verdict::Failed { is_ambiguous, detail },
         };
         match verdict {
             Verdict::Delivered { query_key } => {
-                self.count(route, "ok");
-                Ok(Sent { route: route.as_str(), query_key })
+                self.count(api, "ok");
+                Ok(query_key)
             }
             Verdict::TooFast { after, detail } => {
-                self.count(route, "too_fast");
+                self.count(api, "too_fast");
                 // One conversation's long wait must not stop the whole app.
                 let pause = after.min(PAUSE_MAX);
-                if let Err(error) =
-                    self.governor.slow_down(&integration.id, api(route), pause).await
-                {
+                if let Err(error) = self.governor.slow_down(&integration.id, api, pause).await {
                     tracing::warn!(%error, "the send bucket could not be slowed down");
                 }
                 Err(retryable(Some(after), detail))
             }
             Verdict::TokenInvalid { detail } => {
-                self.count(route, "token_invalid");
+                self.count(api, "token_invalid");
                 Err(retryable(None, detail))
             }
             Verdict::Failed { is_ambiguous, detail } => {
-                self.count(route, if is_ambiguous { "unknown" } else { "failed" });
+                self.count(api, if is_ambiguous { "unknown" } else { "failed" });
                 Err(SendError { is_ambiguous, ..retryable(None, detail) })
             }
             Verdict::SessionGone => {
-                self.count(route, "session_gone");
+                self.count(api, "session_gone");
                 Err(permanent("DingTalk does not know the conversation".into()))
             }
             Verdict::Refused { detail } => {
-                self.count(route, "refused");
+                self.count(api, "refused");
                 Err(permanent(detail))
             }
         }
     }
 
-    fn count(&self, route: &Route, result: &'static str) {
-        let labels = metrics::Send { route: route.as_str(), result };
+    fn count(&self, api: Api, result: &'static str) {
+        let labels = metrics::Send { route: api.as_str(), result };
         self.context.metrics.sends.get_or_create(&labels).inc();
     }
 }
@@ -323,7 +338,7 @@ fn token_error(error: &token::Error) -> SendError {
     }
 }
 
-fn permanent(detail: String) -> SendError {
+pub(super) fn permanent(detail: String) -> SendError {
     SendError {
         class: SendClass::Permanent,
         is_ambiguous: false,

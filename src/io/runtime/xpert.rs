@@ -95,6 +95,19 @@ pub(super) async fn invoke(
     outcome
 }
 
+/// Cancels the run that has this name, or without one what runs in the thread.
+pub(super) async fn cancel(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    thread: &str,
+    name: Option<&str>,
+) -> Result<(), Failure> {
+    match name.map(Joined::parse) {
+        Some(joined) => server.cancel(call, thread, &joined.run).await,
+        None => cancel_runs(call, server, thread).await,
+    }
+}
+
 /// Cancels what runs in the thread, which is this turn's: a thread has one run at a time.
 async fn cancel_runs(call: &Call<'_>, server: &Server<'_>, thread: &str) -> Result<(), Failure> {
     for run in server.runs(call, thread).await? {

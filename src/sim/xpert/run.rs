@@ -361,7 +361,9 @@ pub async fn cancel(
     Path((thread, run)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let run = find(&server, &thread, &run)?;
-    let canceled = if run.status() == "running" { vec![run.id.clone()] } else { Vec::new() };
+    let is_open = matches!(run.status(), "running" | "interrupted");
+    let canceled = if is_open { vec![run.id.clone()] } else { Vec::new() };
     run.cancel.cancel();
+    locked(&server.cancelled).extend(canceled.clone());
     Ok((StatusCode::CREATED, Json(json!({ "canceledExecutionIds": canceled }))))
 }

@@ -7,18 +7,17 @@ use anyhow::Context as _;
 
 use super::Dispatch;
 use super::turning::Turning;
-use crate::domain::binding::{ActBy, Integration};
-use crate::domain::entry::{Action, ActionKind, Control, ControlKind, Entry, Logged, Origin};
+use crate::domain::binding::Integration;
+use crate::domain::entry::{
+    Action, ActionKind, Control, ControlKind, Entry, Logged, Origin, Query, QueryKind,
+};
 use crate::domain::id::Seq;
-use crate::domain::inbound::Message;
-use crate::domain::press::{self, Standing};
-use crate::domain::turn::Head;
+use crate::domain::press::{self, Press, Standing};
+use crate::io::asker::{asker, is_first};
 use crate::io::log::{self, PageLimits};
 use crate::protocol::token::Slot;
 use crate::worker::run::{Patience, Run, Stopped};
 
-/// An action may answer the turn of an action, and so on; further back nobody looks.
-const CHAIN_MAX: u32 = 16;
 /// How much of the log is looked through at once.
 const LOOK: PageLimits = PageLimits { entries_max: 500, bytes_max: 4 << 20 };
 
@@ -58,15 +57,18 @@ impl Dispatch {
         }
     }
 
-    /// Makes the first end that counts a control entry. What follows a control entry is judged when that
-    /// one has done its work: the session may be another then.
+    /// Makes the first end that counts a control entry, and none of a command that does not. What follows
+    /// a control entry is judged when that one has done its work: the session may be another then.
     pub(super) async fn weigh(&self, run: &Run, page: &mut [Logged]) -> Result<(), Stopped> {
         for logged in page {
             match &logged.entry {
-                Entry::Control(_) => return Ok(()),
+                Entry::Control(control) => match self.unheeded(run, control) {
+                    None => return Ok(()),
+                    Some(query) => logged.entry = Entry::Query(query),
+                },
                 Entry::Action(action) if action.kind == ActionKind::End => {
                     let asker = self.asker(run, action).await?;
-                    let standing = self.judge(run.head(), logged, action, asker.as_ref());
+                    let standing = self.judge(run, logged, action, asker.as_ref()).await?;
                     if standing == Standing::Counts {
                         let origin = asker.map(|asker| acting(action, asker));
                         logged.entry = Entry::Control(Control { kind: ControlKind::End, origin });
@@ -84,57 +86,63 @@ impl Dispatch {
         Ok(())
     }
 
+    /// Who is not listed ends nothing, least of all what others in a group asked.
+    fn unheeded(&self, run: &Run, control: &Control) -> Option<Query> {
+        let origin = control.origin.as_ref()?;
+        let trigger = self.routing.trigger_of(&run.conversation.integration)?;
+        let is_refused = !trigger.allows(&origin.place, &origin.sender);
+        is_refused.then(|| Query { kind: QueryKind::Unheeded, origin: origin.clone() })
+    }
+
     /// Whether the action that a planned turn is counts now.
     pub(super) async fn standing(
         &self,
         run: &Run,
         entries: &[Logged],
     ) -> Result<Standing, Stopped> {
+        let is_unheeded = |logged: &&Logged| match &logged.entry {
+            Entry::Query(query) => query.kind == QueryKind::Unheeded,
+            _ => false,
+        };
+        for _ in entries.iter().filter(is_unheeded) {
+            self.context.metrics.limit_breached("allow_list");
+        }
         let Some(logged) = entries.last() else { return Ok(Standing::Counts) };
         let Entry::Action(action) = &logged.entry else { return Ok(Standing::Counts) };
         let asker = self.asker(run, action).await?;
-        Ok(self.judge(run.head(), logged, action, asker.as_ref()))
+        let standing = self.judge(run, logged, action, asker.as_ref()).await?;
+        if standing == Standing::Foreign {
+            self.context.metrics.limit_breached("act_by");
+        }
+        Ok(standing)
     }
 
-    fn judge(
+    async fn judge(
         &self,
-        head: &Head,
+        run: &Run,
         logged: &Logged,
         action: &Action,
         asker: Option<&Origin>,
-    ) -> Standing {
-        let trigger = self.routing.trigger_of(&action.turn.conversation.integration);
-        let act_by = trigger.map_or(ActBy::Asker, |trigger| trigger.act_by);
-        press::standing(action, asker.map(|origin| &origin.sender), act_by, head, logged.at)
+    ) -> Result<Standing, Stopped> {
+        let trigger = self.routing.trigger_of(&run.conversation.integration);
+        let trigger = trigger.as_deref();
+        let press = Press { action, at: logged.at, asker, is_first: false };
+        let standing = press::standing(press, trigger, run.head());
+        let (ActionKind::Custom(_), Standing::Over, Some(asker)) = (&action.kind, standing, asker)
+        else {
+            return Ok(standing);
+        };
+        let is_first = is_first(&self.log, action, asker, trigger, logged.seq).await;
+        let is_first = is_first.context("read what came before a press")?;
+        Ok(press::standing(Press { is_first, ..press }, trigger, run.head()))
     }
 
-    /// Who asked the turn that an action answers, and where: read from the log, where it was asked.
     async fn asker(&self, run: &Run, action: &Action) -> Result<Option<Origin>, Stopped> {
-        let conversation = &run.conversation;
-        let mut turn = action.turn.clone();
-        for _ in 0..CHAIN_MAX {
-            if turn.conversation != *conversation {
-                return Ok(None);
-            }
-            let before = Seq(turn.last.0.saturating_sub(1));
-            let found = match self.log.first_after(conversation, before).await {
-                // Nobody will ever say who asked.
-                Err(log::Error::Newer { .. }) if run.patience == Patience::IsOver => None,
-                found => found.context("read who asked")?,
-            };
-            match found.filter(|logged| logged.seq == turn.last).map(|logged| logged.entry) {
-                Some(Entry::Message(message)) => return Ok(Some(message.origin())),
-                Some(Entry::Replay(replay)) => {
-                    return Ok(replay.messages.last().map(Message::origin));
-                }
-                Some(Entry::Action(earlier)) => turn = earlier.turn,
-                Some(
-                    Entry::Control(_) | Entry::Query(_) | Entry::Undecodable { .. } | Entry::Gone,
-                )
-                | None => return Ok(None),
-            }
+        match asker(&self.log, &run.conversation, &action.turn).await {
+            // Nobody will ever say who asked.
+            Err(log::Error::Newer { .. }) if run.patience == Patience::IsOver => Ok(None),
+            found => Ok(found.context("read who asked")?),
         }
-        Ok(None)
     }
 
     /// A turn in the hands of a run. An action is answered where its turn was asked.

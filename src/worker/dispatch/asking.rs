@@ -18,8 +18,10 @@ use crate::domain::id::Seq;
 use crate::domain::inbound::Message;
 use crate::domain::invocation::{Session, TurnRequest};
 use crate::domain::turn::decide::decide;
+use crate::domain::turn::question::Abandoned;
 use crate::domain::turn::{Answered, Event, Failed, OpenTurn, TurnKind};
 use crate::io::runtime::{Fact, Learned, Line, Outcome, can_steer};
+use crate::protocol::subject;
 use crate::worker::lease::ACK_WAIT;
 use crate::worker::run::{Run, Stopped};
 
@@ -85,6 +87,7 @@ impl Turning<'_> {
                         line.cancel.cancel();
                         // The runtime is told on the way out; its own limits bound the wait.
                         asked.await.ok();
+                        self.is_cancelled = true;
                         return Ok(Event::Controlled { by });
                     }
                     if let Some(wider) = hands.wider(run, &self.entries).await?
@@ -106,6 +109,27 @@ impl Turning<'_> {
                 Heard::Lost => return Err(Stopped::Lost),
                 Heard::Draining => return Err(Stopped::Draining),
             }
+        }
+    }
+
+    /// Tells the runtime that nobody waits any more, unless that was done where it was asked. It may
+    /// not hear of it: then it ends by itself, and nobody reads its answer.
+    pub(super) async fn cancel(&self, run: &Run, abandoned: &Abandoned) {
+        if self.is_cancelled {
+            return;
+        }
+        let runtime = match self.hands.routing.runtime(&abandoned.expert).await {
+            Ok(Some(runtime)) => runtime,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(expert = %abandoned.expert, %error, "a run was not cancelled");
+                return;
+            }
+        };
+        let thread = subject::thread_id(&run.conversation, abandoned.epoch);
+        let named = abandoned.run.as_deref();
+        if let Err(failure) = self.hands.runtimes.cancel(&runtime, &thread, named).await {
+            tracing::warn!(detail = failure.detail, "a run was not cancelled");
         }
     }
 

@@ -7,23 +7,17 @@ use anyhow::Context as _;
 
 use super::language;
 use super::turning::{Turning, turn_id};
-use crate::domain::answer::Interrupt;
-use crate::domain::binding::Integration;
 use crate::domain::entry::Origin;
 use crate::domain::id::TurnId;
 use crate::domain::inbound::PlaceKind;
 use crate::domain::rate;
 use crate::domain::reason::Reason;
-use crate::domain::reply::{self, Format, Segment, segments};
+use crate::domain::reply::{self, Segment, segments};
 use crate::domain::turn::{Event, Failed, Notice, OpenTurn, Phase};
 use crate::domain::words::Word;
 use crate::io::dingtalk::send::{SendClass, SendError};
 use crate::io::journal;
-use crate::protocol::action::{Kind, Link};
 use crate::worker::run::{Run, Stopped};
-
-/// How long the links of an interrupt may be pressed.
-const LINK_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 impl From<Notice> for Word {
     fn from(notice: Notice) -> Self {
@@ -64,6 +58,10 @@ impl Turning<'_> {
             // Nobody to tell: the integration is gone, or the entry never named a place.
             return Ok(Event::Sent { webhook_free_at: None, at: clock.now() });
         };
+        let is_question = index + 1 == list.len() && self.asks();
+        if is_question && let Some(event) = self.ask_by_card(run, turn).await? {
+            return Ok(event);
+        }
         let now = clock.now();
         let per_minute = self.hands.config.webhook_rate;
         let webhook_free_at = match rate::webhook(run.head().webhook_free_at, now, per_minute) {
@@ -77,7 +75,7 @@ impl Turning<'_> {
         }
     }
 
-    fn send_failed(&self, error: &SendError) -> Event {
+    pub(super) fn send_failed(&self, error: &SendError) -> Event {
         let at = self.hands.context.clock.now();
         let retry = match error.class {
             SendClass::Wait(wait) => return Event::SendHeld { until: at.after(wait) },
@@ -130,48 +128,11 @@ impl Turning<'_> {
     }
 
     /// In a group the answer names who asked, where the trigger wants it.
-    fn mention<'b>(&self, origin: &'b Origin) -> Option<&'b str> {
+    pub(super) fn mention<'b>(&self, origin: &'b Origin) -> Option<&'b str> {
         let integration = &self.integration?.id;
         let trigger = self.hands.routing.trigger_of(integration)?;
         let is_group = origin.place.kind == PlaceKind::Group;
         (is_group && trigger.mention_asker).then_some(origin.sender.staff_id.as_deref()?)
-    }
-
-    /// The runtime's question, with a signed link for each answer.
-    fn question(
-        &self,
-        interrupt: &Interrupt,
-        integration: &Integration,
-        origin: &Origin,
-        turn: &TurnId,
-    ) -> Segment {
-        let language = integration.language;
-        let asked_at = self.entries.last().map_or_else(Default::default, |logged| logged.at);
-        let link = |kind: Kind, word: Word| {
-            let link = Link {
-                kind,
-                integration: integration.id.clone(),
-                conversation_id: origin.place.id.clone(),
-                sender_id: origin.sender.id.clone(),
-                staff_id: origin.sender.staff_id.clone(),
-                place_kind: Some(origin.place.kind),
-                turn: Some(turn.clone()),
-                expires_at: asked_at.after(LINK_LIFE),
-            };
-            let url = link.to_url(&self.hands.config.public_url, &self.hands.links);
-            format!("[{}]({url})", word.text(language))
-        };
-        let title = match interrupt.title.trim() {
-            "" => Word::ConfirmTitle.text(language).to_owned(),
-            title => title.to_owned(),
-        };
-        let links = [
-            link(Kind::Confirm, Word::Confirm),
-            link(Kind::Reject, Word::Reject),
-            link(Kind::End, Word::End),
-        ];
-        let text = format!("#### {title}\n\n{}\n\n{}", interrupt.text.trim(), links.join("　"));
-        Segment { format: Format::Markdown, title, text, mention: None }
     }
 
     /// A run that goes on after another reads the answer from the journal.

@@ -34,6 +34,8 @@ pub struct Turning<'a> {
     pub answer: Option<Answer>,
     /// The control entry that ended the turn, and ends all before it.
     pub stopped_by: Option<Seq>,
+    /// The runtime was told that this turn's answer is not wanted any more.
+    pub is_cancelled: bool,
 }
 
 impl<'a> Turning<'a> {
@@ -43,8 +45,16 @@ impl<'a> Turning<'a> {
         entries: Vec<Logged>,
     ) -> Self {
         let origin = entries.iter().rev().find_map(|logged| origin(&logged.entry));
-        let (reach, answer, stopped_by) = (None, None, None);
-        Self { hands, integration, entries, origin, reach, answer, stopped_by }
+        Self {
+            hands,
+            integration,
+            entries,
+            origin,
+            reach: None,
+            answer: None,
+            stopped_by: None,
+            is_cancelled: false,
+        }
     }
 
     /// The turn's range has grown.
@@ -79,8 +89,7 @@ impl<'a> Turning<'a> {
                 run.check()?;
                 // The turn as it stood before the decision is what an ended turn still needs.
                 let turn = run.head().turn.clone().or_else(|| before.clone());
-                let Some(turn) = turn else { continue };
-                next = self.carry_out(run, &turn, command).await?.or(next);
+                next = self.carry_out(run, turn.as_ref(), command).await?.or(next);
             }
             match next {
                 Some(event_after) => event = event_after,
@@ -92,45 +101,44 @@ impl<'a> Turning<'a> {
     async fn carry_out(
         &mut self,
         run: &mut Run,
-        turn: &OpenTurn,
+        turn: Option<&OpenTurn>,
         command: Command,
     ) -> Result<Option<Event>, Stopped> {
-        match command {
-            Command::Invoke => self.invoke(run, turn).await.map(Some),
-            Command::Send { segment } => self.send(run, turn, segment).await.map(Some),
-            // A call in our hands was cancelled where it was made.
-            Command::CancelRun => Ok(None),
-            Command::CountAmbiguous => {
-                self.hands.context.metrics.ambiguous_sends.inc();
-                Ok(None)
+        match (command, turn) {
+            (Command::Close { question, how }, _) => self.close(run, question, how),
+            (Command::CancelRun(abandoned), _) => self.cancel(run, &abandoned).await,
+            // What ended as it began needs nothing else.
+            (_, None) => {}
+            (Command::Invoke, Some(turn)) => return self.invoke(run, turn).await.map(Some),
+            (Command::Send { segment }, Some(turn)) => {
+                return self.send(run, turn, segment).await.map(Some);
             }
-            Command::Arm { at, purpose } => {
-                self.arm(run, turn, at, purpose).await?;
-                Ok(None)
+            (Command::CountAmbiguous, Some(turn)) => {
+                if !self.is_card_next(turn) {
+                    self.hands.context.metrics.ambiguous_sends.inc();
+                }
             }
-            Command::Index => self.index(run, turn).await,
-            Command::Unindex => {
+            (Command::Arm { at, purpose }, Some(turn)) => self.arm(run, turn, at, purpose).await?,
+            (Command::Index, Some(_)) => return self.index(run).await,
+            (Command::Unindex, Some(turn)) => {
                 if let Some(asked) = &turn.asked {
                     let left = self.hands.handoffs.leave(&asked.expert, &run.conversation).await;
                     left.context("leave the hand-off index")?;
                 }
                 let disarmed = self.hands.timers.disarm_expiry(&run.conversation).await;
                 disarmed.context("take back the end of the wait")?;
-                Ok(None)
             }
-            Command::Bury => {
+            (Command::Bury, Some(turn)) => {
                 self.bury(run, turn).await?;
-                Ok(Some(Event::Buried))
+                return Ok(Some(Event::Buried));
             }
-            Command::SettleDead { dead } => {
+            (Command::SettleDead { dead }, Some(_)) => {
                 self.hands.dead.delete(dead).await.context("delete the dead letter")?;
-                Ok(Some(Event::DeadSettled { at: self.hands.context.clock.now() }))
+                return Ok(Some(Event::DeadSettled { at: self.hands.context.clock.now() }));
             }
-            Command::Tell(notice) => {
-                self.tell(Word::from(notice)).await;
-                Ok(None)
-            }
+            (Command::Tell(notice), Some(_)) => self.tell(Word::from(notice)).await,
         }
+        Ok(None)
     }
 
     async fn arm(
@@ -154,7 +162,8 @@ impl<'a> Turning<'a> {
     }
 
     /// Enters the index, then looks at the expert once more: it may have come between.
-    async fn index(&mut self, run: &Run, turn: &OpenTurn) -> Result<Option<Event>, Stopped> {
+    async fn index(&mut self, run: &Run) -> Result<Option<Event>, Stopped> {
+        let Some(turn) = &run.head().turn else { return Ok(None) };
         let Phase::Parked { why, .. } = turn.phase else { return Ok(None) };
         let Some(asked) = &turn.asked else { return Ok(None) };
         let handoffs = &self.hands.handoffs;

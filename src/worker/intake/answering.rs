@@ -68,6 +68,7 @@ impl IntakeStage {
                 Err(error) if is_newer(&error) => return Ok(left(delivery)),
                 status => status?,
             },
+            QueryKind::Unheeded => return Ok(Disposition::Done),
         };
         let is_mentioned = origin.place.kind == PlaceKind::Group
             && trigger.is_none_or(|trigger| trigger.mention_asker);

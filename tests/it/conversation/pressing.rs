@@ -12,30 +12,36 @@ use crate::support::outside::Outside;
 use crate::support::program::LIMIT;
 use crate::support::service::{AES_KEY, Service, TOKEN, xpert};
 
-const OVER: &str = "This action is no longer valid.";
-const FOREIGN: &str = "Only the person who asked may answer this.";
-const CONFIRMED: &str = "Confirmed, and done. · 已确认。";
+pub(super) const OVER: &str = "This action is no longer valid.";
+pub(super) const FOREIGN: &str = "Only the person who asked may answer this.";
+pub(super) const CONFIRMED: &str = "Confirmed, and done. · 已确认。";
 
 /// The address behind one of the answers that an interrupt offers.
-fn link(question: &Record, word: &str) -> String {
+pub(super) fn link(question: &Record, word: &str) -> String {
     let (_, rest) = question.text.split_once(&format!("[{word}](")).expect("a link");
     rest.split_once(')').expect("the end of a link").0.to_owned()
 }
 
 /// The runtime's question with its links.
-async fn asked(outside: &Outside, conversation: &str) -> Arc<Record> {
+pub(super) async fn asked(outside: &Outside, conversation: &str) -> Arc<Record> {
     let found = outside.cloud.wait_for(LIMIT, |record| {
         record.conversation == conversation && record.text.contains("[End session]")
     });
     found.await.expect("a question with links")
 }
 
-async fn post(url: &str) -> u16 {
+pub(super) async fn post(url: &str) -> u16 {
     reqwest::Client::new().post(url).send().await.expect("follow the link").status().as_u16()
 }
 
 /// Somebody presses a button of the card that stands for `turn`.
-async fn press(service: &Service, outside: &Outside, turn: &Value, by: &str, content: &Value) {
+pub(super) async fn press(
+    service: &Service,
+    outside: &Outside,
+    turn: &Value,
+    by: &str,
+    content: &Value,
+) {
     let turn = turn.as_str().expect("a turn id");
     let plain = json!({
         "type": "actionCallback", "outTrackId": turn, "userId": by, "userIdType": 1,
@@ -70,7 +76,7 @@ async fn a_link_answers_once_and_only_in_its_own_session() {
 
     // The same link again, and the other answer to the same question.
     assert_eq!(post(&link(&question, "Confirm")).await, 410);
-    assert_eq!(post(&link(&question, "Reject")).await, 200);
+    assert_eq!(post(&link(&question, "Reject")).await, 410);
     outside.reply(&said.conversation, OVER).await;
 
     // A new session has begun: the old one's link ends nothing.
@@ -78,7 +84,7 @@ async fn a_link_answers_once_and_only_in_its_own_session() {
         .ask(Say::direct("robot", "ann", "/new"), "A new session begins with your next message.")
         .await;
     outside.ask(Say::direct("robot", "ann", "fresh"), "You said: fresh").await;
-    assert_eq!(post(&link(&question, "End session")).await, 200);
+    assert_eq!(post(&link(&question, "End session")).await, 410);
     outside.ask(Say::direct("robot", "ann", "still here"), "You said: still here").await;
     let read = outside.read_in(&said.conversation);
     assert_eq!(read.iter().filter(|text| *text == OVER).count(), 2, "{read:?}");
@@ -92,7 +98,7 @@ async fn a_link_answers_once_and_only_in_its_own_session() {
     let question = asked(&outside, &said.conversation).await;
     assert_eq!(post(&link(&question, "End session")).await, 200);
     outside.reply(&said.conversation, "The session has ended.").await;
-    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    assert_eq!(post(&link(&question, "Confirm")).await, 410);
     outside.reply(&said.conversation, OVER).await;
     let is_ended = |item: &Value| item["sender"]["id"] == "bob" && item["state"] == "ended";
     let list = "/api/conversations?integrationId=robot";
@@ -114,7 +120,7 @@ async fn an_interrupted_run_of_xpert_goes_on_by_a_link_or_by_a_new_message() {
     let said = outside.say(Say::direct("robot", "bob", "confirm that"));
     let question = asked(&outside, &said.conversation).await;
     outside.ask(Say::direct("robot", "bob", "something else"), "You said: something else").await;
-    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    assert_eq!(post(&link(&question, "Confirm")).await, 410);
     outside.reply(&said.conversation, OVER).await;
     service.finish().await;
 }

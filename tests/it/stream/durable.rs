@@ -6,6 +6,7 @@ use dingtalk_trigger::context::{Clock, Context};
 use dingtalk_trigger::domain::binding::{Integration, Mode};
 use dingtalk_trigger::edge::order::Order;
 use dingtalk_trigger::edge::{Edge, stream};
+use dingtalk_trigger::io::journal::Journal;
 use dingtalk_trigger::io::live::Live;
 use dingtalk_trigger::io::log::Log;
 use dingtalk_trigger::io::routing::{Change, Routing};
@@ -44,6 +45,7 @@ async fn a_message_is_in_the_log_when_it_is_acknowledged_and_only_once() {
     let edge = Edge {
         context: context.clone(),
         log: Log::new(&connection, 64 * 1024),
+        journal: Journal::new(&connection),
         routing: routing.clone(),
         recorder: Recorder::start(&context, store.clone()),
         action_key: Key::derive(&[7; 32]),

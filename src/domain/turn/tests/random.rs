@@ -11,6 +11,7 @@ use super::{NOW, answered, ask, failed, run};
 use crate::domain::id::Seq;
 use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
+use crate::domain::turn::question::Closes;
 use crate::domain::turn::{
     Availability, Command, Ending, Event, Head, NewTurn, Opening, Parked, Phase, Step, TurnKind,
 };
@@ -32,8 +33,8 @@ fn any_event() -> impl Strategy<Value = Event> {
     ];
     let opening = prop_oneof![
         runtime.clone().prop_map(|runtime| ask(11, runtime)),
-        Just(Opening::Say { segments: 1, closes_session: true }),
-        Just(Opening::End { ending: Ending::Stopped, closes_session: false }),
+        Just(Opening::Say { segments: 1, closes: Closes::Session }),
+        Just(Opening::End { ending: Ending::Stopped, closes: Closes::Nothing }),
         Just(Opening::Bury { reason: Reason::Decode, detail: String::new() }),
     ];
     let opened = (kind, opening, 1_u64..5, 0_u64..3)
@@ -63,6 +64,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => at().prop_map(|until| Event::SendHeld { until }),
         1 => at().prop_map(|at| Event::DeadSettled { at }),
         1 => Just(Event::Buried),
+        1 => at().prop_map(|at| Event::Idle { at }),
         1 => (0_u64..40).prop_map(|by| Event::Controlled { by: Seq(by) }),
         1 => Just(Event::Vanished),
     ]
@@ -112,7 +114,10 @@ proptest! {
             for command in &decision.commands {
                 let is_last_word = matches!(
                     command,
-                    Command::Tell(_) | Command::Unindex | Command::CancelRun
+                    Command::Tell(_)
+                        | Command::Unindex
+                        | Command::CancelRun(_)
+                        | Command::Close { .. }
                 );
                 prop_assert!(!is_over || is_last_word, "{:?} after the end", command);
                 if let (Command::Send { segment }, Some(turn)) = (command, &after.turn) {

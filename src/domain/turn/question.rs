@@ -1,0 +1,102 @@
+//! The runtime's question: which turn closes it, and what follows from that.
+//!
+//! Whatever is asked of the expert next in the question's session answers it, be it a press or a message;
+//! a control entry ends it, and so does the end of its session. What is neither asked nor ends anything,
+//! such as a press that does not count, leaves it open.
+
+use super::{Command, Decision, Head, OpenTurn, Step, TurnKind};
+use crate::domain::id::{ExpertId, Seq};
+use crate::domain::time::Timestamp;
+
+/// What a turn of the service itself puts an end to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closes {
+    Nothing,
+    /// What the runtime waits for.
+    Question,
+    /// The session, and with it what the runtime waits for.
+    Session,
+}
+
+/// A run whose answer nobody waits for any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abandoned {
+    pub expert: ExpertId,
+    /// Of the session whose thread it runs in.
+    pub epoch: Seq,
+    /// `None` where the runtime has not named it.
+    pub run: Option<String>,
+}
+
+/// Why a question is open no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// By a press, or by a message instead of one.
+    Answered,
+    Stopped,
+    /// Its session was ended.
+    Ended,
+    /// Its session ran out.
+    Expired,
+}
+
+/// What shows that `turn` closes the open question, if it does.
+pub(super) fn close(head: &Head, turn: &OpenTurn) -> Option<Command> {
+    let question = head.interrupted.as_ref().filter(|question| question.turn < turn.first)?.turn;
+    let current = head.session.as_ref().map(|session| session.epoch);
+    let how = match (&turn.asked, turn.kind) {
+        (Some(asked), _) if Some(asked.epoch) != current => return None,
+        (Some(asked), _) if question < asked.epoch => Closing::Expired,
+        (Some(_), _) => Closing::Answered,
+        (None, TurnKind::Control) if current.is_some() => Closing::Stopped,
+        (None, TurnKind::Control) => Closing::Ended,
+        (
+            None,
+            TurnKind::Messages | TurnKind::Action | TurnKind::Replay { .. } | TurnKind::Unreadable,
+        ) => return None,
+    };
+    Some(Command::Close { question, how })
+}
+
+/// What waits at the runtime for the answer to a question that `closes` puts an end to.
+pub(super) fn abandon(head: &Head, closes: Closes) -> Option<Command> {
+    let (question, session) = (head.interrupted.as_ref()?, head.session.as_ref()?);
+    (closes != Closes::Nothing).then(|| {
+        Command::CancelRun(Abandoned {
+            expert: session.expert.clone(),
+            epoch: session.epoch,
+            run: question.run.clone(),
+        })
+    })
+}
+
+/// What a turn under way waits for at the runtime.
+pub(super) fn abandon_run(turn: &OpenTurn) -> Option<Command> {
+    let asked = turn.asked.as_ref()?;
+    let (expert, epoch, run) = (asked.expert.clone(), asked.epoch, turn.run.clone());
+    Some(Command::CancelRun(Abandoned { expert, epoch, run }))
+}
+
+/// Puts an end to what `closes` says, at once.
+pub(super) fn end(head: &mut Head, closes: Closes) -> Vec<Command> {
+    let abandoned = abandon(head, closes);
+    let how = match closes {
+        Closes::Nothing => return vec![],
+        Closes::Question => Closing::Stopped,
+        Closes::Session => Closing::Ended,
+    };
+    if closes == Closes::Session {
+        head.session = None;
+    }
+    let close = head.interrupted.take().map(|it| Command::Close { question: it.turn, how });
+    close.into_iter().chain(abandoned).collect()
+}
+
+/// Nothing follows: a question whose session has run out meanwhile is closed.
+pub(super) fn idle(mut head: Head, at: Timestamp) -> Decision {
+    let is_over = head.session.as_ref().is_none_or(|session| session.is_expired(at));
+    let question = head.interrupted.take_if(|_| is_over);
+    let close = question.map(|it| Command::Close { question: it.turn, how: Closing::Expired });
+    let record = close.is_some().then_some(Step::Noted);
+    Decision { head, record, commands: close.into_iter().collect() }
+}

@@ -1,0 +1,110 @@
+//! What a press will come to, for the answer that is shown at once.
+//!
+//! A look ahead and no more: the log keeps the press and a worker judges it. What cannot be told in time
+//! is left open, and the worker's own word comes a moment later.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use super::accept::Decision;
+use super::{Edge, Taken};
+use crate::domain::binding::Integration;
+use crate::domain::entry::{Action, Entry};
+use crate::domain::id::Seq;
+use crate::domain::press::{Press, Standing, standing};
+use crate::domain::turn::{Head, Interrupted, OpenTurn, Phase};
+use crate::domain::words;
+use crate::io::asker::{asker, is_first};
+use crate::io::log;
+use crate::protocol::card;
+use crate::protocol::card::question::closed;
+
+/// DingTalk waits 2 s for the whole answer, and the press itself comes first.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+impl Edge {
+    /// Takes a press like everything else, and says what its card shows from now on.
+    pub(super) async fn take_press(
+        &self,
+        integration: &Integration,
+        decision: Decision,
+        arrived: Instant,
+    ) -> Result<Value, log::Error> {
+        let Some(action) = pressed(&decision).cloned() else {
+            self.take(integration, decision, arrived).await?;
+            return Ok(json!({}));
+        };
+        let head = self.head(&action).await;
+        let taken = self.take(integration, decision, arrived).await?;
+        let foreseen = self.foresee(&action, head, taken).await;
+        let result = match foreseen {
+            Some(Standing::Counts) => Some(words::pressed(integration.language, &action.kind)),
+            // It shows buttons that mean nothing any more.
+            Some(Standing::Over) => None,
+            Some(Standing::Foreign) | None => return Ok(json!({})),
+        };
+        Ok(card::response(&closed(integration.language, result.as_deref())))
+    }
+
+    /// The conversation as it is before the press.
+    pub(super) async fn head(&self, action: &Action) -> Option<Head> {
+        let read = self.journal.last(&action.turn.conversation);
+        let mut head = timeout(PATIENCE, read).await.ok()?.ok()?.head;
+        let asks = |turn: &mut OpenTurn| match &turn.phase {
+            Phase::Sending(sending) => turn.last == action.turn.last && sending.has_interrupt,
+            _ => false,
+        };
+        // Who presses has read the question, though its turn is not on record as delivered yet.
+        if let Some(turn) = head.turn.take_if(asks) {
+            head.position = turn.last;
+            head.interrupted = Some(Interrupted { turn: turn.last, run: turn.run });
+        }
+        (head.position >= action.turn.last).then_some(head)
+    }
+
+    /// `None` where it cannot be told.
+    pub(super) async fn foresee(
+        &self,
+        action: &Action,
+        head: Option<Head>,
+        taken: Taken,
+    ) -> Option<Standing> {
+        let seq = match taken {
+            Taken::Stored(seq) | Taken::Duplicate(seq) => Some(seq),
+            Taken::Ignored => None,
+        };
+        timeout(PATIENCE, self.judge(action, &head?, seq)).await.ok()?
+    }
+
+    async fn judge(&self, action: &Action, head: &Head, seq: Option<Seq>) -> Option<Standing> {
+        let trigger = self.routing.trigger_of(&action.turn.conversation.integration);
+        let trigger = trigger.as_deref();
+        let asker = asker(&self.log, &action.turn.conversation, &action.turn).await.ok()?;
+        let at = self.context.clock.now();
+        let is_first = match (seq, &asker) {
+            (Some(seq), Some(asker)) => {
+                is_first(&self.log, action, asker, trigger, seq).await.ok()?
+            }
+            (Some(_) | None, _) => true,
+        };
+        let press = Press { action, at, asker: asker.as_ref(), is_first };
+        match standing(press, trigger, head) {
+            // What stands between will have answered it when this is judged.
+            Standing::Counts if !is_first => Some(Standing::Over),
+            standing => Some(standing),
+        }
+    }
+}
+
+/// The action that a payload or a link turned out to be.
+pub(super) fn pressed(decision: &Decision) -> Option<&Action> {
+    match decision {
+        Decision::Publish(publish) => match &publish.entry {
+            Entry::Action(action) => Some(action),
+            _ => None,
+        },
+        Decision::Ignore(_) => None,
+    }
+}

@@ -1,0 +1,190 @@
+//! The runtime's question to the person: asked by a card where the integration has a template, else by a
+//! message with a signed link for each answer; and closed once it is open no more.
+//!
+//! A card that cannot be made leaves the message. Closing is a courtesy that nothing waits for: a press
+//! on a card that was not closed is answered all the same, changes nothing, and closes it.
+
+use std::time::Duration;
+
+use super::language;
+use super::turning::{Turning, turn_id};
+use crate::domain::answer::Interrupt;
+use crate::domain::binding::{Integration, Mode};
+use crate::domain::entry::{Entry, Origin};
+use crate::domain::id::{Seq, TurnId};
+use crate::domain::reply::{self, Format, Segment};
+use crate::domain::turn::question::Closing;
+use crate::domain::turn::{Event, OpenTurn, Phase};
+use crate::domain::words::{self, Word};
+use crate::io::dingtalk::send::SendClass;
+use crate::protocol::action::{Kind, Link};
+use crate::protocol::card::question::{Callback, Question, Route, TEXT_MAX_BYTES};
+use crate::worker::run::{Run, Stopped};
+
+/// How long the links of a question may be pressed.
+const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// After so many a card that cannot be made gives way to a message.
+const CARD_ATTEMPTS_MAX: u32 = 4;
+/// What DingTalk counts beside the text.
+const RESERVE_BYTES: usize = 1000;
+const TITLE_CHARS: usize = 100;
+
+impl Turning<'_> {
+    /// The answer that is being sent ends with a question.
+    pub(super) fn asks(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.interrupt.is_some())
+    }
+
+    /// Whether the next segment is a card: the same card twice is one card.
+    pub(super) fn is_card_next(&self, turn: &OpenTurn) -> bool {
+        let has_template = self.integration.is_some_and(|it| it.card_template_id.is_some());
+        match &turn.phase {
+            Phase::Sending(sending) => {
+                has_template && sending.has_interrupt && sending.sent + 1 == sending.segments
+            }
+            Phase::Running
+            | Phase::Waiting { .. }
+            | Phase::Retry { .. }
+            | Phase::Parked { .. }
+            | Phase::Burying { .. } => false,
+        }
+    }
+
+    /// `None`: it is asked by a message.
+    pub(super) async fn ask_by_card(
+        &self,
+        run: &Run,
+        turn: &OpenTurn,
+    ) -> Result<Option<Event>, Stopped> {
+        let interrupt = self.answer.as_ref().and_then(|answer| answer.interrupt.as_ref());
+        let (Some(interrupt), Some(integration), Some(origin)) =
+            (interrupt, self.integration, &self.origin)
+        else {
+            return Ok(None);
+        };
+        let Some(template) = integration.card_template_id.as_deref() else { return Ok(None) };
+        let text = reply::markdown(&interrupt.text, usize::MAX, integration.language);
+        if text.len() > TEXT_MAX_BYTES {
+            return Ok(None);
+        }
+        let (id, title) = (turn_id(run, turn), title(interrupt, integration));
+        let question = Question {
+            turn: &id,
+            template,
+            robot_code: origin.robot_code.as_deref().unwrap_or_else(|| integration.robot_code()),
+            title: &title,
+            text: &text,
+            language: integration.language,
+            is_mentioned: self.mention(origin).is_some(),
+        };
+        run.check()?;
+        let callback = self.card_callback(integration);
+        let asked = self.hands.sender.ask(integration, origin, question, &callback).await;
+        let at = self.hands.context.clock.now();
+        let Err(error) = asked else { return Ok(Some(Event::Sent { webhook_free_at: None, at })) };
+        let attempt = match &turn.phase {
+            Phase::Sending(sending) => sending.attempt,
+            _ => 1,
+        };
+        let is_spent = attempt >= CARD_ATTEMPTS_MAX && !matches!(error.class, SendClass::Wait(_));
+        if is_spent || error.class == SendClass::Permanent {
+            let detail = error.detail;
+            tracing::warn!(integration.id = %integration.id, detail, "no card: asked by a message");
+            return Ok(None);
+        }
+        Ok(Some(self.send_failed(&error)))
+    }
+
+    fn card_callback(&self, integration: &Integration) -> Callback {
+        match integration.mode {
+            Mode::Stream => Callback::Stream,
+            Mode::Http => {
+                let public_url = self.hands.config.public_url.trim_end_matches('/');
+                let url = format!("{public_url}/api/dingtalk/webhook/{}", integration.id);
+                let secret = self.hands.links.card_api_secret(&integration.id);
+                Callback::Http(Route { url, secret })
+            }
+        }
+    }
+
+    /// The question as a message, with a signed link for each answer.
+    pub(super) fn question(
+        &self,
+        interrupt: &Interrupt,
+        integration: &Integration,
+        origin: &Origin,
+        turn: &TurnId,
+    ) -> Segment {
+        let language = integration.language;
+        let asked_at = self.entries.last().map_or_else(Default::default, |logged| logged.at);
+        let link = |kind: Kind, word: Word| {
+            let link = Link {
+                kind,
+                integration: integration.id.clone(),
+                conversation_id: origin.place.id.clone(),
+                sender_id: origin.sender.id.clone(),
+                staff_id: origin.sender.staff_id.clone(),
+                place_kind: Some(origin.place.kind),
+                turn: Some(turn.clone()),
+                expires_at: asked_at.after(LINK_LIFE),
+            };
+            let url = link.to_url(&self.hands.config.public_url, &self.hands.links);
+            format!("[{}]({url})", word.text(language))
+        };
+        let title = title(interrupt, integration);
+        let links = [
+            link(Kind::Confirm, Word::Confirm),
+            link(Kind::Reject, Word::Reject),
+            link(Kind::End, Word::End),
+        ];
+        let links = links.join("　");
+        let taken = reply::json_len(&links) + reply::json_len(&title) + RESERVE_BYTES;
+        let max = self.hands.config.reply.segment_max_bytes.saturating_sub(taken);
+        let text = reply::markdown(&interrupt.text, max, language);
+        let text = format!("#### {title}\n\n{text}\n\n{links}");
+        Segment { format: Format::Markdown, title, text, mention: None }
+    }
+
+    /// The question of the turn that ended at `question` is open no more.
+    pub(super) fn close(&self, run: &Run, question: Seq, how: Closing) {
+        let Some(integration) = self.integration.filter(|it| it.card_template_id.is_some()) else {
+            return;
+        };
+        let turn = TurnId { conversation: run.conversation.clone(), last: question };
+        let result = self.result(how);
+        self.hands.cards.close(integration, turn, Some(result));
+    }
+
+    /// Somebody pressed a card that is open no more: it still shows buttons.
+    pub(super) fn close_pressed(&self) {
+        let pressed = self.entries.last().map(|logged| &logged.entry);
+        // A link has a place, a card is one.
+        if let (Some(Entry::Action(action)), Some(integration)) = (pressed, self.integration)
+            && action.place.is_none()
+        {
+            self.hands.cards.close(integration, action.turn.clone(), None);
+        }
+    }
+
+    /// What the closed question says.
+    fn result(&self, how: Closing) -> String {
+        let language = language(self.integration);
+        let word = match how {
+            Closing::Stopped => Word::QuestionStopped,
+            Closing::Ended => Word::QuestionEnded,
+            Closing::Expired => Word::QuestionExpired,
+            Closing::Answered => match self.entries.last().map(|logged| &logged.entry) {
+                Some(Entry::Action(action)) => return words::pressed(language, &action.kind),
+                Some(_) | None => Word::AnsweredOtherwise,
+            },
+        };
+        word.text(language).to_owned()
+    }
+}
+
+fn title(interrupt: &Interrupt, integration: &Integration) -> String {
+    match interrupt.title.trim() {
+        "" => Word::ConfirmTitle.text(integration.language).to_owned(),
+        title => title.chars().take(TITLE_CHARS).collect(),
+    }
+}

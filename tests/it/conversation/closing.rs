@@ -1,0 +1,159 @@
+//! What closes a question that nobody presses: a message, the end of its session, a stop, time.
+
+use std::time::Duration;
+
+use dingtalk_trigger::domain::id::TurnId;
+use dingtalk_trigger::protocol::subject;
+use dingtalk_trigger::protocol::token::{Slot, encode_slot};
+use dingtalk_trigger::sim::dingtalk::fault::Fault;
+use dingtalk_trigger::sim::dingtalk::message::Say;
+use serde_json::{Value, json};
+
+use super::pressing::{OVER, asked, link, post};
+use super::{card_in, card_robot, click, closed, publish};
+use crate::support::outside::Outside;
+use crate::support::program::LIMIT;
+use crate::support::server::connect;
+use crate::support::service::{Service, xpert};
+use crate::support::wait::wait_until;
+
+const STOPPED: &str = "Stopped.";
+const NEW: &str = "A new session begins with your next message.";
+const ENDED: &str = "The session has ended.";
+
+#[tokio::test]
+async fn a_message_a_stop_and_an_end_close_the_card() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    card_robot(&service, &outside, "robot").await;
+    publish(&service, &outside, &Value::Null).await;
+    // DingTalk has a bad moment: the card is closed a moment later.
+    let cases = [
+        ("ann", "something else", "You said: something else", "Answered by a message"),
+        ("bob", "/stop", STOPPED, "Stopped"),
+        ("carol", "/new", NEW, "Session ended"),
+        ("dave", "/end", ENDED, "Session ended"),
+    ];
+    let mut calls = 0;
+    for (person, text, answer, result) in cases {
+        let said = outside.say(Say::direct("robot", person, "confirm it"));
+        let card = card_in(&outside, &said.conversation, 0).await;
+        outside.cloud.fault(Fault::preset("card", "unavailable"));
+        outside.ask(Say::direct("robot", person, text), answer).await;
+        closed(&outside, &card, result).await;
+        calls += if text.starts_with('/') { 1 } else { 2 };
+        // A client that did not see the change presses nevertheless.
+        outside.cloud.click(click(&card, person, "confirm")).await.expect("within 2 s");
+        outside.reply(&said.conversation, OVER).await;
+        assert_eq!(outside.expert.calls().len(), calls, "{text}: a late press asks nobody");
+        closed(&outside, &card, result).await;
+    }
+    // The end by the card itself.
+    let said = outside.say(Say::direct("robot", "eve", "confirm it"));
+    let card = card_in(&outside, &said.conversation, 0).await;
+    outside.cloud.click(click(&card, "eve", "end")).await.expect("within 2 s");
+    outside.reply(&said.conversation, ENDED).await;
+    closed(&outside, &card, "Session ended").await;
+    // An operator's hand.
+    let said = outside.say(Say::direct("robot", "frank", "confirm it"));
+    let card = card_in(&outside, &said.conversation, 0).await;
+    let list = "/api/conversations?integrationId=robot&q=frank";
+    service.admin().list_until(list, |items| !items.is_empty()).await;
+    service.admin().done("DELETE", "/api/conversations?integrationId=robot", &Value::Null).await;
+    closed(&outside, &card, "Session ended").await;
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_what_waits_for_a_decision_also_at_the_runtime() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": xpert(&outside) })).await;
+    for (person, command, answer) in
+        [("ann", "/stop", STOPPED), ("bob", "/new", NEW), ("carol", "/end", ENDED)]
+    {
+        let said = outside.say(Say::direct("robot", person, "confirm it"));
+        let question = asked(&outside, &said.conversation).await;
+        let paused = outside.xpert.calls().last().expect("a run").run.clone();
+        outside.ask(Say::direct("robot", person, command), answer).await;
+        wait_until("the paused run is cancelled", LIMIT, async || {
+            outside.xpert.cancelled().contains(&paused)
+        })
+        .await;
+        let runs = outside.xpert.calls().len();
+        assert_eq!(post(&link(&question, "Confirm")).await, 410);
+        outside.reply(&said.conversation, OVER).await;
+        assert_eq!(outside.xpert.calls().len(), runs, "{command}: nothing is resumed");
+        outside.ask(Say::direct("robot", person, "go on"), "You said: go on").await;
+    }
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_card_closes_when_its_session_has_run_out() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    card_robot(&service, &outside, "robot").await;
+    publish(&service, &outside, &json!({ "sessionTimeoutSeconds": 1 })).await;
+    // By the next message, which opens a session of its own.
+    let said = outside.say(Say::direct("robot", "ann", "confirm it"));
+    let card = card_in(&outside, &said.conversation, 0).await;
+    let thread = || outside.expert.calls().last().expect("a call").body["session"].clone();
+    let first = thread();
+    wait_until("a new session", LIMIT, async || {
+        let before = outside.expert.calls().len();
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        outside.ask(Say::direct("robot", "ann", "hello"), "You said: hello").await;
+        outside.expert.calls().len() > before && thread()["threadId"] != first["threadId"]
+    })
+    .await;
+    closed(&outside, &card, "Expired").await;
+
+    // By the sweep, which gives the conversation to whoever looks at it: as it does so here.
+    let said = outside.say(Say::direct("robot", "bob", "confirm it"));
+    let card = card_in(&outside, &said.conversation, 0).await;
+    let turn: TurnId = card.msg_id.parse().expect("a turn id");
+    let jetstream = async_nats::jetstream::new(connect(&[service.nats_url()]).await);
+    let slot = Slot { to: turn.last, window: Duration::ZERO };
+    let expired = ("false".to_owned(), "Expired".to_owned(), 0);
+    wait_until("the card is closed", LIMIT, async || {
+        let payload = encode_slot(&slot).into();
+        let offered = jetstream.publish(subject::slot(&turn.conversation), payload).await;
+        offered.expect("publish").await.ok(); // the one before may still be there
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        super::shown(&outside, &card) == expired
+    })
+    .await;
+    outside.cloud.click(click(&card, "bob", "confirm")).await.expect("within 2 s");
+    outside.reply(&said.conversation, OVER).await;
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_custom_action_counts_once_also_when_the_log_has_forgotten_it() {
+    let outside = Outside::start().await;
+    let more = [("DT_DEDUPE_WINDOW", "1s")];
+    let service = Service::start_with(&outside, &more).await;
+    service.http_robot(&outside, "robot").await;
+    publish(&service, &outside, &Value::Null).await;
+    // An answer that asks for nothing: the expert may offer more all the same, once.
+    let said = outside.say(Say::direct("robot", "ann", "list them"));
+    outside.reply(&said.conversation, "You said: list them").await;
+    let turn = outside.expert.calls()[0].body["turnId"].clone();
+    let page = json!({ "actionIds": ["more"], "params": { "page": 2 } });
+    let press = async || {
+        super::pressing::press(&service, &outside, &turn, "ann", &page).await;
+    };
+    press().await;
+    assert!(outside.expert.called(2, LIMIT).await);
+    assert_eq!(outside.expert.calls()[1].body["action"], "more");
+    wait_until("a press that the log takes again", LIMIT, async || {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        press().await;
+        outside.read_in(&said.conversation).iter().any(|text| text == OVER)
+    })
+    .await;
+    assert_eq!(outside.expert.calls().len(), 2, "it ran once");
+    service.finish().await;
+}
