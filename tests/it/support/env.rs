@@ -27,6 +27,15 @@ pub(crate) fn postgres() -> String {
     )
 }
 
+/// The library that gives a process another time, where it is installed.
+pub(crate) fn faketime() -> PathBuf {
+    let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let found = libraries
+        .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.is_file());
+    found.expect("libfaketime is installed: run the tests with `ops/dev test`")
+}
+
 /// The filter of what tests print, shown where a test fails.
 pub(crate) fn log_filter() -> String {
     setting("DT_TEST_LOG").unwrap_or_else(|| "dingtalk_trigger=debug,warn".to_owned())
