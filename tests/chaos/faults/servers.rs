@@ -27,19 +27,20 @@ pub(crate) enum Fault {
     KillAllNodes,
     /// Every stream gets another leader.
     StepDown,
-    /// The log takes nothing more: `discard new`.
-    FullLog,
+    /// A stream takes nothing more: `discard new`.
+    Full(&'static str),
     RestartDatabase,
     DatabaseOutage,
 }
 
-pub(crate) const ALL: [(&str, Fault); 8] = [
+pub(crate) const ALL: [(&str, Fault); 9] = [
     ("NATS node killed", Fault::KillNode),
     ("NATS leader of a stream killed", Fault::KillLeader),
     ("NATS nodes restarted in turn", Fault::RollingRestart),
     ("all NATS nodes killed", Fault::KillAllNodes),
     ("all streams change their leader", Fault::StepDown),
-    ("log full", Fault::FullLog),
+    ("log full", Fault::Full("DT_IN")),
+    ("journal full", Fault::Full("DT_JOURNAL")),
     ("PostgreSQL killed and restarted", Fault::RestartDatabase),
     ("PostgreSQL away for 10 s", Fault::DatabaseOutage),
 ];
@@ -89,11 +90,11 @@ pub(crate) async fn strike(servers: &mut Servers, fault: Fault, rng: &mut Rng) {
             }
             caught_up(cluster).await;
         }
-        Fault::FullLog => {
-            let full = cluster.max_bytes("DT_IN").await;
-            cluster.set_max_bytes("DT_IN", full.held).await;
+        Fault::Full(stream) => {
+            let full = cluster.max_bytes(stream).await;
+            cluster.set_max_bytes(stream, full.held).await;
             pause(rng, 4000, 8000).await;
-            cluster.set_max_bytes("DT_IN", full.allowed).await;
+            cluster.set_max_bytes(stream, full.allowed).await;
         }
         Fault::RestartDatabase => {
             database.kill();

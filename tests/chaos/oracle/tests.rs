@@ -55,7 +55,7 @@ impl Story {
     /// A record of the turn that is the entry at `seq`, by the run `nonce`.
     fn note(&mut self, step: Step, seq: Seq, nonce: u64) {
         let is_end = matches!(step, Step::Delivered | Step::Dead | Step::Stopped);
-        let turn = (!is_end).then(|| OpenTurn {
+        let turn = (!is_end).then_some(OpenTurn {
             first: seq,
             last: seq,
             kind: TurnKind::Messages,
