@@ -82,7 +82,7 @@ async fn nothing_is_lost_doubled_or_reordered_whatever_breaks() {
     let fleet = &world.fleet;
     report(&format!(
         "\nseed {seed}, {minutes} min: {} accepted ({} never were): {} delivered, {} stopped, {} dead, {} refused five times or more; all settled {:.1} s \
-         after the last fault; {} repeated sends counted, {} runs stopped by the fence, {} pods fell; the broker gave up {:?}\n\n{}",
+         after the last fault; {} repeated sends counted, {} runs stopped by the fence, {} pods fell\n\n{}",
         verdict.accepted,
         verdict.given_up,
         verdict.delivered,
@@ -93,7 +93,6 @@ async fn nothing_is_lost_doubled_or_reordered_whatever_breaks() {
         fleet.counters.ambiguous(),
         fleet.counters.lost_runs(),
         fleet.fell,
-        verdict.advisories,
         table::table(&struck, &verdict),
     ));
     for (kind, list) in

@@ -48,8 +48,6 @@ pub(crate) struct Verdict {
     /// Messages whose turn was refused so often that its schedule made it wait for ten minutes: no measure
     /// of a recovery.
     pub(crate) worn: usize,
-    /// Messages that the broker said it gave up: of which consumer, why, how many.
-    pub(crate) advisories: BTreeMap<String, usize>,
 }
 
 /// Where the log has a message.
@@ -60,11 +58,9 @@ struct Place {
 
 pub(crate) fn judge(people: &People, written: &Written) -> Verdict {
     let history = History::of(written);
-    let mut verdict = Verdict {
-        given_up: people.given_up(),
-        advisories: written.advisories.clone(),
-        ..Verdict::default()
-    };
+    let mut verdict = Verdict { given_up: people.given_up(), ..Verdict::default() };
+    let advisories = written.advisories.iter();
+    verdict.broken.extend(advisories.map(|(what, count)| format!("given up: {what}: {count}")));
     verdict.broken.extend(history.faults.iter().cloned());
     verdict.broken.extend(history.unfinished.iter().map(|what| format!("unfinished: {what}")));
     verdict.broken.extend(people.halves.iter().map(|text| format!("somebody read {text:?}")));
