@@ -13,6 +13,7 @@ pub mod tick;
 pub mod state;
 pub mod live;
 pub mod lease;
+pub mod mark;
 pub mod governor;
 // the database
 pub mod store;

@@ -10,6 +10,9 @@ use serde::de::DeserializeOwned;
 /// The version this release writes.
 pub const VERSION: u8 = 1;
 
+/// Most records are shorter, so that their bytes are written once.
+const USUAL_BYTES: usize = 512;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("the record is empty")]
@@ -21,7 +24,9 @@ pub enum Error {
 }
 
 pub fn encode<T: Serialize>(body: &T) -> Vec<u8> {
-    postcard::to_extend(body, vec![VERSION]).expect("a wire type has no unsized sequence or map")
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    bytes.push(VERSION);
+    postcard::to_extend(body, bytes).expect("a wire type has no unsized sequence or map")
 }
 
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {

@@ -1,6 +1,6 @@
 //! The due stage: a fired timer is a hint; journal and log decide whether its version is due.
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::driver::Disposition;
 use super::queued::QueuedNotices;
@@ -32,7 +32,7 @@ pub struct DueStage {
 impl DueStage {
     pub async fn handle(self, delivery: Delivery) -> anyhow::Result<Disposition> {
         let Some(conversation) = subject::conversation_of(&delivery.subject) else {
-            bail!("subject {} names no conversation", delivery.subject);
+            return Ok(Disposition::foreign(&delivery));
         };
         let token = match decode_token(&delivery.payload) {
             Ok(token) => token,

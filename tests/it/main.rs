@@ -26,3 +26,4 @@ mod broker;
 mod drift;
 mod conversation;
 mod cli;
+mod operator;
