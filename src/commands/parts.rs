@@ -13,13 +13,13 @@ use crate::io::gateway::{self, Gateway};
 use crate::io::log::Log;
 use crate::io::nats::{Nats, skew};
 use crate::io::routing::Routing;
-use crate::io::store::Store;
+use crate::io::store::{self, Store};
 use crate::io::topology::{self, Difference};
 use crate::io::{log, nats};
 use crate::protocol::action;
 
-/// Between two looks for a broker that is not there yet.
-const BROKER_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+/// Between two looks for a broker or a database that is not there yet.
+const START_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What every role has: the broker, the database, and the routes through them.
 pub struct Parts {
@@ -39,9 +39,8 @@ impl Parts {
         let settings = settings.ok_or_else(|| Failure::Configuration(missing.to_owned()))?;
         let nats = Nats::connect(context, &config.nats).await.context("connect to NATS")?;
         verify_streams(&nats, config).await?;
-        skew::follow(context, &nats, log::STREAM).await.context("read the broker's time")?;
-        let store = Store::connect(settings).await.context("connect to the database")?;
-        let pending = store.pending().await.context("read the database's release")?;
+        follow_time(context, &nats).await.context("read the broker's time")?;
+        let (store, pending) = open_store(context, settings).await?;
         if !pending.is_empty() {
             let remedy = "the database is older than this release: run `dingtalk-trigger migrate`";
             return Err(Failure::Configuration(remedy.to_owned()));
@@ -84,13 +83,52 @@ async fn verify_streams(nats: &Nats, config: &Config) -> Result<(), Failure> {
     )))
 }
 
+/// A process that starts while its database is away waits for it; `/readyz` says so meanwhile.
+async fn open_store(
+    context: &Context,
+    settings: &store::Config,
+) -> Result<(Store, Vec<String>), Failure> {
+    loop {
+        match read_store(settings).await {
+            Err(store::Error::Unavailable(why)) => {
+                context.health.lacks("database", "waiting for it; check DATABASE_URL");
+                tracing::warn!(%why, "waiting for the database; check DATABASE_URL");
+                tokio::time::sleep(START_WAIT).await;
+            }
+            outcome => {
+                context.health.has("database");
+                return Ok(outcome.context("connect to the database")?);
+            }
+        }
+    }
+}
+
+/// The store, and what its database has yet to be given for this release.
+async fn read_store(settings: &store::Config) -> Result<(Store, Vec<String>), store::Error> {
+    let store = Store::connect(settings).await?;
+    let pending = store.pending().await?;
+    Ok((store, pending))
+}
+
+async fn follow_time(context: &Context, nats: &Nats) -> Result<(), nats::Error> {
+    loop {
+        match skew::follow(context, nats, log::STREAM).await {
+            Err(nats::Error::Unavailable(why)) => {
+                tracing::warn!(why, "waiting for NATS; check NATS_URL");
+                tokio::time::sleep(START_WAIT).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// A process that starts before its broker waits for it; `/readyz` says so meanwhile.
 async fn read_streams(nats: &Nats, config: &Config) -> Result<Vec<Difference>, nats::Error> {
     loop {
         match topology::diff(nats, config.topology).await {
             Err(nats::Error::Unavailable(why)) => {
                 tracing::warn!(why, "waiting for NATS; check NATS_URL");
-                tokio::time::sleep(BROKER_WAIT).await;
+                tokio::time::sleep(START_WAIT).await;
             }
             outcome => return outcome,
         }

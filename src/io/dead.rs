@@ -55,18 +55,25 @@ impl DeadLetters {
         Self { nats: nats.clone() }
     }
 
-    /// Stores a letter once per turn.
+    /// Stores a letter once per turn: also where a burial that was cut short is repeated when the stream no
+    /// longer remembers its id. The turns of a conversation are buried one after the other, so its last
+    /// letter is this one or there is none.
     pub async fn bury(
         &self,
         stage: &'static str,
         letter: &DeadLetter,
     ) -> Result<Seq, PublishError> {
+        let subject = subject::dead(stage, &letter.turn.conversation);
+        if let Some(last) = self.nats.last(STREAM, &subject).await?
+            && dead::decode(&last.payload).is_ok_and(|last| last.turn == letter.turn)
+        {
+            return Ok(last.seq);
+        }
         let mut headers = HeaderMap::new();
         let id = format!("dead:{}", letter.turn);
         headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
         headers.insert(super::log::KIND, letter.reason.as_str());
         headers.insert("Dt-Turn", letter.turn.to_string());
-        let subject = subject::dead(stage, &letter.turn.conversation);
         let payload = Bytes::from(dead::encode(letter));
         self.nats.publish(&subject, headers, payload).await.map(|stored| stored.seq)
     }

@@ -14,6 +14,10 @@ use crate::domain::turn::{Head, Step};
 use crate::io::journal::{self, Journal, Last};
 use crate::protocol::record::Record;
 
+/// Between two tries to store a record, the first and every later one.
+const AGAIN_MIN: Duration = Duration::from_millis(50);
+const AGAIN_MAX: Duration = Duration::from_secs(1);
+
 pub struct Run {
     pub conversation: Conversation,
     journal: Journal,
@@ -75,6 +79,7 @@ impl Run {
     ) -> Result<(), Stopped> {
         self.count += 1;
         let record = Record { nonce: self.nonce, count: self.count, step, head, answer };
+        let mut wait = AGAIN_MIN;
         loop {
             self.check()?;
             let appended = self.journal.append(&self.conversation, self.last.seq, &record).await;
@@ -96,7 +101,9 @@ impl Run {
             if last.seq != self.last.seq {
                 return Err(Stopped::Lost);
             }
-            sleep(Duration::from_millis(50)).await;
+            // A journal that is full, or has no leader, may stay so for long.
+            sleep(wait).await;
+            wait = (wait * 2).min(AGAIN_MAX);
         }
     }
 

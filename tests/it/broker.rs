@@ -11,9 +11,12 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use dingtalk_trigger::context::{Clock, Context};
+use dingtalk_trigger::domain::dead::DeadLetter;
 use dingtalk_trigger::domain::entry::{Control, ControlKind, Entry};
-use dingtalk_trigger::domain::id::{Conversation, IntegrationId};
+use dingtalk_trigger::domain::id::{Conversation, IntegrationId, Seq, TurnId};
+use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::turn::{Head, Step};
+use dingtalk_trigger::io::dead::DeadLetters;
 use dingtalk_trigger::io::nats::pull::Delivery;
 use dingtalk_trigger::io::nats::{self, Nats, pull::Puller};
 use dingtalk_trigger::io::{log, topology as streams};
@@ -108,6 +111,41 @@ async fn a_cluster_keeps_what_the_streams_promise() {
     nothing_confirmed_is_lost_with_a_leader(&mut cluster, &broker).await;
 }
 
+#[tokio::test]
+async fn a_turn_has_one_letter_also_when_it_is_buried_again_much_later() {
+    let server = support::nats::Nats::start().await;
+    let broker = Broker::applied(server.url().to_owned(), 1).await;
+    let stream = server.jetstream().await.get_stream("DT_DEAD").await.expect("it was applied");
+    let duplicate_window = Duration::from_millis(100);
+    let config = async_nats::jetstream::stream::Config {
+        duplicate_window,
+        ..stream.cached_info().config.clone()
+    };
+    server.jetstream().await.update_stream(config).await.expect("shorten the stream's memory");
+    let place = conversation("dead");
+    let letter = |last| DeadLetter {
+        turn: TurnId { conversation: place.clone(), last: Seq(last) },
+        reason: Reason::RuntimeExhausted,
+        detail: "HTTP 500".to_owned(),
+        attempts: 8,
+        asked: None,
+        entries: vec![],
+    };
+    let dead = DeadLetters::new(&broker.nats);
+    let first = dead.bury("dispatch", &letter(7)).await.expect("bury");
+    // What was stored after it is forgotten, and so is its id.
+    let mut probe = HeaderMap::new();
+    probe.insert(async_nats::header::NATS_MESSAGE_ID, "probe");
+    let put = async || {
+        let stored = broker.nats.publish("dt.dead.probe.a.b", probe.clone(), "x".into()).await;
+        stored.expect("store the probe").is_duplicate
+    };
+    assert!(!put().await);
+    wait_until("the id is forgotten", LIMIT, async || !put().await).await;
+    assert_eq!(dead.bury("dispatch", &letter(7)).await.expect("bury again"), first);
+    assert_ne!(dead.bury("dispatch", &letter(8)).await.expect("bury the next"), first);
+}
+
 /// Publishes one after the other while the log's leader is killed: what was confirmed is there once, in
 /// order, and publishing goes on.
 async fn nothing_confirmed_is_lost_with_a_leader(cluster: &mut Cluster, broker: &Broker) {
@@ -134,7 +172,7 @@ async fn nothing_confirmed_is_lost_with_a_leader(cluster: &mut Cluster, broker: 
     assert!(confirmed.is_sorted_by(|a, b| a < b), "{confirmed:?}");
     cluster.restart(leader).await;
     let limits = log::PageLimits { entries_max: 100, bytes_max: usize::MAX };
-    let before = dingtalk_trigger::domain::id::Seq(confirmed[0].0 - 1);
+    let before = Seq(confirmed[0].0 - 1);
     let page =
         broker.log().page(&place, before, confirmed[59], limits).await.expect("read the log");
     let stored: Vec<_> = page.iter().map(|logged| logged.seq).collect();

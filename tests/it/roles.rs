@@ -4,11 +4,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use dingtalk_trigger::context::{Clock, Context};
 use dingtalk_trigger::sim::dingtalk::app::App;
 use dingtalk_trigger::sim::dingtalk::message::Say;
 use dingtalk_trigger::sim::dingtalk::record::Kind;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::support::database::Postgres;
@@ -36,7 +39,7 @@ pub(crate) struct Fleet {
     directory: TempDir,
     settings: Vec<(String, String)>,
     pub(crate) nats: Nats,
-    _database: Postgres,
+    database: Postgres,
 }
 
 impl Fleet {
@@ -61,7 +64,7 @@ impl Fleet {
             let mut program = Program::start(directory.path(), &name, command, &settings);
             assert_eq!(program.ended().await.code(), Some(0), "{}", program.complained());
         }
-        Self { outside, directory, settings, nats, _database: database }
+        Self { outside, directory, settings, nats, database }
     }
 
     /// `name` is a role and a number.
@@ -247,4 +250,40 @@ async fn a_role_that_starts_before_its_broker_waits_for_it() {
     fleet.nats.restart().await;
     pod = pod.ready().await;
     pod.terminate().await;
+}
+
+#[tokio::test]
+async fn a_role_that_starts_before_its_database_waits_for_it() {
+    let mut fleet = Fleet::prepare().await;
+    let port = free_port();
+    let (_, server) = fleet.database.url().rsplit_once('@').expect("user and host");
+    let (server, name) = server.split_once('/').expect("host and database");
+    let server = server.to_owned();
+    let url = format!("postgres://postgres@127.0.0.1:{port}/{name}");
+    fleet.settings.push(("DATABASE_URL".to_owned(), url));
+    let mut pod = fleet.pod("edge-1");
+    let url = format!("http://{}/readyz", pod.health);
+    wait_until("it says that the database is missing", LIMIT, async || {
+        let Ok(answer) = reqwest::get(&url).await else { return false };
+        let body: Value = answer.json().await.unwrap_or_default();
+        body["missing"]["database"].is_string()
+    })
+    .await;
+    // Now somebody listens there.
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("listen for the pod");
+    let context = Context::new(Clock::system());
+    let (task, stop) = (context.clone(), context.stop().clone());
+    context.spawn(async move {
+        while let Some(Ok((mut near, _))) = stop.run_until_cancelled(listener.accept()).await {
+            let (server, stop) = (server.clone(), stop.clone());
+            task.spawn(async move {
+                let mut far = TcpStream::connect(server).await.expect("reach PostgreSQL");
+                // Either side may end it.
+                stop.run_until_cancelled(copy_bidirectional(&mut near, &mut far)).await;
+            });
+        }
+    });
+    pod = pod.ready().await;
+    pod.terminate().await;
+    context.finish(LIMIT).await;
 }

@@ -42,6 +42,8 @@ impl Cluster {
             arguments.extend(["--server_name".to_owned(), format!("n{node}")]);
             arguments.extend(["--cluster".to_owned(), all_routes[node].clone()]);
             arguments.extend(["--routes".to_owned(), all_routes.join(",")]);
+            // Clients are given all nodes: one that comes through a proxy is to stay behind it.
+            arguments.push("--no_advertise".to_owned());
             nodes.push(Server::new(&own, &arguments));
         }
         let mut urls = Vec::new();
@@ -61,6 +63,11 @@ impl Cluster {
         self.urls.join(",")
     }
 
+    /// Each node by itself.
+    pub(crate) fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
     pub(crate) async fn client(&self) -> async_nats::Client {
         connect(&self.urls).await
     }
@@ -71,6 +78,10 @@ impl Cluster {
 
     pub(crate) fn kill(&mut self, node: usize) {
         self.nodes[node].kill();
+    }
+
+    pub(crate) async fn terminate(&mut self, node: usize) {
+        self.nodes[node].terminate().await;
     }
 
     pub(crate) async fn restart(&mut self, node: usize) {

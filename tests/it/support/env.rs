@@ -37,6 +37,15 @@ pub(crate) fn postgres() -> String {
     )
 }
 
+/// The library that gives a process another time, where it is installed.
+pub(crate) fn faketime() -> PathBuf {
+    let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let found = libraries
+        .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.is_file());
+    found.expect("libfaketime is installed: run the tests with `ops/dev test`")
+}
+
 /// The binary of the release after this one, built with the feature `wire-next`.
 pub(crate) fn next_release() -> Option<PathBuf> {
     let path = PathBuf::from(setting("DT_TEST_NEXT")?);

@@ -69,6 +69,17 @@ impl Server {
         process.wait().expect("wait for nats-server");
     }
 
+    /// SIGTERM, and its end.
+    pub(crate) async fn terminate(&mut self) {
+        let mut process = self.process.take().expect("the server runs");
+        let id = process.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status().expect("run kill");
+        wait_until("nats-server ends", START, async || {
+            process.try_wait().expect("look at nats-server").is_some()
+        })
+        .await;
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.process.is_some()
     }
