@@ -16,7 +16,7 @@ use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::{ExpertId, IntegrationId, Seq};
 use crate::domain::turn::Phase;
 use crate::io::handoff::Handoffs;
-use crate::io::journal::Journal;
+use crate::io::journal::{self, Journal};
 use crate::io::lease;
 use crate::io::live::Live;
 use crate::io::nats;
@@ -137,7 +137,11 @@ impl HandoffStage {
             if self.is_paused(&conversation.integration).await {
                 continue;
             }
-            let last = self.journal.last(&conversation).await.context("read journal")?;
+            let last = match self.journal.last(&conversation).await {
+                // It waits for a worker of the release that parked it.
+                Err(journal::Error::Newer(_)) => continue,
+                last => last.context("read journal")?,
+            };
             let parked = last.head.turn.filter(|turn| matches!(turn.phase, Phase::Parked { .. }));
             let Some(turn) = parked else {
                 // Its run died before it left the index. A conversation that waits again since has a

@@ -31,7 +31,8 @@ impl Dispatch {
         }
         let newest = self.log.newest(&run.conversation).await.context("read newest")?;
         let Some(newest) = newest.filter(|newest| newest.seq > turn.last) else { return Ok(None) };
-        let page = self.log.page(&run.conversation, turn.last, newest.seq, self.config.page).await;
+        let limits = self.config.page;
+        let page = self.log.glance(&run.conversation, turn.last, newest.seq, limits).await;
         let mut all = entries.to_vec();
         all.extend(page.context("read newer messages")?);
         // Messages that arrive while one is answered belong together, however long ago it was asked.
