@@ -1,6 +1,8 @@
-//! The names of things. Each constructor parses, so that a value is valid once it is built and may go
-//! into a subject, a column or a log line without another check. They are copied with everything that
-//! names them, so a copy shares the text.
+//! The names of things.
+//!
+//! Each constructor parses, so that a value is valid once it is built and may go into a subject, a
+//! column or a log line without another check. They are copied with everything that names them, so a
+//! copy shares the text.
 
 use std::fmt;
 use std::str::FromStr;
