@@ -1,8 +1,8 @@
-//! The names of things. Each constructor parses, so that a value is valid once it is built and may go
-//! into a subject, a column or a log line without another check.
+//! The names of things. Each constructor parses: a value is valid once it is built.
 //!
-//! They are copied with everything that names them, so a copy shares the text. How they are derived from
-//! DingTalk's own names is left to `protocol::subject`.
+//! It may go into a subject, a column or a log line without another check. Names are copied with
+//! everything that bears them, so a copy shares the text. How they are derived from DingTalk's own names
+//! is left to `protocol::subject`.
 
 use std::fmt;
 use std::str::FromStr;
