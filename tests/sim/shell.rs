@@ -64,8 +64,13 @@ impl World {
         let head = self.broker.last(place).head;
         let taken = head.turn.as_ref().map_or(head.position, |turn| turn.last);
         let now = self.clock();
-        let mut view =
-            View { position: head.position, newest: token.seq, first_unfinished_at: None, now };
+        let mut view = View {
+            position: head.position,
+            taken,
+            newest: token.seq,
+            first_unfinished_at: None,
+            now,
+        };
         self.breathe()?;
         if token.kind == TimerKind::Window && token.seq > view.position {
             view.newest = self.broker.newest(place).map_or(token.seq, |newest| newest.seq);
@@ -75,7 +80,8 @@ impl World {
         let slot = Slot { to: token.seq, window: token.window };
         if debounce::due(&token, &view) == Due::Offer && !self.offer(place, slot) {
             self.breathe()?;
-            if let Some(wait) = debounce::refused(&token, view.newest) {
+            let newest = self.broker.newest(place).map_or(token.seq, |newest| newest.seq);
+            if let Some(wait) = debounce::refused(&token, newest, taken) {
                 let refusals = token.refusals + 1;
                 let at = now.after(wait);
                 let again = Token { kind: TimerKind::Now, refusals, ..token };
