@@ -59,6 +59,8 @@ pub fn wait_max(window: Duration, least: Duration) -> Duration {
 pub struct View {
     /// The end of what is finished.
     pub position: Seq,
+    /// The end of the open turn, or the position where there is none.
+    pub taken: Seq,
     pub newest: Seq,
     /// When the first entry was stored that is neither finished nor part of a running turn.
     pub first_unfinished_at: Option<Timestamp>,
@@ -87,11 +89,23 @@ pub fn due(token: &Token, view: &View) -> Due {
     }
 }
 
-/// What a token does whose slot is occupied: end, or come back after this long.
-pub fn refused(token: &Token, newest: Seq) -> Option<Duration> {
+/// What a token does whose slot is occupied: end, or come back after this long. `taken` is the last entry
+/// of the open turn, or the position where there is none.
+///
+/// The token of an entry ends where a newer entry is: that one has its own, and the run that holds the slot
+/// looks at what follows. A conversation that is far behind has one token so, and not one for each of
+/// its entries. The token of an open turn stays: the run in flight may have looked at the turn
+/// just before its time came. With a window, one that came at once (a control entry's) stays too: the newer
+/// entry's may come later.
+pub fn refused(token: &Token, newest: Seq, taken: Seq) -> Option<Duration> {
+    let is_entry_of_its_own = token.seq > taken;
     match token.kind {
-        // The newer entry has its own timer, and the run that holds the slot looks at what follows.
         TimerKind::Window if newest > token.seq => None,
+        TimerKind::Now
+            if token.window == Duration::ZERO && is_entry_of_its_own && newest > token.seq =>
+        {
+            None
+        }
         TimerKind::Window | TimerKind::Now => {
             let seconds = [1, 2, 4, 8].get(usize::try_from(token.refusals).unwrap_or(4));
             Some(Duration::from_secs(seconds.copied().unwrap_or(15)))
@@ -112,6 +126,7 @@ mod tests {
     fn view(position: u64, newest: u64, first_s: i64, now_s: i64) -> View {
         View {
             position: Seq(position),
+            taken: Seq(position),
             newest: Seq(newest),
             first_unfinished_at: Some(Timestamp(first_s * 1000)),
             wait_max: wait_max(WINDOW, Duration::from_secs(60)),
@@ -152,12 +167,28 @@ mod tests {
         let waits: Vec<_> = (0..6)
             .map(|refusals| {
                 let token = Token { refusals, ..token(TimerKind::Now) };
-                refused(&token, Seq(99)).map(|wait| wait.as_secs())
+                refused(&token, Seq(99), Seq(9)).map(|wait| wait.as_secs())
             })
             .collect();
         assert_eq!(waits, [1, 2, 4, 8, 15, 15].map(Some));
-        assert_eq!(refused(&token(TimerKind::Window), Seq(11)), None);
-        assert_eq!(refused(&token(TimerKind::Window), Seq(10)), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn of_a_conversation_that_is_behind_the_newest_entry_alone_asks_again() {
+        let again = Some(Duration::from_secs(1));
+        let at_once = Token { window: Duration::ZERO, ..token(TimerKind::Now) };
+        for (token, newest, taken, expected) in [
+            (token(TimerKind::Window), 11, 9, None),
+            (token(TimerKind::Window), 10, 9, again),
+            (at_once, 11, 9, None),
+            (at_once, 10, 9, again),
+            // It is what brings the open turn back.
+            (at_once, 11, 10, again),
+            // The newer one waits for quiet.
+            (token(TimerKind::Now), 11, 9, again),
+        ] {
+            assert_eq!(refused(&token, Seq(newest), Seq(taken)), expected, "{token:?}");
+        }
     }
 
     #[test]

@@ -177,6 +177,12 @@ impl Dispatch {
             } else {
                 beyond = self.resume(run, integration.as_deref()).await?;
             }
+            let head = run.head();
+            if deliveries > 1 && head.turn.is_none() && head.position < slot.to {
+                // The crashes that this slot has counted are none of what follows: that gets a slot anew.
+                self.later(&run.conversation, slot).await?;
+                return Ok(Worked::Through);
+            }
         }
         loop {
             if run.head().turn.is_some() {

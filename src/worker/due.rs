@@ -88,6 +88,7 @@ impl DueStage {
         let taken = last.head.turn.as_ref().map_or(last.head.position, |turn| turn.last);
         let mut view = View {
             position: last.head.position,
+            taken,
             newest: token.seq,
             first_unfinished_at: None,
             wait_max: wait_max(token.window, self.wait_least),
@@ -121,7 +122,13 @@ impl DueStage {
         if offered.context("offer slot")? == Offered::Taken {
             return Ok(());
         }
-        let Some(wait) = debounce::refused(token, view.newest) else { return Ok(()) };
+        // What was left to a newer release waits for that one, whatever else there is.
+        let newest = match since {
+            None => self.log.newest(conversation).await.context("read newest")?,
+            Some(_) => None,
+        };
+        let newest = newest.map_or(view.newest, |found| found.seq);
+        let Some(wait) = debounce::refused(token, newest, view.taken) else { return Ok(()) };
         if token.kind == TimerKind::Window {
             self.notices.offer(conversation, token.seq);
         }
@@ -155,6 +162,7 @@ impl DueStage {
             let token = Token { seq: newest.seq, kind: TimerKind::Now, window, refusals };
             let view = View {
                 position: Seq(0),
+                taken: Seq(0),
                 newest: newest.seq,
                 first_unfinished_at: None,
                 wait_max: Duration::ZERO,

@@ -136,6 +136,11 @@ impl World {
                 beyond = Some(by);
             }
             self.drive(run, event)?;
+            let Head { position, turn, .. } = &run.last.head;
+            if deliveries > 1 && turn.is_none() && *position < slot.to {
+                self.later(run.place, slot);
+                return Ok(());
+            }
         }
         loop {
             let Head { position, turn, .. } = &run.last.head;
@@ -159,14 +164,18 @@ impl World {
                     self.drive(run, Event::Opened { turn, at })?;
                 }
                 None => {
-                    let at = self.clock().after(Duration::from_secs(5));
-                    let Slot { to, window } = slot;
-                    let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
-                    self.arm(run.place, format!("{to}lt{}", at.0), at, token);
+                    self.later(run.place, slot);
                     return Ok(());
                 }
             }
         }
+    }
+
+    fn later(&mut self, place: Place, slot: Slot) {
+        let at = self.clock().after(Duration::from_secs(5));
+        let Slot { to, window } = slot;
+        let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
+        self.arm(place, format!("{to}lt{}", at.0), at, token);
     }
 
     /// As `src/worker/resolve.rs`; `None` while the database is away.

@@ -66,6 +66,7 @@ impl World {
         let now = self.clock();
         let mut view = View {
             position: head.position,
+            taken,
             newest: token.seq,
             first_unfinished_at: None,
             wait_max: debounce::wait_max(token.window, WAIT_LEAST),
@@ -80,7 +81,8 @@ impl World {
         let slot = Slot { to: token.seq, window: token.window };
         if debounce::due(&token, &view) == Due::Offer && !self.offer(place, slot) {
             self.breathe()?;
-            if let Some(wait) = debounce::refused(&token, view.newest) {
+            let newest = self.broker.newest(place).map_or(token.seq, |newest| newest.seq);
+            if let Some(wait) = debounce::refused(&token, newest, taken) {
                 let refusals = token.refusals + 1;
                 let at = now.after(wait);
                 let again = Token { kind: TimerKind::Now, refusals, ..token };
