@@ -77,6 +77,7 @@ pub struct Limits {
     pub runtime_idle: Duration,
     pub frames_in_flight: usize,
     pub stream_owners: usize,
+    pub sweep_every: Duration,
 }
 
 impl Config {
@@ -212,5 +213,6 @@ fn limits<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Limits {
         runtime_idle: read.duration("DT_RUNTIME_IDLE_TIMEOUT", 1..=3600),
         frames_in_flight: read.number("DT_FRAMES_IN_FLIGHT", 1..=10_000),
         stream_owners: read.number("DT_STREAM_OWNERS", 1..=2),
+        sweep_every: read.duration("DT_SWEEP_INTERVAL", 1..=600),
     }
 }

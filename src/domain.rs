@@ -19,6 +19,7 @@ pub mod session;
 pub mod plan;
 pub mod debounce;
 pub mod turn;
+pub mod mark;
 pub mod press;
 pub mod status;
 pub mod dead;

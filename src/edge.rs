@@ -19,7 +19,7 @@ use axum::Router;
 use axum::routing::get;
 use tokio::time::Instant;
 
-use self::accept::{Decision, Ignored};
+use self::accept::{Decision, Ignored, Publish};
 use self::order::Order;
 use crate::context::{Context, listener};
 use crate::domain::binding::{Integration, Mode};
@@ -63,7 +63,7 @@ impl Edge {
     pub async fn take(
         &self,
         integration: &Integration,
-        decision: &Decision,
+        decision: Decision,
         arrived: Instant,
     ) -> Result<Taken, log::Error> {
         let now = self.context.clock.now();
@@ -71,23 +71,27 @@ impl Edge {
         let publish = match decision {
             Decision::Publish(publish) => publish,
             Decision::Ignore(why) => {
+                let label = why.label();
                 match why {
-                    Ignored::QuotaExceeded(said) => seen.last_error = Some((now, said.clone())),
-                    Ignored::Event(kind) => self.count_event(integration, kind),
+                    Ignored::QuotaExceeded(said) => seen.last_error = Some((now, said)),
+                    Ignored::Event(kind) => self.count_event(integration, &kind),
                     Ignored::NotMentioned | Ignored::OwnMessage | Ignored::ForeignCard => {}
                 }
                 self.recorder.record(&integration.id, seen);
-                self.count(Some(integration), why.label());
+                self.count(Some(integration), label);
                 return Ok(Taken::Ignored);
             }
         };
-        let _turn = self.order.enter(&publish.conversation).await;
-        let appended =
-            self.log.append(&publish.conversation, &publish.message_id, &publish.entry).await;
-        if let Err(log::Error::TooLarge { .. }) = appended {
-            self.context.metrics.limit_breached("entry_bytes");
-        }
-        let appended = appended?;
+        let Publish { conversation, message_id, entry } = *publish;
+        let breach = |error: &log::Error| {
+            if let log::Error::TooLarge { .. } = error {
+                self.context.metrics.limit_breached("entry_bytes");
+            }
+        };
+        let written = self.log.write(entry).inspect_err(breach)?;
+        let _turn = self.order.enter(&conversation).await;
+        let appended = self.log.append_written(&conversation, &message_id, written).await;
+        let appended = appended.inspect_err(breach)?;
         self.context.metrics.accept_seconds.observe(arrived.elapsed().as_secs_f64());
         self.recorder.record(&integration.id, seen);
         let (taken, label) = match appended {

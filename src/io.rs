@@ -16,6 +16,7 @@ pub mod tick;
 pub mod state;
 pub mod live;
 pub mod lease;
+pub mod mark;
 pub mod governor;
 // the database
 pub mod store;

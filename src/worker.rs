@@ -3,6 +3,7 @@
 //! A pod owns nothing. Any worker may take any message of any stage at any time and may be killed at any
 //! instruction; what is unfinished comes back by itself.
 
+pub mod gate;
 pub mod driver;
 pub mod queued;
 pub mod intake;
@@ -25,6 +26,7 @@ use self::bulkhead::Bulkhead;
 use self::dispatch::Dispatch;
 use self::driver::{Source, drive};
 use self::due::DueStage;
+use self::gate::Gate;
 use self::handoff::HandoffStage;
 use self::intake::IntakeStage;
 use self::queued::QueuedNotices;
@@ -57,6 +59,8 @@ const DUE: Source = Source { stage: "due", stream: "DT_TIMER", consumer: "due", 
 const DISPATCH: Source =
     Source { stage: "dispatch", stream: "DT_RUN", consumer: "dispatch", concurrency: 256 };
 
+/// On the health board.
+const CONSUMERS: &str = "consumers";
 /// How often the lag of the stages is read.
 const LAG_EVERY: Duration = Duration::from_secs(10);
 
@@ -93,6 +97,8 @@ pub struct Config {
     /// `DT_EXPERT_RUNS_MAX`.
     pub expert_runs_max: usize,
     pub dedupe_window: Duration,
+    /// `DT_SWEEP_INTERVAL`.
+    pub sweep_every: Duration,
 }
 
 /// What a worker is built of.
@@ -111,19 +117,23 @@ pub struct Parts {
 /// Starts the stages; they end when the process stops.
 pub fn start(context: &Context, parts: &Parts, config: &Config) {
     let bulkhead = Bulkhead::new(config.expert_runs_max);
+    let gate = Gate::start(context, &parts.nats);
     for stage in &config.stages {
         match stage {
-            Stage::Intake => start_intake(context, parts),
-            Stage::Due => start_due(context, parts, config),
-            Stage::Dispatch => start_dispatch(context, parts, config, bulkhead.clone()),
+            Stage::Intake => start_intake(context, parts, gate.clone()),
+            Stage::Due => start_due(context, parts, config, gate.clone()),
+            Stage::Dispatch => {
+                let stage = dispatch(context, parts, config, bulkhead.clone());
+                start_dispatch(context, &parts.nats, gate.clone(), stage, config.runs_max);
+            }
             Stage::Handoff => start_handoff(context, parts, bulkhead.clone()),
-            Stage::Sweep => start_sweep(context, parts, config),
+            Stage::Sweep => start_sweep(context, parts, config, gate.clone()),
         }
     }
     context.spawn(lag(context.clone(), parts.nats.clone()));
 }
 
-fn start_intake(context: &Context, parts: &Parts) {
+fn start_intake(context: &Context, parts: &Parts, gate: Gate) {
     let stage = IntakeStage {
         context: context.clone(),
         nats: parts.nats.clone(),
@@ -137,10 +147,10 @@ fn start_intake(context: &Context, parts: &Parts) {
         writer: parts.writer.clone(),
     };
     let handle = move |delivery| stage.clone().handle(delivery);
-    context.spawn(drive(context.clone(), parts.nats.clone(), INTAKE, handle));
+    context.spawn(drive(context.clone(), parts.nats.clone(), gate, INTAKE, handle));
 }
 
-fn start_due(context: &Context, parts: &Parts, config: &Config) {
+fn start_due(context: &Context, parts: &Parts, config: &Config, gate: Gate) {
     let stage = DueStage {
         context: context.clone(),
         log: parts.log.clone(),
@@ -151,11 +161,11 @@ fn start_due(context: &Context, parts: &Parts, config: &Config) {
         newer_age_max: config.dispatch.newer_age_max,
     };
     let handle = move |delivery| stage.clone().handle(delivery);
-    context.spawn(drive(context.clone(), parts.nats.clone(), DUE, handle));
+    context.spawn(drive(context.clone(), parts.nats.clone(), gate, DUE, handle));
 }
 
-fn start_dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: Bulkhead) {
-    let stage = Arc::new(Dispatch {
+fn dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: Bulkhead) -> Dispatch {
+    Dispatch {
         context: context.clone(),
         config: config.dispatch.clone(),
         nats: parts.nats.clone(),
@@ -179,10 +189,14 @@ fn start_dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: B
         writer: parts.writer.clone(),
         watch: Watch::start(context, &parts.nats),
         links: parts.links.clone(),
-    });
+    }
+}
+
+fn start_dispatch(context: &Context, nats: &Nats, gate: Gate, stage: Dispatch, runs_max: usize) {
+    let stage = Arc::new(stage);
     let handle = move |delivery| stage.clone().handle(delivery);
-    let source = Source { concurrency: config.runs_max, ..DISPATCH };
-    context.spawn(drive(context.clone(), parts.nats.clone(), source, handle));
+    let source = Source { concurrency: runs_max, ..DISPATCH };
+    context.spawn(drive(context.clone(), nats.clone(), gate, source, handle));
 }
 
 fn start_handoff(context: &Context, parts: &Parts, bulkhead: Bulkhead) {
@@ -199,7 +213,7 @@ fn start_handoff(context: &Context, parts: &Parts, bulkhead: Bulkhead) {
     context.spawn(stage.run());
 }
 
-fn start_sweep(context: &Context, parts: &Parts, config: &Config) {
+fn start_sweep(context: &Context, parts: &Parts, config: &Config, gate: Gate) {
     let stage = Sweep {
         context: context.clone(),
         nats: parts.nats.clone(),
@@ -208,8 +222,9 @@ fn start_sweep(context: &Context, parts: &Parts, config: &Config) {
         journal: Journal::new(&parts.nats),
         timers: Timers::new(&parts.nats),
         ticks: Ticks::new(&parts.nats),
-        patience: Duration::from_mins(2),
+        every: config.sweep_every,
         dedupe_window: config.dedupe_window,
+        gate,
     };
     context.spawn(stage.run());
 }
@@ -223,13 +238,26 @@ async fn lag(context: Context, nats: Nats) {
             () = context.stop().cancelled() => return,
             _ = every.tick() => {}
         }
+        let mut missing = vec![];
         for Source { stage, stream, consumer, .. } in [INTAKE, DUE, DISPATCH] {
-            if let Ok(read) = state::consumer(&nats, stream, consumer).await {
-                let pending = read.pending.saturating_add(read.ack_pending);
-                let gauge =
-                    context.metrics.consumer_pending.get_or_create(&StageLabel { stage }).clone();
-                gauge.set(i64::try_from(pending).unwrap_or(i64::MAX));
+            match state::consumer(&nats, stream, consumer).await {
+                Ok(read) => {
+                    let pending = read.pending.saturating_add(read.ack_pending);
+                    let label = StageLabel { stage };
+                    let gauge = context.metrics.consumer_pending.get_or_create(&label).clone();
+                    gauge.set(i64::try_from(pending).unwrap_or(i64::MAX));
+                }
+                Err(error) if error.is_not_found() => missing.push(format!("{stream}/{consumer}")),
+                // The connection's own state says that the broker is away.
+                Err(error) => tracing::debug!(%error, consumer, "its lag is read later"),
             }
+        }
+        if missing.is_empty() {
+            context.health.has(CONSUMERS);
+        } else {
+            let missing = missing.join(", ");
+            let why = format!("no consumer {missing}; run `dingtalk-trigger streams apply`");
+            context.health.lacks(CONSUMERS, why);
         }
     }
 }

@@ -66,7 +66,7 @@ async fn whole(stand: &Stand) -> anyhow::Result<f64> {
         let log = stand.parts.log.clone();
         pending.push(stand.context.spawn(async move {
             let entry = Entry::Message(message);
-            log.append(&conversation, &format!("bench:{id}"), &entry)
+            log.append(&conversation, &format!("bench:{id}"), entry)
                 .await
                 .map(|_| (id, Instant::now()))
         }));

@@ -71,7 +71,7 @@ async fn offer(stand: &Stand, count: usize, word: &str) -> anyhow::Result<()> {
         async move {
             let Some((conversation, message)) = messages.get(number) else { return Ok(()) };
             let id = format!("bench:{}", message.msg_id);
-            log.append(conversation, &id, &Entry::Message(message.clone())).await?;
+            log.append(conversation, &id, Entry::Message(message.clone())).await?;
             Ok(())
         }
     })
@@ -95,7 +95,7 @@ async fn floor(round: usize) -> anyhow::Result<f64> {
         async move {
             let Some((conversation, message)) = messages.get(number) else { return Ok(()) };
             let id = format!("bench:{}", message.msg_id);
-            let appended = log.append(conversation, &id, &Entry::Message(message.clone())).await?;
+            let appended = log.append(conversation, &id, Entry::Message(message.clone())).await?;
             let (crate::io::log::Appended::Stored(seq) | crate::io::log::Appended::Duplicate(seq)) =
                 appended;
             slots.offer(conversation, &Slot { to: seq, window: Duration::ZERO }).await?;

@@ -147,6 +147,7 @@ pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: V
         runs_max: config.limits.runs_max,
         expert_runs_max: config.limits.expert_runs_max,
         dedupe_window: config.topology.dedupe_window,
+        sweep_every: config.limits.sweep_every,
     };
     worker::start(context, &made, &settings);
 }

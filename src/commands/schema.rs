@@ -8,9 +8,10 @@ use super::Failure;
 use super::process::say;
 use crate::config::Config;
 use crate::context::{Clock, Context};
+use crate::io::mark::{Marks, Moved};
 use crate::io::nats::Nats;
 use crate::io::store::{self, Store};
-use crate::io::topology;
+use crate::io::topology::{self, Difference};
 
 pub async fn migrate(config: &Config) -> Result<(), Failure> {
     let settings = config.store.as_ref().ok_or_else(|| {
@@ -40,7 +41,16 @@ pub async fn diff(config: &Config) -> Result<(), Failure> {
     for difference in &differences {
         say(&difference.to_string());
     }
-    if differences.is_empty() {
+    let is_restored = match Marks::new(&nats).look().await {
+        Ok(mark) => mark.shared_from.is_some(),
+        // What is missing has been said.
+        Err(error) if error.is_not_found() => false,
+        Err(error) => return Err(Failure::Failed(anyhow::Error::new(error).context("read DT_IN"))),
+    };
+    if is_restored {
+        say("DT_IN was restored from a backup: the positions of conversations are above its end");
+    }
+    if differences.is_empty() && !is_restored {
         say("no difference");
         return Ok(());
     }
@@ -50,11 +60,29 @@ pub async fn diff(config: &Config) -> Result<(), Failure> {
 pub async fn apply(config: &Config) -> Result<(), Failure> {
     let context = Context::new(Clock::system());
     let nats = Nats::connect(&context, &config.nats).await.context("connect to NATS")?;
-    let done = topology::apply(&nats, config.topology, context.clock.now()).await;
-    let done = done.context("apply the streams")?;
-    for difference in &done {
+    let (changed, moved) = applied(&context, &nats, config).await?;
+    for difference in &changed {
         say(&format!("applied: {difference}"));
     }
-    say(if done.is_empty() { "nothing to do" } else { "done" });
+    let is_nothing = changed.is_empty() && moved.is_none();
+    if let Some(Moved { mark, conversations }) = moved {
+        say(&format!(
+            "DT_IN was restored from a backup: it goes on after {}; conversations moved: {}",
+            mark.seq, conversations
+        ));
+    }
+    say(if is_nothing { "nothing to do" } else { "done" });
     Ok(())
+}
+
+/// Makes the streams what the files say, and lets a log that was put back from a backup go on.
+pub async fn applied(
+    context: &Context,
+    nats: &Nats,
+    config: &Config,
+) -> Result<(Vec<Difference>, Option<Moved>), Failure> {
+    let now = context.clock.now();
+    let changed = topology::apply(nats, config.topology, now).await.context("apply the streams")?;
+    let moved = Marks::new(nats).move_positions(now).await.context("move the positions")?;
+    Ok((changed, moved))
 }

@@ -16,7 +16,6 @@ use crate::context::{Clock, Context};
 use crate::domain::secret::Secret;
 use crate::io::nats::Nats;
 use crate::io::store::Store;
-use crate::io::topology;
 use crate::ops::child::{self, Child};
 use crate::ops::data::{Directory, InUse};
 use crate::ops::keys::{self, Key};
@@ -83,11 +82,13 @@ async fn serve(config: Config, own: &Own, demo: bool) -> Result<(), Failure> {
 /// Streams and tables of this release; both may be there already.
 async fn prepare(context: &Context, config: &Config) -> Result<(), Failure> {
     let nats = Nats::connect(context, &config.nats).await.context("connect to NATS")?;
-    let now = context.clock.now();
-    let applied =
-        topology::apply(&nats, config.topology, now).await.context("apply the streams")?;
-    if !applied.is_empty() {
+    let (changed, moved) = super::schema::applied(context, &nats, config).await?;
+    if !changed.is_empty() {
         say("streams: created");
+    }
+    if let Some(moved) = moved {
+        let conversations = moved.conversations;
+        say(&format!("streams: DT_IN was restored; conversations moved: {conversations}"));
     }
     let settings = config.store.as_ref();
     let settings = settings.ok_or_else(|| Failure::Configuration("set DATABASE_URL".to_owned()))?;

@@ -14,7 +14,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 46] = [
+pub const SETTINGS: [Setting; 47] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -97,6 +97,7 @@ pub const SETTINGS: [Setting; 46] = [
         "1",
         "pods that connect each Stream integration: 1, or 2 for a hot second",
     ),
+    setting("DT_SWEEP_INTERVAL", "1m", "how often stranded conversations are looked for"),
 ];
 
 /// The settings as `--help` shows them.

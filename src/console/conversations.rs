@@ -140,7 +140,7 @@ pub(super) async fn end_all(
 async fn append_end(state: &super::State, conversation: &Conversation) -> Result<(), Problem> {
     let entry = Entry::Control(Control { kind: ControlKind::End, origin: None });
     let message_id = format!("{}:end:{}", conversation.integration, Uuid::new_v4());
-    state.log.append(conversation, &message_id, &entry).await?;
+    state.log.append(conversation, &message_id, entry).await?;
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! The names of things. Each constructor parses, so that a value is valid once it is built and may go
 //! into a subject, a column or a log line without another check.
 //!
-//! How they are derived from DingTalk's own names is left to `protocol::subject`.
+//! They are copied with everything that names them, so a copy shares the text. How they are derived from
+//! DingTalk's own names is left to `protocol::subject`.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Why a text is not the id it was given for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,13 +20,13 @@ macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $pattern:literal, $valid:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(text) {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(text.into()))
                 } else {
                     Err(InvalidId { what: $what, pattern: $pattern })
                 }

@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use serde_json::Value;
+use serde_json_borrow::Value;
 
 use crate::domain::binding::{Integration, Scope};
 use crate::domain::command::Command;
@@ -15,7 +15,7 @@ use crate::domain::entry::{Action, ActionKind, Control, ControlKind, Entry, Orig
 use crate::domain::id::{Conversation, TurnId};
 use crate::domain::inbound::{Message, Place, PlaceKind, Sender};
 use crate::protocol::action::{self, Link};
-use crate::protocol::{card, robot, subject};
+use crate::protocol::{card, loose, robot, subject};
 
 /// What a payload is, by its look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +73,9 @@ impl Ignored {
 pub struct Malformed(pub &'static str);
 
 /// `None` where it looks like nothing that DingTalk sends.
-pub fn payload(value: &Value) -> Option<Payload> {
-    let event = ["EventType", "eventType"].iter().find_map(|field| value.get(field)?.as_str());
+pub fn payload(value: &Value<'_>) -> Option<Payload> {
+    let event =
+        ["EventType", "eventType"].iter().find_map(|name| loose::field(value, name)?.as_str());
     if let Some(event) = event {
         return Some(Payload::Event(event.to_owned()));
     }
@@ -87,7 +88,7 @@ pub fn payload(value: &Value) -> Option<Payload> {
 pub fn decide(
     integration: &Integration,
     payload: &Payload,
-    value: &Value,
+    value: &Value<'_>,
 ) -> Result<Decision, Malformed> {
     match payload {
         Payload::Event(event) => Ok(Decision::Ignore(Ignored::Event(event.clone()))),
@@ -97,7 +98,7 @@ pub fn decide(
 }
 
 /// A robot message: the group rule, own messages, commands.
-pub fn robot(integration: &Integration, value: &Value) -> Result<Decision, Malformed> {
+pub fn robot(integration: &Integration, value: &Value<'_>) -> Result<Decision, Malformed> {
     let message = match robot::inspect(value).map_err(|error| Malformed(error.0))? {
         robot::Outcome::Message(message) => message,
         robot::Outcome::NotMentioned => return Ok(Decision::Ignore(Ignored::NotMentioned)),
@@ -114,7 +115,7 @@ pub fn robot(integration: &Integration, value: &Value) -> Result<Decision, Malfo
 }
 
 /// A press on a card: its conversation is that of the turn whose card it is.
-pub fn card(integration: &Integration, value: &Value) -> Result<Decision, Malformed> {
+pub fn card(integration: &Integration, value: &Value<'_>) -> Result<Decision, Malformed> {
     match card::inspect(&integration.id, value).map_err(|error| Malformed(error.0))? {
         card::Outcome::Foreign => Ok(Decision::Ignore(Ignored::ForeignCard)),
         card::Outcome::Pressed(press) => Ok(Decision::Publish(Box::new(Publish {

@@ -107,7 +107,7 @@ async fn act(
     let checked = check(edge, query).await?;
     let publish = accept::link(&checked.integration, &checked.link, &checked.signature);
     let decision = Decision::Publish(Box::new(publish));
-    match edge.take(&checked.integration, &decision, arrived).await {
+    match edge.take(&checked.integration, decision, arrived).await {
         Ok(Taken::Stored) => {
             Ok(render(StatusCode::OK, &Page::Done(checked.link.kind), Some(checked.language())))
         }

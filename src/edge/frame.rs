@@ -17,8 +17,8 @@ impl Edge {
     pub async fn take_frame(&self, integration: &Integration, kind: Kind, value: Value) -> Outcome {
         let arrived = Instant::now();
         let decided = match kind {
-            Kind::Bot => accept::robot(integration, &value),
-            Kind::Card => accept::card(integration, &value),
+            Kind::Bot => accept::robot(integration, &(&value).into()),
+            Kind::Card => accept::card(integration, &(&value).into()),
         };
         let decision = match decided {
             Ok(decision) => decision,
@@ -28,7 +28,7 @@ impl Edge {
                 return Outcome::Unreadable;
             }
         };
-        match self.take(integration, &decision, arrived).await {
+        match self.take(integration, decision, arrived).await {
             Ok(Taken::Stored | Taken::Duplicate | Taken::Ignored) => Outcome::Ack(response(kind)),
             Err(error @ log::Error::TooLarge { .. }) => {
                 tracing::warn!(integration.id = %integration.id, %error, "a frame is too large");

@@ -7,18 +7,17 @@
 pub mod body;
 pub mod refusal;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
-use serde_json::{Value, json};
+use serde_json_borrow::Value;
 use tokio::time::Instant;
 
 use self::refusal::Refusal;
@@ -31,9 +30,12 @@ use crate::protocol::callback::signed::{
     CARD_SIGN, CARD_TIMESTAMP, ROBOT_SIGN, ROBOT_TIMESTAMP, verify_card, verify_robot,
 };
 use crate::protocol::callback::{self, Envelopes, Stamp};
+use crate::protocol::loose;
 
 /// DingTalk waits 1.5 s; the rest is for the way back.
 const DEADLINE: Duration = Duration::from_millis(1400);
+
+const DECRYPTED: &str = "the decrypted text";
 
 /// DingTalk's console asks this address before it accepts it.
 pub async fn get(
@@ -65,18 +67,18 @@ async fn in_time<T>(
 }
 
 /// What the signature of a callback is made of, and what it covers.
-struct Callback {
-    query: Vec<(String, String)>,
-    headers: HeaderMap,
-    body: Value,
+struct Callback<'a> {
+    query: &'a [(String, String)],
+    headers: &'a HeaderMap,
+    body: &'a Value<'a>,
 }
 
 /// A callback that is what it claims to be.
-struct Opened<'a> {
-    payload: Payload,
-    value: Cow<'a, Value>,
-    /// Present: the answer is encrypted as the question was.
-    envelopes: Option<Envelopes>,
+enum Opened {
+    /// The answer is encrypted as the question was.
+    Envelope { envelopes: Envelopes, plain: Vec<u8> },
+    /// The body itself is what was said.
+    Plain(Option<Payload>),
 }
 
 async fn receive(
@@ -135,9 +137,8 @@ async fn take(
             edge.context.metrics.limit_breached("body_bytes");
         }
     })?;
-    let body = serde_json::from_slice(&bytes);
-    let body: Value = body.map_err(|_| callback::Error::Malformed("the body"))?;
-    let callback = Callback { query, headers: head.headers, body };
+    let body = read(&bytes, "the body")?;
+    let callback = Callback { query: &query, headers: &head.headers, body: &body };
     let opened = match open(edge, integration, &callback) {
         Err(error) if error.may_be_stale() => {
             // The secrets may have changed a moment ago.
@@ -147,30 +148,47 @@ async fn take(
         }
         outcome => outcome?,
     };
-    let decision = accept::decide(integration, &opened.payload, &opened.value)?;
-    edge.take(integration, &decision, arrived).await?;
+    let answer = match opened {
+        Opened::Plain(payload) => {
+            let payload = payload.ok_or(callback::Error::Malformed("the body"))?;
+            let decision = accept::decide(integration, &payload, &body)?;
+            edge.take(integration, decision, arrived).await?;
+            plain_answer(&payload)
+        }
+        Opened::Envelope { envelopes, plain } => {
+            let value = read(&plain, DECRYPTED)?;
+            let payload = accept::payload(&value).ok_or(callback::Error::Malformed(DECRYPTED))?;
+            let decision = accept::decide(integration, &payload, &value)?;
+            edge.take(integration, decision, arrived).await?;
+            encrypted_answer(edge, &envelopes)
+        }
+    };
     let verified_at = Some(edge.context.clock.now());
     edge.recorder.record(&integration.id, Seen { verified_at, ..Seen::default() });
-    Ok(answer(edge, &opened))
+    Ok(answer)
 }
 
-/// Verifies, decrypts and looks at what came; with the keys of `integration` as it is known now.
-fn open<'a>(
+fn read<'a>(bytes: &'a [u8], what: &'static str) -> Result<Value<'a>, callback::Error> {
+    serde_json::from_slice(bytes).map_err(|_| callback::Error::Malformed(what))
+}
+
+/// Verifies and decrypts what came, with the keys of `integration` as it is known now.
+fn open(
     edge: &Edge,
     integration: &Integration,
-    callback: &'a Callback,
-) -> Result<Opened<'a>, callback::Error> {
-    match callback.body.get("encrypt") {
-        Some(encrypt) => open_envelope(integration, &callback.query, encrypt),
+    callback: &Callback<'_>,
+) -> Result<Opened, callback::Error> {
+    match loose::field(callback.body, "encrypt") {
+        Some(encrypt) => open_envelope(integration, callback.query, encrypt),
         None => open_plain(edge, integration, callback),
     }
 }
 
-fn open_envelope<'a>(
+fn open_envelope(
     integration: &Integration,
     query: &[(String, String)],
-    encrypt: &Value,
-) -> Result<Opened<'a>, callback::Error> {
+    encrypt: &Value<'_>,
+) -> Result<Opened, callback::Error> {
     let get = |names: &[&str], missing| {
         let value = names.iter().find_map(|wanted| {
             query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
@@ -186,21 +204,17 @@ fn open_envelope<'a>(
     // Without token and key nothing can match.
     let envelopes = Envelopes::of(integration).ok_or(callback::Error::SignatureMismatch)?;
     let plain = envelopes.decrypt(&stamp, encrypt)?;
-    let value: Value = serde_json::from_slice(&plain)
-        .map_err(|_| callback::Error::Malformed("the decrypted text"))?;
-    let payload =
-        accept::payload(&value).ok_or(callback::Error::Malformed("the decrypted text"))?;
-    Ok(Opened { payload, value: Cow::Owned(value), envelopes: Some(envelopes) })
+    Ok(Opened::Envelope { envelopes, plain })
 }
 
-fn open_plain<'a>(
+fn open_plain(
     edge: &Edge,
     integration: &Integration,
-    callback: &'a Callback,
-) -> Result<Opened<'a>, callback::Error> {
+    callback: &Callback<'_>,
+) -> Result<Opened, callback::Error> {
     let header = |name| callback.headers.get(name).and_then(|value| value.to_str().ok());
     let now = edge.context.clock.now();
-    let payload = accept::payload(&callback.body);
+    let payload = accept::payload(callback.body);
     if payload == Some(Payload::Card) {
         let secret = edge.action_key.card_api_secret(&integration.id);
         verify_card(secret.expose(), header(CARD_TIMESTAMP), header(CARD_SIGN), now)?;
@@ -208,23 +222,22 @@ fn open_plain<'a>(
         let secret = integration.client_secret.expose();
         verify_robot(secret, header(ROBOT_TIMESTAMP), header(ROBOT_SIGN), now)?;
     }
-    let payload = payload.ok_or(callback::Error::Malformed("the body"))?;
-    Ok(Opened { payload, value: Cow::Borrowed(&callback.body), envelopes: None })
+    Ok(Opened::Plain(payload))
 }
 
-fn answer(edge: &Edge, opened: &Opened<'_>) -> Response {
-    match (&opened.envelopes, &opened.payload) {
-        (Some(envelopes), _) => {
-            let timestamp = edge.context.clock.now().0.to_string();
-            let nonce = String::from_utf8_lossy(&random::<8>()).into_owned();
-            Json(envelopes.encrypt(b"success", random(), &timestamp, &nonce)).into_response()
-        }
+fn encrypted_answer(edge: &Edge, envelopes: &Envelopes) -> Response {
+    let timestamp = edge.context.clock.now().0.to_string();
+    let nonce = String::from_utf8_lossy(&random::<8>()).into_owned();
+    Json(envelopes.encrypt(b"success", random(), &timestamp, &nonce)).into_response()
+}
+
+fn plain_answer(payload: &Payload) -> Response {
+    let body = match payload {
         // What a press changes on its card comes with the turn's own update.
-        (None, Payload::Card) => Json(json!({})).into_response(),
-        (None, Payload::Robot | Payload::Event(_)) => {
-            Json(json!({ "msgtype": "empty" })).into_response()
-        }
-    }
+        Payload::Card => "{}",
+        Payload::Robot | Payload::Event(_) => r#"{"msgtype":"empty"}"#,
+    };
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Letters and digits, as DingTalk's own samples use.

@@ -211,6 +211,7 @@ impl Governor {
             Err(
                 error @ (PublishError::Occupied
                 | PublishError::Full(_)
+                | PublishError::BeingStored
                 | PublishError::TooLarge
                 | PublishError::Failed(_)),
             ) => Err(Error::Write(error)),

@@ -121,6 +121,7 @@ impl Journal {
             Err(
                 e @ (PublishError::Occupied
                 | PublishError::Full(_)
+                | PublishError::BeingStored
                 | PublishError::TooLarge
                 | PublishError::Failed(_)),
             ) => Err(AppendError::Unknown(e.to_string())),

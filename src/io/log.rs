@@ -4,6 +4,7 @@
 //! version of its conversation.
 
 use async_nats::HeaderMap;
+use bytes::Bytes;
 
 use super::nats::publish::PublishError;
 use super::nats::read::Record;
@@ -24,6 +25,12 @@ const MSG_ID: &str = "Dt-Msg-Id";
 pub struct Log {
     nats: Nats,
     entry_max_bytes: usize,
+}
+
+/// An entry in the bytes of the log, within its limit.
+pub struct Written {
+    kind: EntryKind,
+    bytes: Bytes,
 }
 
 /// What the log did with an entry. Both mean that it is durable.
@@ -56,23 +63,44 @@ impl Log {
         &self,
         conversation: &Conversation,
         message_id: &str,
-        entry: &Entry,
+        entry: Entry,
     ) -> Result<Appended, Error> {
-        let payload = entry::encode(entry);
-        let (bytes, max) = (payload.len(), self.entry_max_bytes);
-        if bytes > max {
-            return Err(Error::TooLarge { bytes, max });
+        let written = self.write(entry)?;
+        self.append_written(conversation, message_id, written).await
+    }
+
+    /// The entry as the log keeps it. Who does this before waiting for anything holds less meanwhile.
+    pub fn write(&self, entry: Entry) -> Result<Written, Error> {
+        let kind = entry.kind();
+        let bytes = Bytes::from(entry::encode(entry));
+        if bytes.len() > self.entry_max_bytes {
+            return Err(Error::TooLarge { bytes: bytes.len(), max: self.entry_max_bytes });
         }
-        let mut headers = HeaderMap::new();
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
-        headers.insert(KIND, entry.kind().as_str());
-        headers.insert(MSG_ID, message_id);
+        Ok(Written { kind, bytes })
+    }
+
+    /// See [`Log::append`].
+    pub async fn append_written(
+        &self,
+        conversation: &Conversation,
+        message_id: &str,
+        Written { kind, bytes }: Written,
+    ) -> Result<Appended, Error> {
         let subject = subject::log(conversation);
-        match self.nats.publish(&subject, headers, payload.into()).await {
-            Ok(stored) if stored.is_duplicate => Ok(Appended::Duplicate(stored.seq)),
-            Ok(stored) => Ok(Appended::Stored(stored.seq)),
-            Err(PublishError::TooLarge) => Err(Error::TooLarge { bytes, max }),
-            Err(e) => Err(Error::NotDurable(e.to_string())),
+        loop {
+            let mut headers = HeaderMap::new();
+            headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
+            headers.insert(KIND, kind.as_str());
+            headers.insert(MSG_ID, message_id);
+            return match self.nats.publish(&subject, headers, bytes.clone()).await {
+                Ok(stored) if stored.is_duplicate => Ok(Appended::Duplicate(stored.seq)),
+                Ok(stored) => Ok(Appended::Stored(stored.seq)),
+                Err(PublishError::BeingStored) => continue,
+                Err(PublishError::TooLarge) => {
+                    Err(Error::TooLarge { bytes: bytes.len(), max: self.entry_max_bytes })
+                }
+                Err(e) => Err(Error::NotDurable(e.to_string())),
+            };
         }
     }
 

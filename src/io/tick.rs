@@ -40,9 +40,12 @@ impl Ticks {
             Ok(_) => Ok(true),
             Err(PublishError::Conflict) => Ok(false),
             Err(PublishError::Failed(e)) => Err(e),
-            Err(e @ (PublishError::Occupied | PublishError::Full(_) | PublishError::TooLarge)) => {
-                Err(Error::Unavailable(e.to_string()))
-            }
+            Err(
+                e @ (PublishError::Occupied
+                | PublishError::Full(_)
+                | PublishError::BeingStored
+                | PublishError::TooLarge),
+            ) => Err(Error::Unavailable(e.to_string())),
         }
     }
 }

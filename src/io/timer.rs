@@ -5,16 +5,28 @@
 
 use async_nats::{HeaderMap, header};
 use bytes::Bytes;
+use serde_json::json;
 
-use super::nats::Nats;
 use super::nats::publish::PublishError;
 use super::nats::read::rfc3339;
+use super::nats::{self, Nats};
+use super::state;
 use crate::domain::debounce::Token;
 use crate::domain::id::Conversation;
 use crate::domain::time::Timestamp;
 use crate::protocol::{subject, token};
 
 pub const STREAM: &str = "DT_TIMER";
+
+/// The purpose of a timer that ends a wait, behind the sequence of the turn that waits.
+pub const EXPIRY: &str = "x";
+
+/// Whether the timer under this subject only ends a wait.
+pub fn is_expiry(subject: &str) -> bool {
+    let purpose = subject.strip_prefix("dt.timer.").and_then(|rest| rest.splitn(3, '.').nth(2));
+    let word = purpose.map(|purpose| purpose.trim_start_matches(|c: char| c.is_ascii_digit()));
+    word.is_some_and(|word| word.starts_with(EXPIRY))
+}
 
 /// The header of tokens and slots that were left to a newer release: since when.
 pub const LEFT_SINCE: &str = "Dt-Left-Since";
@@ -67,6 +79,17 @@ impl Timers {
         self.nats.publish(&subject, headers, left.token).await.map(|_| ())
     }
 
+    /// Takes back the timers that would end a wait which is over.
+    pub async fn disarm_expiry(&self, conversation: &Conversation) -> Result<(), nats::Error> {
+        let all = subject::timer(conversation, "*");
+        for armed in state::subjects(&self.nats, STREAM, &all).await?.into_keys() {
+            if is_expiry(&armed) {
+                self.nats.purge(STREAM, &json!({ "filter": armed })).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a token into the due stage's queue without a timer.
     pub async fn fire(
         &self,
@@ -87,4 +110,21 @@ fn schedule(conversation: &Conversation, at: Timestamp) -> HeaderMap {
     headers.insert(header::NATS_SCHEDULE_TARGET, subject::due(conversation));
     headers.insert(super::log::KIND, "timer");
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_a_wait_is_an_expiry() {
+        let conversation = "xr.abcdefghijklmnopqrstuvwx23";
+        for (purpose, expected) in
+            [("7x", true), ("17xt1700", true), ("7", false), ("7r2t1700", false), ("7b1t8", false)]
+        {
+            let subject = format!("dt.timer.{conversation}.{purpose}");
+            assert_eq!(is_expiry(&subject), expected, "{purpose}");
+        }
+        assert!(!is_expiry(&format!("dt.due.{conversation}")));
+    }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::mark::Marks;
 use super::nats::{Error, Nats};
+use crate::domain::mark;
 use crate::domain::time::Timestamp;
 
 const STREAMS: [&str; 8] = [
@@ -157,8 +159,8 @@ pub async fn apply(nats: &Nats, config: Config, now: Timestamp) -> Result<Vec<Di
                 let mut stream = asset.config.clone();
                 if asset.stream == super::log::STREAM {
                     // Sequences and turn ids never repeat after a re-creation.
-                    let first = u64::try_from(now.0).unwrap_or(1).saturating_mul(1000);
-                    stream.insert("first_seq".to_owned(), json!(first));
+                    let first = mark::first_of_new(now, Marks::new(nats).highest().await?);
+                    stream.insert("first_seq".to_owned(), json!(first.0));
                 }
                 nats.api::<_, Value>(&format!("STREAM.CREATE.{}", asset.stream), &stream).await?;
                 // Where the log began is state, not configuration: the file names no such number, and

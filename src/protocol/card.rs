@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json_borrow::Value;
 use sha2::{Digest, Sha256};
 
 use super::loose;
@@ -35,13 +36,13 @@ pub struct Press {
 pub struct Malformed(pub &'static str);
 
 /// True where `value` looks like a card callback rather than an event or a robot message.
-pub fn is_card_callback(value: &Value) -> bool {
-    value.get("outTrackId").is_some()
-        || value.get("type").and_then(Value::as_str) == Some("actionCallback")
+pub fn is_card_callback(value: &Value<'_>) -> bool {
+    loose::field(value, "outTrackId").is_some()
+        || loose::field(value, "type").and_then(Value::as_str) == Some("actionCallback")
 }
 
 /// Reads what DingTalk sent, in HTTP mode as the body and in Stream mode as `data`.
-pub fn inspect(integration: &IntegrationId, value: &Value) -> Result<Outcome, Malformed> {
+pub fn inspect(integration: &IntegrationId, value: &Value<'_>) -> Result<Outcome, Malformed> {
     let track = loose::text(value, "outTrackId").ok_or(Malformed("outTrackId"))?;
     let Some(turn) = turn_of(&track).filter(|turn| turn.conversation.integration == *integration)
     else {
@@ -49,15 +50,15 @@ pub fn inspect(integration: &IntegrationId, value: &Value) -> Result<Outcome, Ma
     };
     let user = loose::text(value, "userId").ok_or(Malformed("userId"))?;
     // Older payloads name the same field `value`.
-    let field = if value.get("content").is_some() { "content" } else { "value" };
+    let field = if loose::field(value, "content").is_some() { "content" } else { "value" };
     let content = loose::nested(value, field).ok_or(Malformed("content"))?;
     let private = loose::nested(&content, "cardPrivateData").ok_or(Malformed("content"))?;
     let params = loose::nested(&private, "params").unwrap_or_default();
     let action = loose::text(&params, "action")
         .or_else(|| first_id(&private))
         .ok_or(Malformed("content"))?;
-    let raw = match value.get(field) {
-        Some(Value::String(text)) => text.clone(),
+    let raw = match loose::field(value, field) {
+        Some(Value::Str(text)) => text.to_string(),
         other => json!(other).to_string(),
     };
     let message_id = format!("{integration}:card:{}", fingerprint(&[&track, &user, &raw]));
@@ -77,7 +78,10 @@ pub fn turn_of(track: &str) -> Option<TurnId> {
 }
 
 /// The answer to a press: what changes on the card for all, and for the person alone.
-pub fn response(all: &BTreeMap<String, String>, person: &BTreeMap<String, String>) -> Value {
+pub fn response(
+    all: &BTreeMap<String, String>,
+    person: &BTreeMap<String, String>,
+) -> serde_json::Value {
     let mut response = serde_json::Map::new();
     let mut options = serde_json::Map::new();
     if !all.is_empty() {
@@ -89,18 +93,21 @@ pub fn response(all: &BTreeMap<String, String>, person: &BTreeMap<String, String
         options.insert("updatePrivateDataByKey".to_owned(), json!(true));
     }
     if !options.is_empty() {
-        response.insert("cardUpdateOptions".to_owned(), Value::Object(options));
+        response.insert("cardUpdateOptions".to_owned(), serde_json::Value::Object(options));
     }
-    Value::Object(response)
+    serde_json::Value::Object(response)
 }
 
-fn first_id(private: &Value) -> Option<String> {
-    let ids = loose::items(private, "actionIds");
-    loose::text(&json!({ "id": ids.first()? }), "id")
+fn first_id(private: &Value<'_>) -> Option<String> {
+    match loose::items(private, "actionIds").first()? {
+        Value::Str(id) if !id.trim().is_empty() => Some(id.to_string()),
+        Value::Number(id) => Some(id.to_string()),
+        Value::Str(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 /// 1 is the organisation's user id; where it is not said, DingTalk sends that one.
-fn is_staff(value: &Value) -> bool {
+fn is_staff(value: &Value<'_>) -> bool {
     loose::number(value, "userIdType").is_none_or(|kind| kind == 1)
 }
 
@@ -129,6 +136,7 @@ fn fingerprint(parts: &[&str]) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::Value;
 
     const TURN: &str = "robot-1.abcdefghijklmnopqrstuvwx23.42";
 
@@ -142,7 +150,7 @@ mod tests {
     }
 
     fn press(value: &Value) -> Press {
-        match inspect(&integration(), value).unwrap() {
+        match inspect(&integration(), &value.into()).unwrap() {
             Outcome::Pressed(press) => *press,
             Outcome::Foreign => panic!("taken for somebody else's"),
         }
@@ -216,7 +224,7 @@ mod tests {
         for track in ["057b18e7", "robot-1.short.1", &TURN.replace("robot-1", "robot-2"), "a.b.c.d"]
         {
             let value = json!({ "outTrackId": track, "content": "not json" });
-            assert_eq!(inspect(&integration(), &value), Ok(Outcome::Foreign), "{track}");
+            assert_eq!(inspect(&integration(), &(&value).into()), Ok(Outcome::Foreign), "{track}");
         }
     }
 
@@ -237,7 +245,7 @@ mod tests {
             (json!(null), "outTrackId"),
         ];
         for (value, field) in cases {
-            assert_eq!(inspect(&integration(), &value), Err(Malformed(field)), "{value}");
+            assert_eq!(inspect(&integration(), &(&value).into()), Err(Malformed(field)), "{value}");
         }
     }
 
@@ -273,7 +281,7 @@ mod tests {
         fn any_text_in_any_field_is_read_without_a_panic(track: String, user: String, content: String, tail: String) {
             for track in [track, format!("{TURN}{tail}")] {
                 let value = json!({ "outTrackId": track, "userId": user, "content": content });
-                inspect(&integration(), &value).ok();
+                inspect(&integration(), &(&value).into()).ok();
                 turn_of(&track);
             }
         }

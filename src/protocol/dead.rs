@@ -44,7 +44,7 @@ pub fn encode(letter: &DeadLetter) -> Vec<u8> {
             .map(|logged| LoggedBytes {
                 seq: logged.seq.0,
                 at: logged.at.0,
-                bytes: entry::encode(&logged.entry),
+                bytes: entry::encode(logged.entry.clone()),
             })
             .collect(),
     })

@@ -15,7 +15,7 @@ use crate::domain::inbound::{
 };
 use crate::domain::time::Timestamp;
 
-pub fn encode(entry: &Entry) -> Vec<u8> {
+pub fn encode(entry: Entry) -> Vec<u8> {
     envelope::encode(&WireEntry::from(entry))
 }
 
@@ -159,8 +159,8 @@ struct WireReplay {
     messages: Vec<WireMessage>,
 }
 
-impl From<&Entry> for WireEntry {
-    fn from(entry: &Entry) -> Self {
+impl From<Entry> for WireEntry {
+    fn from(entry: Entry) -> Self {
         match entry {
             #[cfg(not(feature = "wire-next"))]
             Entry::Message(message) => Self::Message(message.into()),
@@ -168,15 +168,15 @@ impl From<&Entry> for WireEntry {
             Entry::Message(message) => Self::Said { message: message.into(), is_next: true },
             Entry::Action(action) => Self::Action(WireAction {
                 turn: action.turn.to_string(),
-                kind: match &action.kind {
+                kind: match action.kind {
                     ActionKind::Confirm => WireActionKind::Confirm,
                     ActionKind::Reject => WireActionKind::Reject,
-                    ActionKind::Custom(name) => WireActionKind::Custom(name.clone()),
+                    ActionKind::Custom(name) => WireActionKind::Custom(name),
                     ActionKind::End => WireActionKind::End,
                 },
-                by: (&action.by).into(),
-                place: action.place.as_ref().map(Into::into),
-                params: action.params.clone(),
+                by: action.by.into(),
+                place: action.place.map(Into::into),
+                params: action.params,
             }),
             Entry::Control(control) => Self::Control(WireControl {
                 kind: match control.kind {
@@ -184,21 +184,19 @@ impl From<&Entry> for WireEntry {
                     ControlKind::New => WireControlKind::New,
                     ControlKind::End => WireControlKind::End,
                 },
-                origin: control.origin.as_ref().map(Into::into),
+                origin: control.origin.map(Into::into),
             }),
             Entry::Query(query) => Self::Query(WireQuery {
                 is_status: query.kind == QueryKind::Status,
-                origin: (&query.origin).into(),
+                origin: query.origin.into(),
             }),
             Entry::Replay(replay) => Self::Replay(WireReplay {
                 dead: replay.dead.0,
                 expert: replay.expert.to_string(),
                 epoch: replay.epoch.0,
-                messages: replay.messages.iter().map(Into::into).collect(),
+                messages: replay.messages.into_iter().map(Into::into).collect(),
             }),
-            Entry::Undecodable { bytes, why } => {
-                Self::Undecodable { bytes: bytes.clone(), why: why.clone() }
-            }
+            Entry::Undecodable { bytes, why } => Self::Undecodable { bytes, why },
             Entry::Gone => Self::Gone,
         }
     }
@@ -252,21 +250,21 @@ impl TryFrom<WireEntry> for Entry {
     }
 }
 
-impl From<&Message> for WireMessage {
-    fn from(message: &Message) -> Self {
+impl From<Message> for WireMessage {
+    fn from(message: Message) -> Self {
         Self {
             msg_id: message.msg_id.to_string(),
-            place: (&message.place).into(),
-            sender: (&message.sender).into(),
-            robot_code: message.robot_code.clone(),
+            place: message.place.into(),
+            sender: message.sender.into(),
+            robot_code: message.robot_code,
             created_at: message.created_at.map(|at| at.0),
-            kind: message.kind.clone(),
-            parts: message.parts.iter().map(Into::into).collect(),
-            quote: message.quote.as_ref().map(|quote| WireQuote {
-                msg_id: quote.msg_id.clone(),
-                parts: quote.parts.iter().map(Into::into).collect(),
+            kind: message.kind,
+            parts: message.parts.into_iter().map(Into::into).collect(),
+            quote: message.quote.map(|quote| WireQuote {
+                msg_id: quote.msg_id,
+                parts: quote.parts.into_iter().map(Into::into).collect(),
             }),
-            webhook: message.webhook.as_ref().map(Into::into),
+            webhook: message.webhook.map(Into::into),
         }
     }
 }
@@ -292,13 +290,13 @@ impl TryFrom<WireMessage> for Message {
     }
 }
 
-impl From<&Origin> for WireOrigin {
-    fn from(origin: &Origin) -> Self {
+impl From<Origin> for WireOrigin {
+    fn from(origin: Origin) -> Self {
         Self {
-            place: (&origin.place).into(),
-            sender: (&origin.sender).into(),
-            robot_code: origin.robot_code.clone(),
-            webhook: origin.webhook.as_ref().map(Into::into),
+            place: origin.place.into(),
+            sender: origin.sender.into(),
+            robot_code: origin.robot_code,
+            webhook: origin.webhook.map(Into::into),
         }
     }
 }
@@ -314,10 +312,10 @@ impl From<WireOrigin> for Origin {
     }
 }
 
-impl From<&Place> for WirePlace {
-    fn from(place: &Place) -> Self {
+impl From<Place> for WirePlace {
+    fn from(place: Place) -> Self {
         let is_group = place.kind == PlaceKind::Group;
-        Self { id: place.id.clone(), is_group, title: place.title.clone() }
+        Self { id: place.id, is_group, title: place.title }
     }
 }
 
@@ -328,10 +326,9 @@ impl From<WirePlace> for Place {
     }
 }
 
-impl From<&Sender> for WireSender {
-    fn from(sender: &Sender) -> Self {
-        let (id, name) = (sender.id.clone(), sender.name.clone());
-        Self { id, staff_id: sender.staff_id.clone(), name }
+impl From<Sender> for WireSender {
+    fn from(sender: Sender) -> Self {
+        Self { id: sender.id, staff_id: sender.staff_id, name: sender.name }
     }
 }
 
@@ -341,18 +338,15 @@ impl From<WireSender> for Sender {
     }
 }
 
-impl From<&Part> for WirePart {
-    fn from(part: &Part) -> Self {
+impl From<Part> for WirePart {
+    fn from(part: Part) -> Self {
         let media = match part {
-            Part::Text(text) => return Self::Text(text.clone()),
+            Part::Text(text) => return Self::Text(text),
             Part::Media(media) => media,
         };
-        let wire = WireMedia {
-            code: media.code.clone(),
-            name: media.name.clone(),
-            recognition: media.recognition.clone(),
-        };
-        match media.kind {
+        let Media { kind, code, name, recognition } = media;
+        let wire = WireMedia { code, name, recognition };
+        match kind {
             MediaKind::Picture => Self::Picture(wire),
             MediaKind::Audio => Self::Audio(wire),
             MediaKind::Video => Self::Video(wire),
@@ -375,9 +369,9 @@ impl From<WirePart> for Part {
     }
 }
 
-impl From<&SessionWebhook> for WireWebhook {
-    fn from(webhook: &SessionWebhook) -> Self {
-        Self { url: webhook.url.clone(), expires_at: webhook.expires_at.0 }
+impl From<SessionWebhook> for WireWebhook {
+    fn from(webhook: SessionWebhook) -> Self {
+        Self { url: webhook.url, expires_at: webhook.expires_at.0 }
     }
 }
 

@@ -16,6 +16,9 @@ use serde::de::DeserializeOwned;
 /// The version this release writes, and the newest it reads.
 pub const VERSION: u8 = if cfg!(feature = "wire-next") { 2 } else { 1 };
 
+/// Most records are shorter, so that their bytes are written once.
+const USUAL_BYTES: usize = 512;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("the record is empty")]
@@ -27,7 +30,9 @@ pub enum Error {
 }
 
 pub fn encode<T: Serialize>(body: &T) -> Vec<u8> {
-    let bytes = postcard::to_extend(body, vec![VERSION]);
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    bytes.push(VERSION);
+    let bytes = postcard::to_extend(body, bytes);
     let bytes = bytes.expect("a wire type has no unsized sequence or map");
     #[cfg(feature = "wire-next")]
     let bytes = next::append(bytes);

@@ -5,11 +5,13 @@
 //! | `edge.<pod>` | [`Member`] | by each edge pod every three seconds |
 //! | `stream.<integration>.<pod>` | [`Link`] | by the pod that holds the connection, with each change |
 //! | `lease.<expert>` | [`Lease`] | with each heartbeat of a runtime |
+//! | `log.mark` | [`LogMark`] | by every worker, and by `streams apply` |
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::{ExpertId, IntegrationId};
+use crate::domain::id::{ExpertId, IntegrationId, Seq};
+use crate::domain::mark::Mark;
 use crate::domain::time::Timestamp;
 
 /// All members.
@@ -18,6 +20,8 @@ pub const MEMBERS: &str = "edge.";
 pub const LINKS: &str = "stream.";
 /// All leases.
 pub const LEASES: &str = "lease.";
+/// How far the log went.
+pub const LOG_MARK: &str = "log.mark";
 
 /// An edge pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +61,31 @@ pub enum LinkState {
 #[serde(rename_all = "camelCase")]
 pub struct Lease {
     pub seconds: u64,
+}
+
+/// The mark of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogMark {
+    /// When the broker made the log, in milliseconds since the epoch.
+    pub made_at_ms: i64,
+    pub seq: u64,
+    #[serde(default)]
+    pub shared_from: Option<u64>,
+}
+
+impl From<LogMark> for Mark {
+    fn from(mark: LogMark) -> Self {
+        let shared_from = mark.shared_from.map(Seq);
+        Self { made_at: Timestamp(mark.made_at_ms), seq: Seq(mark.seq), shared_from }
+    }
+}
+
+impl From<Mark> for LogMark {
+    fn from(mark: Mark) -> Self {
+        let shared_from = mark.shared_from.map(|seq| seq.0);
+        Self { made_at_ms: mark.made_at.0, seq: mark.seq.0, shared_from }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +186,9 @@ mod tests {
         let member = Member { pod: "a".to_owned(), is_leaving: true };
         assert_eq!(write(&member), br#"{"pod":"a","isLeaving":true}"#);
         assert_eq!(write(&Lease { seconds: 30 }), br#"{"seconds":30}"#);
+        let mark = LogMark { made_at_ms: 7, seq: 9, shared_from: Some(8) };
+        assert_eq!(write(&mark), br#"{"madeAtMs":7,"seq":9,"sharedFrom":8}"#);
+        assert_eq!(LogMark::from(Mark::from(mark)), mark);
     }
 
     #[test]

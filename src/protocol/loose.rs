@@ -1,47 +1,56 @@
 //! Reading JSON whose types drift: DingTalk sends the same field as number or text, as object or as
 //! JSON in a string.
 //!
-//! Every function is total: what is absent, empty or of no use is `None`.
+//! Every function is total: what is absent, empty or of no use is `None`. Texts are borrowed from what
+//! was received, as most of it is looked at once and never kept.
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json_borrow::Value;
+
+/// A field of an object.
+pub fn field<'a>(from: &'a Value<'a>, name: &str) -> Option<&'a Value<'a>> {
+    from.as_object()?.get(name)
+}
 
 /// A text that is not blank, also where it came as a number.
-pub fn text(from: &Value, field: &str) -> Option<String> {
-    match from.get(field)? {
-        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::String(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-            None
-        }
+pub fn text(from: &Value<'_>, name: &str) -> Option<String> {
+    said(from, name).map(Cow::into_owned)
+}
+
+/// As [`text`], to look at.
+pub fn said<'a>(from: &'a Value<'a>, name: &str) -> Option<Cow<'a, str>> {
+    match field(from, name)? {
+        Value::Str(text) if !text.trim().is_empty() => Some(Cow::Borrowed(text)),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Str(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
 /// A whole number, also where it came as text.
-pub fn number(from: &Value, field: &str) -> Option<i64> {
-    match from.get(field)? {
+pub fn number(from: &Value<'_>, name: &str) -> Option<i64> {
+    match field(from, name)? {
         Value::Number(number) => number.as_i64(),
-        Value::String(text) => text.trim().parse().ok(),
+        Value::Str(text) => text.trim().parse().ok(),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
 /// True for `true` and `"true"`.
-pub fn is_set(from: &Value, field: &str) -> bool {
-    match from.get(field) {
+pub fn is_set(from: &Value<'_>, name: &str) -> bool {
+    match field(from, name) {
         Some(Value::Bool(flag)) => *flag,
-        Some(Value::String(text)) => text == "true",
+        Some(Value::Str(text)) => text == "true",
         Some(Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_)) | None => false,
     }
 }
 
 /// An object or array, also where it came as JSON in a string; any other text stays a text.
-pub fn nested<'a>(from: &'a Value, field: &str) -> Option<Cow<'a, Value>> {
-    let value = from.get(field)?;
+pub fn nested<'a>(from: &'a Value<'a>, name: &str) -> Option<Cow<'a, Value<'a>>> {
+    let value = field(from, name)?;
     match value {
         Value::Null => None,
-        Value::String(text) => match serde_json::from_str::<Value>(text) {
+        Value::Str(text) => match serde_json::from_str::<Value<'_>>(text) {
             Ok(inner) if inner.is_object() || inner.is_array() => Some(Cow::Owned(inner)),
             Ok(_) | Err(_) => Some(Cow::Borrowed(value)),
         },
@@ -52,11 +61,11 @@ pub fn nested<'a>(from: &'a Value, field: &str) -> Option<Cow<'a, Value>> {
 }
 
 /// The items of an array, also where it came as JSON in a string.
-pub fn items(from: &Value, field: &str) -> Vec<Value> {
-    match nested(from, field).map(Cow::into_owned) {
+pub fn items<'a>(from: &'a Value<'a>, name: &str) -> Vec<Value<'a>> {
+    match nested(from, name).map(Cow::into_owned) {
         Some(Value::Array(items)) => items,
         Some(
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Str(_) | Value::Object(_),
         )
         | None => Vec::new(),
     }
@@ -71,15 +80,18 @@ mod tests {
     fn fields_are_read_in_every_type_they_come_in() {
         let from = json!({ "n": 5, "s": "6", "blank": " ", "no": null, "on": "true", "off": false,
             "o": {"a": 1}, "js": "{\"a\":1}", "list": "[1]", "word": "hi" });
+        let from = Value::from(&from);
         assert_eq!(text(&from, "n").as_deref(), Some("5"));
         assert_eq!(text(&from, "s").as_deref(), Some("6"));
         assert_eq!((text(&from, "blank"), text(&from, "no"), text(&from, "o")), (None, None, None));
         assert_eq!((number(&from, "n"), number(&from, "s")), (Some(5), Some(6)));
         assert_eq!((number(&from, "word"), number(&from, "off")), (None, None));
         assert!(is_set(&from, "on") && !is_set(&from, "off") && !is_set(&from, "absent"));
-        assert_eq!(nested(&from, "o"), nested(&from, "js"));
-        assert_eq!(nested(&from, "word").as_deref(), Some(&json!("hi")));
+        for name in ["o", "js"] {
+            assert_eq!(nested(&from, name).unwrap().to_string(), r#"{"a":1}"#, "{name}");
+        }
+        assert_eq!(nested(&from, "word").as_deref(), Some(&Value::Str("hi".into())));
         assert_eq!(nested(&from, "no"), None);
-        assert_eq!((items(&from, "list"), items(&from, "word")), (vec![json!(1)], vec![]));
+        assert_eq!((items(&from, "list").len(), items(&from, "word").len()), (1, 0));
     }
 }

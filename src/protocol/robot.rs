@@ -9,7 +9,7 @@ pub mod quote;
 #[cfg(test)]
 mod tests;
 
-use serde_json::Value;
+use serde_json_borrow::Value;
 
 use super::loose;
 use crate::domain::id::MsgId;
@@ -38,20 +38,20 @@ pub struct Malformed(pub &'static str);
 const QUOTA_CODE: i64 = 20001;
 
 /// True where `value` looks like a robot message rather than an event or a card callback.
-pub fn is_robot_message(value: &Value) -> bool {
-    ["msgtype", "msgId", "conversationId"].iter().any(|field| value.get(field).is_some())
+pub fn is_robot_message(value: &Value<'_>) -> bool {
+    ["msgtype", "msgId", "conversationId"].iter().any(|name| loose::field(value, name).is_some())
         || is_quota_notice(value)
 }
 
 /// Reads what DingTalk sent, in HTTP mode as the body and in Stream mode as `data`.
-pub fn inspect(value: &Value) -> Result<Outcome, Malformed> {
+pub fn inspect(value: &Value<'_>) -> Result<Outcome, Malformed> {
     if is_quota_notice(value) {
         let said = ["errorMessage", "errMsg"].iter().find_map(|field| loose::text(value, field));
         let said = said.unwrap_or_else(|| "the monthly message quota is used up".to_owned());
         return Ok(Outcome::QuotaExceeded { said });
     }
     let message = read(value)?;
-    let robot = loose::text(value, "chatbotUserId");
+    let robot = loose::said(value, "chatbotUserId");
     if robot.as_deref() == Some(&message.sender.id) {
         return Ok(Outcome::OwnMessage);
     }
@@ -61,25 +61,25 @@ pub fn inspect(value: &Value) -> Result<Outcome, Malformed> {
     Ok(Outcome::Message(Box::new(message)))
 }
 
-fn is_quota_notice(value: &Value) -> bool {
+fn is_quota_notice(value: &Value<'_>) -> bool {
     let code = ["errorCode", "errCode"].iter().find_map(|field| loose::number(value, field));
-    let is_absent = |field: &&str| value.get(field).is_none_or(Value::is_null);
+    let is_absent = |name: &&str| loose::field(value, name).is_none_or(Value::is_null);
     code == Some(QUOTA_CODE) && ["text", "content"].iter().all(is_absent)
 }
 
-fn is_mentioned(value: &Value, robot: Option<&str>) -> bool {
+fn is_mentioned(value: &Value<'_>, robot: Option<&str>) -> bool {
     let is_robot =
-        |user: &Value| robot.is_some() && loose::text(user, "dingtalkId").as_deref() == robot;
+        |user: &Value<'_>| robot.is_some() && loose::said(user, "dingtalkId").as_deref() == robot;
     loose::is_set(value, "isInAtList") || loose::items(value, "atUsers").iter().any(is_robot)
 }
 
-fn read(value: &Value) -> Result<Message, Malformed> {
-    let required = |field: &'static str| loose::text(value, field).ok_or(Malformed(field));
+fn read(value: &Value<'_>) -> Result<Message, Malformed> {
+    let required = |name: &'static str| loose::said(value, name).ok_or(Malformed(name));
     let msg_id = MsgId::parse(&required("msgId")?).map_err(|_| Malformed("msgId"))?;
     let kind = required("msgtype")?;
     let staff_id = loose::text(value, "senderStaffId");
     let sender_id = loose::text(value, "senderId").or_else(|| staff_id.clone());
-    let robot = loose::text(value, "chatbotUserId");
+    let robot = loose::said(value, "chatbotUserId");
     let body = content::body(value, &kind);
     Ok(Message {
         msg_id,
@@ -97,13 +97,13 @@ fn read(value: &Value) -> Result<Message, Malformed> {
         parts: content::parts(&kind, body.as_deref(), robot.as_deref()),
         quote: quote::read(value, body.as_deref()),
         webhook: webhook(value),
-        kind,
+        kind: kind.into_owned(),
     })
 }
 
-fn place(value: &Value) -> Result<Place, Malformed> {
+fn place(value: &Value<'_>) -> Result<Place, Malformed> {
     let id = loose::text(value, "conversationId").ok_or(Malformed("conversationId"))?;
-    let kind = match loose::text(value, "conversationType").as_deref() {
+    let kind = match loose::said(value, "conversationType").as_deref() {
         Some("1") => PlaceKind::Private,
         Some("2") => PlaceKind::Group,
         Some(_) | None => return Err(Malformed("conversationType")),
@@ -111,7 +111,7 @@ fn place(value: &Value) -> Result<Place, Malformed> {
     Ok(Place { id, kind, title: loose::text(value, "conversationTitle") })
 }
 
-fn webhook(value: &Value) -> Option<SessionWebhook> {
+fn webhook(value: &Value<'_>) -> Option<SessionWebhook> {
     let url = loose::text(value, "sessionWebhook")?;
     let expires_at = Timestamp(loose::number(value, "sessionWebhookExpiredTime")?);
     Some(SessionWebhook { url, expires_at })

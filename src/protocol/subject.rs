@@ -39,6 +39,9 @@ pub fn log(conversation: &Conversation) -> String {
     format!("dt.in.{conversation}")
 }
 
+/// Under the log's subjects, and no conversation's: an entry that only uses up a sequence.
+pub const BLANK: &str = "dt.in._.blank";
+
 /// `dt.timer.<integration>.<conversation>.<purpose>`: one purpose and one time each.
 pub fn timer(conversation: &Conversation, purpose: &str) -> String {
     format!("dt.timer.{conversation}.{purpose}")
@@ -118,6 +121,7 @@ mod tests {
             assert_eq!(conversation_of(&subject).as_ref(), Some(&conversation), "{subject}");
         }
         assert_eq!(conversation_of("dt.in"), None);
+        assert_eq!(conversation_of(BLANK), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub mod leaving;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::driver::Disposition;
 use super::lease::Lease;
@@ -102,7 +102,7 @@ enum Worked {
 impl Dispatch {
     pub async fn handle(self: Arc<Self>, delivery: Delivery) -> anyhow::Result<Disposition> {
         let Some(conversation) = subject::conversation_of(&delivery.subject) else {
-            bail!("subject {} names no conversation", delivery.subject);
+            return Ok(Disposition::foreign(&delivery));
         };
         let patience = self.patience(&delivery);
         let slot = match decode_slot(&delivery.payload) {

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use super::gate::Gate;
 use crate::context::Context;
 use crate::io::nats::Nats;
 use crate::io::nats::pull::{Delivery, Puller};
@@ -35,56 +36,84 @@ pub enum Disposition {
     Left,
 }
 
-/// Runs until the process stops taking new work.
-pub async fn drive<H, F>(context: Context, nats: Nats, source: Source, handle: H)
+impl Disposition {
+    /// Somebody else's message under our subjects: kept, it would hold up the sweep for ever.
+    pub fn foreign(delivery: &Delivery) -> Self {
+        let subject = delivery.subject.as_str();
+        tracing::warn!(subject, "dropped a message whose subject names no conversation");
+        Self::Done
+    }
+}
+
+/// Runs until the process stops taking new work. Takes nothing while the gate is closed.
+pub async fn drive<H, F>(context: Context, nats: Nats, gate: Gate, source: Source, handle: H)
 where
     H: Fn(Delivery) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = anyhow::Result<Disposition>> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(source.concurrency));
-    let mut puller = loop {
-        match Puller::new(&nats, source.stream, source.consumer).await {
-            Ok(puller) => break puller,
-            Err(error) => tracing::warn!(stage = source.stage, %error, "cannot take messages yet"),
-        }
-        if pause(&context, Duration::from_secs(1)).await {
-            return;
-        }
-    };
     loop {
-        let permit = tokio::select! {
-            () = context.stop().cancelled() => break,
-            permit = permits.clone().acquire_owned() => permit,
-        };
-        let Ok(permit) = permit else { break };
-        let free = permits.available_permits() + 1;
-        let taken = tokio::select! {
-            () = context.stop().cancelled() => break,
-            taken = puller.next(free) => taken,
-        };
-        let delivery = match taken {
-            Ok(delivery) => delivery,
+        tokio::select! {
+            () = context.stop().cancelled() => return,
+            () = gate.opened() => {}
+        }
+        let mut puller = match Puller::new(&nats, source.stream, source.consumer).await {
+            Ok(puller) => puller,
             Err(error) => {
-                tracing::warn!(stage = source.stage, %error, "cannot take messages");
-                if pause(&context, Duration::from_millis(500)).await {
-                    break;
-                }
+                tracing::warn!(stage = source.stage, %error, "cannot take messages yet");
+                pause(&context, Duration::from_secs(1)).await;
                 continue;
             }
         };
-        let (handler, nats, metrics) = (handle.clone(), nats.clone(), context.metrics.clone());
-        context.spawn(async move {
-            let began = delivery.taken;
-            let outcome = handler(delivery.clone()).await;
-            let word = settle(&nats, &delivery, source.stage, outcome).await;
-            let stage = source.stage;
-            metrics.stage_outcomes.get_or_create(&StageOutcome { stage, outcome: word }).inc();
-            let seconds = began.elapsed().as_secs_f64();
-            metrics.stage_seconds.get_or_create(&Stage { stage }).observe(seconds);
-            drop(permit);
-        });
+        while let Some((permit, delivery)) = take(&context, &gate, &permits, &mut puller).await {
+            if !gate.passes(&source, &delivery).await {
+                nats.hand_back(&delivery).await.ok();
+                continue;
+            }
+            let (handler, nats, metrics) = (handle.clone(), nats.clone(), context.metrics.clone());
+            context.spawn(async move {
+                let began = delivery.taken;
+                let outcome = handler(delivery.clone()).await;
+                let word = settle(&nats, &delivery, source.stage, outcome).await;
+                let stage = source.stage;
+                metrics.stage_outcomes.get_or_create(&StageOutcome { stage, outcome: word }).inc();
+                let seconds = began.elapsed().as_secs_f64();
+                metrics.stage_seconds.get_or_create(&Stage { stage }).observe(seconds);
+                drop(permit);
+            });
+        }
+        puller.leave().await;
     }
-    puller.leave().await;
+}
+
+/// A permit, and then a message for it. `None`: the process stops, or the gate is closed.
+async fn take(
+    context: &Context,
+    gate: &Gate,
+    permits: &Arc<Semaphore>,
+    puller: &mut Puller,
+) -> Option<(OwnedSemaphorePermit, Delivery)> {
+    // Every arm is cancel safe: a permit or a message that is not taken stays where it is.
+    let permit = tokio::select! {
+        () = context.stop().cancelled() => return None,
+        () = gate.closed() => return None,
+        permit = permits.clone().acquire_owned() => permit.ok()?,
+    };
+    loop {
+        let free = permits.available_permits() + 1;
+        let taken = tokio::select! {
+            () = context.stop().cancelled() => return None,
+            () = gate.closed() => return None,
+            taken = puller.next(free) => taken,
+        };
+        match taken {
+            Ok(delivery) => return Some((permit, delivery)),
+            Err(error) => {
+                tracing::warn!(consumer = puller.consumer(), %error, "cannot take messages");
+                pause(context, Duration::from_millis(500)).await;
+            }
+        }
+    }
 }
 
 async fn settle(
@@ -108,10 +137,10 @@ async fn settle(
     }
 }
 
-/// True when the process is to stop.
-async fn pause(context: &Context, duration: Duration) -> bool {
+/// Shorter where the process is to stop.
+async fn pause(context: &Context, duration: Duration) {
     tokio::select! {
-        () = context.stop().cancelled() => true,
-        () = sleep(duration) => false,
+        () = context.stop().cancelled() => {}
+        () = sleep(duration) => {}
     }
 }

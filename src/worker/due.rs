@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::dispatch::leaving;
 use super::driver::Disposition;
@@ -49,7 +49,7 @@ enum Found {
 impl DueStage {
     pub async fn handle(self, delivery: Delivery) -> anyhow::Result<Disposition> {
         let Some(conversation) = subject::conversation_of(&delivery.subject) else {
-            bail!("subject {} names no conversation", delivery.subject);
+            return Ok(Disposition::foreign(&delivery));
         };
         let since = left_since(&delivery.headers);
         let token = match decode_token(&delivery.payload) {

@@ -6,7 +6,7 @@ mod answering;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::driver::Disposition;
 use super::queued::QueuedNotices;
@@ -45,8 +45,7 @@ pub struct IntakeStage {
 impl IntakeStage {
     pub async fn handle(self, delivery: Delivery) -> anyhow::Result<Disposition> {
         let Some(conversation) = subject::conversation_of(&delivery.subject) else {
-            // Nobody of ours writes such a subject, and no consumer could ever handle it.
-            bail!("subject {} names no conversation", delivery.subject);
+            return Ok(Disposition::foreign(&delivery));
         };
         let kind = log::kind(&delivery.headers);
         let window = self.window(&conversation);

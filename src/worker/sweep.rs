@@ -1,7 +1,7 @@
 //! The sweep: finds what is stranded, and makes room.
 //!
 //! Nothing strands by itself; purged timers, restored backups and operators' hands do it. Whoever wins
-//! the minute looks at every conversation whose log goes on behind its position.
+//! the pass looks at every conversation whose log goes on behind its position.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::gate::Gate;
 use crate::context::Context;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::{Conversation, Seq};
@@ -25,7 +26,6 @@ use crate::io::timer::{self, Timers};
 use crate::io::{handoff, slot};
 use crate::protocol::subject;
 
-const EVERY: Duration = Duration::from_mins(1);
 /// Conversations looked at side by side.
 const ABREAST: usize = 32;
 
@@ -38,30 +38,34 @@ pub struct Sweep {
     pub journal: Journal,
     pub timers: Timers,
     pub ticks: Ticks,
-    /// An entry younger than this may be on its way.
-    pub patience: Duration,
+    /// From one pass to the next; an entry younger than this may be on its way.
+    pub every: Duration,
     /// Entries younger than this are kept for the log's dedupe.
     pub dedupe_window: Duration,
+    pub gate: Gate,
 }
 
 impl Sweep {
     pub async fn run(self) {
-        let mut minute = interval(EVERY);
-        minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut every = interval(self.every);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = self.context.stop().cancelled() => return,
-                _ = minute.tick() => {}
+                _ = every.tick() => {}
             }
-            if let Err(error) = self.minute().await {
+            if !self.gate.is_open() {
+                continue;
+            }
+            if let Err(error) = self.pass().await {
                 tracing::warn!(error = %format!("{error:#}"), "the sweep is done later");
             }
         }
     }
 
-    async fn minute(&self) -> anyhow::Result<()> {
+    async fn pass(&self) -> anyhow::Result<()> {
         let now = self.context.clock.now();
-        if self.ticks.win("sweep", EVERY.mul_f64(0.9), now).await.context("win the tick")? {
+        if self.ticks.win("sweep", self.every.mul_f64(0.9), now).await.context("win the tick")? {
             self.sweep().await?;
             self.forget(now).await?;
         }
@@ -79,7 +83,12 @@ impl Sweep {
 
     /// One pass over all conversations. Gives how many it brought back.
     pub async fn sweep(&self) -> anyhow::Result<usize> {
-        let intake = state::consumer(&self.nats, log::STREAM, "intake").await?;
+        let floor = match state::consumer(&self.nats, log::STREAM, "intake").await {
+            Ok(intake) => intake.ack_floor,
+            // Nothing went through it: all of the log is on its way to it once it is there again.
+            Err(error) if error.is_not_found() => Seq(0),
+            Err(error) => return Err(error.into()),
+        };
         let (of_log, log_max) = state::stream(&self.nats, log::STREAM).await?;
         let (of_journal, journal_max) = state::stream(&self.nats, journal::STREAM).await?;
         let pressed = Pressed {
@@ -91,7 +100,6 @@ impl Sweep {
             subjects.keys().filter_map(|text| subject::conversation_of(text)).collect();
         let looked = stream::iter(conversations)
             .map(|conversation| async move {
-                let floor = intake.ack_floor;
                 match self.look(&conversation, floor, pressed).await {
                     Ok(is_stranded) => usize::from(is_stranded),
                     Err(error) => {
@@ -128,7 +136,7 @@ impl Sweep {
             let filter = json!({ "filter": subject::journal(conversation), "keep": 1 });
             self.nats.purge(journal::STREAM, &filter).await?;
         }
-        let is_old = now.since(newest.at) > self.patience && newest.seq <= floor;
+        let is_old = now.since(newest.at) > self.every && newest.seq <= floor;
         let is_parked = is_parked(last.head.turn.as_ref());
         if !is_waiting || !is_old || self.is_on_its_way(conversation, is_parked).await? {
             return Ok(false);
@@ -140,23 +148,24 @@ impl Sweep {
         Ok(true)
     }
 
-    /// A slot, a timer, a token or a hand-off entry will bring the conversation back. Only a turn that
-    /// waits for its expert is brought back by the index: anything else there was left behind.
+    /// Whether a slot, a token, a timer or the index will bring the conversation back. A turn that waits
+    /// for its expert is brought back by the index alone: its timer is the end of its patience.
     async fn is_on_its_way(
         &self,
         conversation: &Conversation,
         is_parked: bool,
     ) -> anyhow::Result<bool> {
+        let third = match is_parked {
+            true => (handoff::STREAM, format!("dt.handoff.*.{conversation}")),
+            false => (timer::STREAM, subject::timer(conversation, "*")),
+        };
         for (stream, filter) in [
-            (slot::STREAM, subject::slot(conversation)),
-            (timer::STREAM, subject::timer(conversation, "*")),
+            third,
             (timer::STREAM, subject::due(conversation)),
-            (handoff::STREAM, format!("dt.handoff.*.{conversation}")),
+            (slot::STREAM, subject::slot(conversation)),
         ] {
-            if stream == handoff::STREAM && !is_parked {
-                continue;
-            }
-            if !state::subjects(&self.nats, stream, &filter).await?.is_empty() {
+            let found = state::subjects(&self.nats, stream, &filter).await?;
+            if found.keys().any(|found| !timer::is_expiry(found)) {
                 return Ok(true);
             }
         }

@@ -10,7 +10,7 @@ use dingtalk_trigger::protocol::live::{self, Lease, Link, Member};
 use dingtalk_trigger::protocol::{advisory, dead, entry, rate, record, subject, token};
 
 pub(super) fn check(data: &[u8]) {
-    check_record(data, entry::decode, entry::encode);
+    check_record(data, entry::decode, |entry| entry::encode(entry.clone()));
     check_record(data, record::decode, record::encode);
     check_record(data, token::decode_token, token::encode_token);
     check_record(data, token::decode_slot, token::encode_slot);

@@ -121,7 +121,7 @@ async fn nothing_confirmed_is_lost_with_a_leader(cluster: &mut Cluster, broker: 
         let id = format!("leader:{index}");
         // The same id until it is confirmed: that is what an edge's caller does.
         wait_until("the log takes entries again", LIMIT, async || {
-            match broker.log().append(&place, &id, &entry()).await {
+            match broker.log().append(&place, &id, entry()).await {
                 Ok(log::Appended::Stored(seq) | log::Appended::Duplicate(seq)) => {
                     confirmed.push(seq);
                     true

@@ -29,3 +29,4 @@ mod broker;
 mod drift;
 mod conversation;
 mod cli;
+mod operator;

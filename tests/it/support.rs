@@ -15,3 +15,4 @@ pub(crate) mod program;
 pub(crate) mod outside;
 pub(crate) mod service;
 pub(crate) mod oracle;
+pub(crate) mod hands;

@@ -120,7 +120,7 @@ async fn one(
     }
     let message_id = format!("replay:{seq}");
     let entry = Entry::Replay(replay);
-    let appended = match state.log.append(&letter.turn.conversation, &message_id, &entry).await {
+    let appended = match state.log.append(&letter.turn.conversation, &message_id, entry).await {
         Err(error @ log::Error::TooLarge { .. }) => return Ok(Err(error.to_string())),
         outcome => outcome?,
     };

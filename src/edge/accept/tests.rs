@@ -2,7 +2,7 @@
 //!
 //! The payloads are DingTalk's own samples, changed in one field at a time.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::binding::{Language, Mode};
@@ -37,6 +37,18 @@ fn integration(scope: Scope) -> Integration {
         scope,
         is_paused: false,
     }
+}
+
+fn payload(value: &Value) -> Option<Payload> {
+    super::payload(&value.into())
+}
+
+fn decide(
+    integration: &Integration,
+    payload: &Payload,
+    value: &Value,
+) -> Result<Decision, Malformed> {
+    super::decide(integration, payload, &value.into())
 }
 
 fn published(scope: Scope, value: &Value) -> Publish {

@@ -27,6 +27,9 @@ pub enum PublishError {
     Occupied,
     #[error("the stream is full: {0}")]
     Full(String),
+    /// 10158: somebody else stores a message with this id at this moment. Asked again, it is there.
+    #[error("a message with this id is being stored")]
+    BeingStored,
     #[error("the message is larger than the broker's max_payload")]
     TooLarge,
     #[error(transparent)]
@@ -43,8 +46,7 @@ struct PubAck {
 }
 
 impl Nats {
-    /// Publishes and waits for the acknowledgement. A message id that is being stored by somebody else
-    /// at this moment (10158) is asked again until it is stored.
+    /// Publishes and waits for the acknowledgement.
     pub async fn publish(
         &self,
         subject: &str,
@@ -55,24 +57,19 @@ impl Nats {
         if payload.len().saturating_add(1024) > self.client.max_payload() {
             return Err(PublishError::TooLarge);
         }
-        loop {
-            let asked =
-                self.ask(subject.to_owned(), Some(headers.clone()), payload.clone()).await?;
-            let ack: PubAck = serde_json::from_slice(&asked.payload)
-                .map_err(|e| Error::Unreadable(e.to_string()))?;
-            let Some(error) = ack.error else {
-                return Ok(Stored { seq: Seq(ack.seq), is_duplicate: ack.duplicate });
-            };
-            match error.err_code {
-                10158 => tokio::task::yield_now().await,
-                10071 | 10164 => return Err(PublishError::Conflict),
-                10077 if error.description.contains("per subject") => {
-                    return Err(PublishError::Occupied);
-                }
-                10077 | 10023 | 10047 => return Err(PublishError::Full(error.description)),
-                10054 => return Err(PublishError::TooLarge),
-                _ => return Err(Error::from(error).into()),
-            }
-        }
+        let asked = self.ask(subject.to_owned(), Some(headers), payload).await?;
+        let ack: PubAck =
+            serde_json::from_slice(&asked.payload).map_err(|e| Error::Unreadable(e.to_string()))?;
+        let Some(error) = ack.error else {
+            return Ok(Stored { seq: Seq(ack.seq), is_duplicate: ack.duplicate });
+        };
+        Err(match error.err_code {
+            10158 => PublishError::BeingStored,
+            10071 | 10164 => PublishError::Conflict,
+            10077 if error.description.contains("per subject") => PublishError::Occupied,
+            10077 | 10023 | 10047 => PublishError::Full(error.description),
+            10054 => PublishError::TooLarge,
+            _ => Error::from(error).into(),
+        })
     }
 }

@@ -64,6 +64,10 @@ impl Puller {
         Ok(Self { nats, stream, consumer, inbox, inbox_subject, outstanding: 0, requested: 0 })
     }
 
+    pub fn consumer(&self) -> &'static str {
+        self.consumer
+    }
+
     /// The next message; asks for `free` more when none is on its way. Cancel safe: what was received
     /// is either returned or still in the subscription.
     pub async fn next(&mut self, free: usize) -> Result<Delivery, Error> {

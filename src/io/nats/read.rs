@@ -2,6 +2,8 @@
 //!
 //! What decides is read from the leader; a direct get may be answered by a replica that lags behind.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,10 +12,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::{Instant, sleep};
 
 use super::{Error, Nats};
 use crate::domain::id::Seq;
 use crate::domain::time::Timestamp;
+
+/// A leader that steps down has a successor by then: whoever waits for it spares its message the wait
+/// for a redelivery.
+const ELECTION_MAX: Duration = Duration::from_secs(3);
 
 /// A message where it stands in its stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +64,17 @@ impl Nats {
         subject: &str,
     ) -> Result<Option<Record>, Error> {
         self.get(stream, &json!({ "seq": seq.0, "next_by_subj": subject })).await
+    }
+
+    /// The first message of `subject` stored at or after `since`, from the leader.
+    pub async fn next_since(
+        &self,
+        stream: &str,
+        since: Timestamp,
+        subject: &str,
+    ) -> Result<Option<Record>, Error> {
+        let question = json!({ "start_time": rfc3339(since), "next_by_subj": subject });
+        self.get(stream, &question).await
     }
 
     /// The first message of `subject` at or after `seq`, from any replica. What it gives is true; that
@@ -123,11 +141,17 @@ impl Nats {
     }
 
     async fn get(&self, stream: &str, question: &Value) -> Result<Option<Record>, Error> {
-        let answer = self.api(&format!("STREAM.MSG.GET.{stream}"), question).await;
-        let GetAnswer { message } = match answer {
-            Ok(answer) => answer,
-            Err(Error::Refused { code: 10037, .. }) => return Ok(None),
-            Err(e) => return Err(e),
+        let (subject, begun) = (format!("STREAM.MSG.GET.{stream}"), Instant::now());
+        let GetAnswer { message } = loop {
+            match self.api(&subject, question).await {
+                Ok(answer) => break answer,
+                Err(Error::Refused { code: 10037, .. }) => return Ok(None),
+                Err(Error::Unavailable(why)) if begun.elapsed() < ELECTION_MAX => {
+                    tracing::debug!(stream, why, "reading again");
+                    sleep(Duration::from_millis(100)).await;
+                }
+                Err(e) => return Err(e),
+            }
         };
         let data = STANDARD.decode(message.data).map_err(|e| Error::Unreadable(e.to_string()))?;
         Ok(Some(Record {

@@ -3,14 +3,14 @@
 //! Most often `repliedMsg` beside the text; in older payloads `quoteMessage` at the top; for a card
 //! of the robot itself nothing but ids. What cannot be read leaves the quote without parts.
 
-use serde_json::Value;
+use serde_json_borrow::Value;
 
 use super::content;
 use crate::domain::inbound::Quote;
 use crate::protocol::loose;
 
 /// `body` is the object that holds what the message itself says.
-pub fn read(message: &Value, body: Option<&Value>) -> Option<Quote> {
+pub fn read(message: &Value<'_>, body: Option<&Value<'_>>) -> Option<Quote> {
     let original = loose::text(message, "originalMsgId");
     let replied = body
         .and_then(|body| loose::nested(body, "repliedMsg"))
@@ -20,7 +20,7 @@ pub fn read(message: &Value, body: Option<&Value>) -> Option<Quote> {
     let Some(replied) = replied else {
         return original.map(|id| Quote { msg_id: Some(id), parts: Vec::new() });
     };
-    let kind = ["msgType", "msgtype"].iter().find_map(|field| loose::text(&replied, field));
+    let kind = ["msgType", "msgtype"].iter().find_map(|name| loose::said(&replied, name));
     let kind = kind.as_deref().unwrap_or("text");
     let said = content::body(&replied, kind);
     Some(Quote {

@@ -21,6 +21,14 @@ macro_rules! fixture {
 
 const ROBOT: &str = "$:LWCP_v1:$01B/44e/ph+R21B/X+43WLnAcUVO5BKL";
 
+fn inspect(value: &Value) -> Result<Outcome, Malformed> {
+    super::inspect(&value.into())
+}
+
+fn is_robot_message(value: &Value) -> bool {
+    super::is_robot_message(&value.into())
+}
+
 fn message(value: &Value) -> Message {
     let Outcome::Message(message) = inspect(value).unwrap() else { panic!("not a message") };
     *message

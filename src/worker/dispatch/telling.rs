@@ -7,16 +7,18 @@ use anyhow::Context as _;
 
 use super::language;
 use super::turning::{Turning, turn_id};
-use crate::domain::answer::{Answer, Interrupt};
+use crate::domain::answer::Interrupt;
 use crate::domain::binding::Integration;
 use crate::domain::entry::Origin;
 use crate::domain::id::TurnId;
 use crate::domain::inbound::PlaceKind;
 use crate::domain::rate;
+use crate::domain::reason::Reason;
 use crate::domain::reply::{self, Format, Segment, segments};
 use crate::domain::turn::{Event, Failed, Notice, OpenTurn, Phase};
 use crate::domain::words::Word;
 use crate::io::dingtalk::send::{SendClass, SendError};
+use crate::io::journal;
 use crate::protocol::action::{Kind, Link};
 use crate::worker::run::{Run, Stopped};
 
@@ -33,6 +35,14 @@ impl From<Notice> for Word {
     }
 }
 
+/// What the journal has of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loaded {
+    Known,
+    /// Somebody removed the record that brought it.
+    Gone,
+}
+
 impl Turning<'_> {
     /// The next segment. What DingTalk says of it is the next event.
     pub(super) async fn send(
@@ -42,7 +52,11 @@ impl Turning<'_> {
         segment: u32,
     ) -> Result<Event, Stopped> {
         let clock = &self.hands.context.clock;
-        self.load_answer(turn).await?;
+        if self.load_answer(turn).await? == Loaded::Gone {
+            let detail = "the answer is gone from DT_JOURNAL".to_owned();
+            let failure = Failed { reason: Reason::ReplyPermanent, detail, retry: None };
+            return Ok(Event::SendFailed { failure, at: clock.now() });
+        }
         let list = self.segments_of(&turn_id(run, turn));
         let index = usize::try_from(segment).unwrap_or(usize::MAX);
         let said = (list.get(index), self.integration, &self.origin);
@@ -161,15 +175,19 @@ impl Turning<'_> {
     }
 
     /// A run that goes on after another reads the answer from the journal.
-    async fn load_answer(&mut self, turn: &OpenTurn) -> Result<(), Stopped> {
+    async fn load_answer(&mut self, turn: &OpenTurn) -> Result<Loaded, Stopped> {
         if self.answer.is_some() {
-            return Ok(());
+            return Ok(Loaded::Known);
         }
-        let Phase::Sending(sending) = &turn.phase else { return Ok(()) };
-        let Some(seq) = sending.answer else { return Ok(()) };
-        let answer: Answer =
-            self.hands.journal.answer(seq).await.context("read the answer from the journal")?;
-        self.answer = Some(answer);
-        Ok(())
+        let Phase::Sending(sending) = &turn.phase else { return Ok(Loaded::Known) };
+        let Some(seq) = sending.answer else { return Ok(Loaded::Known) };
+        match self.hands.journal.answer(seq).await {
+            Ok(answer) => {
+                self.answer = Some(answer);
+                Ok(Loaded::Known)
+            }
+            Err(journal::Error::AnswerGone(_)) => Ok(Loaded::Gone),
+            Err(error) => Err(error).context("read the answer from the journal")?,
+        }
     }
 }

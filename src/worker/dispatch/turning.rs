@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::turn::decide::decide;
 use crate::domain::turn::{Availability, Command, Event, OpenTurn, Parked, Phase, Purpose, Step};
 use crate::domain::words::Word;
-use crate::io::journal;
+use crate::io::{journal, timer};
 use crate::protocol::subject;
 use crate::telemetry::metrics;
 use crate::worker::resolve::Reach;
@@ -106,6 +106,8 @@ impl<'a> Turning<'a> {
                     let left = self.hands.handoffs.leave(&asked.expert, &run.conversation).await;
                     left.context("leave the hand-off index")?;
                 }
+                let disarmed = self.hands.timers.disarm_expiry(&run.conversation).await;
+                disarmed.context("take back the end of the wait")?;
                 Ok(None)
             }
             Command::Bury => {
@@ -135,7 +137,7 @@ impl<'a> Turning<'a> {
         let word = match purpose {
             Purpose::Retry { attempt } => format!("{}r{attempt}", turn.last),
             Purpose::SendRetry { sent, attempt } => format!("{}s{sent}r{attempt}", turn.last),
-            Purpose::Expiry => format!("{}x", turn.last),
+            Purpose::Expiry => format!("{}{}", turn.last, timer::EXPIRY),
         };
         // The time stands in the subject as well: no subject is ever armed at two times.
         let word = format!("{word}t{}", at.0);

@@ -67,7 +67,7 @@ async fn an_id_is_stored_once_however_many_publish_it(broker: &Broker) {
         let id = format!("dedupe:{round}");
         let entry = entry();
         // On a cluster some of them meet one that is being stored (10158).
-        let outcomes = join_all((0..16).map(|_| log.append(&place, &id, &entry))).await;
+        let outcomes = join_all((0..16).map(|_| log.append(&place, &id, entry.clone()))).await;
         let outcomes: Vec<_> =
             outcomes.into_iter().map(|outcome| outcome.expect("durable")).collect();
         let first: Vec<_> = outcomes.iter().filter(|o| matches!(o, Appended::Stored(_))).collect();

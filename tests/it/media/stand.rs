@@ -181,7 +181,7 @@ pub(super) fn picture(code: &str) -> Value {
 }
 
 fn spoken(said: &Value) -> Spoken {
-    match robot::inspect(said).expect("a message") {
+    match robot::inspect(&said.into()).expect("a message") {
         robot::Outcome::Message(message) => Spoken { message: *message, at: Timestamp(1) },
         other => panic!("no message: {other:?}"),
     }

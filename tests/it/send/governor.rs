@@ -112,8 +112,9 @@ async fn a_rate_of_zero_costs_no_message_to_the_broker() {
     let broker = connect(&context, nats.url(), 1).await;
     let config = Config { rate_per_s: 0, ..Config::default() };
     let governor = Governor::new(context.clone(), &broker, config);
-    let mut all = nats.client().await.subscribe(">").await.unwrap();
-    nats.client().await.flush().await.unwrap();
+    let listener = nats.client().await;
+    let mut all = listener.subscribe(">").await.unwrap();
+    listener.flush().await.unwrap();
     broker.client().flush().await.unwrap();
     for _ in 0..100 {
         assert_eq!(governor.permit(&id(), Api::Direct).await.unwrap(), Permit::Granted);

@@ -3,7 +3,7 @@
 //!
 //! Reads the simulator's records alone. Messages carry a [`mark`], and their answers end with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dingtalk_trigger::sim::dingtalk::Sim;
 use dingtalk_trigger::sim::dingtalk::record::Kind;
@@ -120,6 +120,12 @@ fn messages(cloud: &Sim) -> BTreeMap<String, Message> {
         }
     }
     messages
+}
+
+/// The messages that have no answer.
+pub(crate) fn unanswered(cloud: &Sim) -> BTreeSet<String> {
+    let open = messages(cloud).into_iter().filter(|(_, message)| message.answers.is_empty());
+    open.map(|(mark, _)| mark).collect()
 }
 
 /// How many of the messages have an answer.

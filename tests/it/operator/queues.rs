@@ -1,0 +1,51 @@
+//! Consumers paused, removed and added again; streams that may hold nothing more; timers purged.
+
+use std::time::Duration;
+
+use super::stand::{SWEEP, Stand};
+use crate::support::program::LIMIT;
+use crate::support::wait::wait_until;
+
+const CONSUMERS: [(&str, &str); 3] =
+    [("DT_IN", "intake"), ("DT_TIMER", "due"), ("DT_RUN", "dispatch")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_and_limits_in_an_operators_hands_cost_seconds_and_no_message() {
+    let stand = Stand::start(&[]).await;
+    let doubts = stand.under_load(work(&stand)).await;
+    stand.judge(&doubts).await;
+    stand.service.finish().await;
+}
+
+async fn work(stand: &Stand) -> Vec<i64> {
+    let hands = &stand.hands;
+    for (stream, consumer) in CONSUMERS {
+        hands.pause(stream, consumer).await;
+        stand.piled_up("messages wait for the paused consumer").await;
+        hands.resume(stream, consumer).await;
+        stand.recovered(&format!("{consumer} paused and resumed"), Duration::from_secs(8)).await;
+    }
+    for (stream, what) in [("DT_IN", "a full log"), ("DT_JOURNAL", "a full journal")] {
+        hands.max_bytes(stream, 1).await;
+        stand.piled_up("messages wait for room").await;
+        hands.max_bytes(stream, 1 << 30).await;
+        stand.recovered(what, Duration::from_secs(8)).await;
+    }
+    wait_until("timers are pending", LIMIT, async || {
+        hands.info("DT_TIMER").await["state"]["messages"].as_u64() >= Some(3)
+    })
+    .await;
+    hands.purge("DT_TIMER").await;
+    stand.recovered("DT_TIMER purged", SWEEP * 2 + Duration::from_secs(5)).await;
+    let mut doubts = vec![];
+    for (stream, consumer) in CONSUMERS {
+        hands.remove_consumer(stream, consumer).await;
+        stand.piled_up("messages wait for the consumer").await;
+        hands.add_consumer(stream, consumer).await;
+        // What a run had in its hands is handed out again at once.
+        doubts.push(stand.outside.now_ms());
+        let bound = Duration::from_secs(20);
+        stand.recovered(&format!("{consumer} removed and added again"), bound).await;
+    }
+    doubts
+}
