@@ -6,9 +6,11 @@
 pub mod stand;
 pub mod rate;
 pub mod http;
+pub mod memory;
 pub mod accept;
 pub mod pass;
 pub mod latency;
+pub mod windows;
 #[cfg(feature = "sim")]
 pub mod stream;
 #[cfg(feature = "sim")]
@@ -24,6 +26,8 @@ pub enum Scenario {
     Pass,
     /// Accepted to reply at 200/s, against raw publish to deliver
     Latency,
+    /// 100,000 windows open at once: their lateness, against the same timers bare, and the memory
+    Windows,
     /// Stream frames acknowledged after their `PubAck`, against the official Python SDK's bare ack
     #[cfg(feature = "sim")]
     Stream,
@@ -70,6 +74,7 @@ pub async fn run(scenario: Scenario) -> anyhow::Result<Vec<Figure>> {
         Scenario::Accept => accept::run().await,
         Scenario::Pass => pass::run().await,
         Scenario::Latency => latency::run().await,
+        Scenario::Windows => windows::run().await,
         #[cfg(feature = "sim")]
         Scenario::Stream => stream::run().await,
         #[cfg(feature = "sim")]

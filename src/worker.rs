@@ -159,6 +159,7 @@ fn start_due(context: &Context, parts: &Parts, config: &Config, gate: Gate) {
         timers: Timers::new(&parts.nats),
         notices: QueuedNotices::new(context, parts),
         newer_age_max: config.dispatch.newer_age_max,
+        wait_least: config.dispatch.wait_least,
     };
     let handle = move |delivery| stage.clone().handle(delivery);
     context.spawn(drive(context.clone(), parts.nats.clone(), gate, DUE, handle));

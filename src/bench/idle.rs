@@ -11,6 +11,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::Figure;
+use super::memory::resident_mib;
 use super::stand::{CLIENT_SECRET, Stand, robot};
 use crate::context::{Clock, Context};
 use crate::domain::binding::Mode;
@@ -111,12 +112,4 @@ async fn all_connected(cloud: &Sim, names: &[String]) -> anyhow::Result<()> {
         ensure!(Instant::now() < until, "only {connected} connections were opened");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-}
-
-/// `VmRSS` of a process.
-fn resident_mib(process: u32) -> Option<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u32 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(f64::from(kib) / 1024.0)
 }

@@ -15,6 +15,7 @@ use axum::routing::any;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use super::memory::resident_mib;
 use crate::commands::parts::Parts;
 use crate::commands::roles;
 use crate::config::Config;
@@ -101,7 +102,7 @@ impl Stand {
         let settings = config.store.as_ref().context("the stand sets its database")?;
         let store = Store::connect(settings).await?;
         store.migrate().await?;
-        bind(&context, &store, mode).await?;
+        bind(&context, &store, mode, Duration::ZERO).await?;
         store.close().await;
         let parts = Parts::connect(&context, &config).await?;
         Ok(Self { context, config, parts, sink, sink_url, below, directory })
@@ -127,6 +128,13 @@ impl Stand {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
+    }
+
+    /// What the broker holds in memory.
+    pub fn broker_mib(&self) -> anyhow::Result<f64> {
+        let file = self.directory.join("nats/server.pid");
+        let text = std::fs::read_to_string(file).context("read the broker's process id")?;
+        resident_mib(text.trim().parse()?).context("read the broker's memory")
     }
 
     pub async fn end(self) {
@@ -192,7 +200,13 @@ async fn swallow(
     r#"{"errcode":0,"errmsg":"ok"}"#
 }
 
-async fn bind(context: &Context, store: &Store, mode: Mode) -> anyhow::Result<()> {
+/// The bench's robot, bound to an echo with this window.
+pub async fn bind(
+    context: &Context,
+    store: &Store,
+    mode: Mode,
+    summary_window: Duration,
+) -> anyhow::Result<()> {
     let id = IntegrationId::parse(INTEGRATION)?;
     let expert = ExpertId::parse("echo")?;
     let note = Note {
@@ -208,7 +222,7 @@ async fn bind(context: &Context, store: &Store, mode: Mode) -> anyhow::Result<()
         integration: id,
         is_enabled: true,
         session_timeout: Duration::from_secs(3600),
-        summary_window: Duration::ZERO,
+        summary_window,
         busy_policy: BusyPolicy::Queue,
         queued_notice: QueuedNotice::None,
         allow_conversations: vec![],

@@ -14,7 +14,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 47] = [
+pub const SETTINGS: [Setting; 48] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -89,6 +89,11 @@ pub const SETTINGS: [Setting; 47] = [
     setting("DT_SEGMENT_MAX_BYTES", "15000", "one message of an answer"),
     setting("DT_SEND_RATE", "20", "sends a second of each API of an app; 0 is off"),
     setting("DT_WEBHOOK_RATE", "20", "posts a minute to one conversation's webhook; 0 is off"),
+    setting(
+        "DT_WINDOW_MAX_WAIT",
+        "1m",
+        "how long a window may keep a message; ten windows where that is longer",
+    ),
     setting("DT_RUNTIME_TIMEOUT", "10m", "one attempt at a turn"),
     setting("DT_RUNTIME_IDLE_TIMEOUT", "2m", "silence within an attempt"),
     setting("DT_FRAMES_IN_FLIGHT", "256", "callbacks of one Stream connection handled at once"),

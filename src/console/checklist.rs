@@ -1,14 +1,18 @@
 //! The checklist of a trigger: what stands in the way of publishing, in English and Chinese.
 //!
-//! Rule codes, fields and texts of the integration's rules are those that Xpert's users know.
+//! What is of level `warning` stands in nobody's way. Rule codes, fields and texts of the integration's rules are those that Xpert's users know.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::triggers::Draft;
+use crate::domain::binding::{BusyPolicy, RuntimeKind};
 use crate::domain::id::{ExpertId, IntegrationId};
+use crate::io::runtime::can_steer;
 
+const ERROR: &str = "error";
+const WARNING: &str = "warning";
 const CONFLICT: &str = "TRIGGER_DINGTALK_INTEGRATION_CONFLICT";
 const SESSION_TIMEOUT_MAX_S: i64 = 604_800;
 const SUMMARY_WINDOW_MAX_S: i64 = 600;
@@ -36,6 +40,10 @@ impl Item {
         self.rule_code == CONFLICT
     }
 
+    pub(super) fn is_warning(&self) -> bool {
+        self.level == WARNING
+    }
+
     fn new(
         rule_code: &'static str,
         field: &'static str,
@@ -43,7 +51,7 @@ impl Item {
         words: (String, String),
     ) -> Self {
         let message = Message { en_us: words.0, zh_hans: words.1 };
-        Self { rule_code, field, value, level: "error", message }
+        Self { rule_code, field, value, level: ERROR, message }
     }
 
     fn required() -> Self {
@@ -65,6 +73,24 @@ impl Item {
             format!("钉钉集成 \"{id}\" 已绑定到其他专家"),
         );
         Self::new(CONFLICT, "integrationId", json!(id), words)
+    }
+
+    /// The trigger works all the same: nothing is said into runs that cannot hear it.
+    fn no_steering(kind: &RuntimeKind) -> Self {
+        let kind = kind.as_str();
+        let words = (
+            format!(
+                "A runtime of kind {kind} takes no messages while it answers, so \"steer\" acts like \
+                 \"queue\"; register a runtime of kind xpert, or choose \"queue\" or \"interrupt\""
+            ),
+            format!(
+                "{kind} 类型的运行时在回答期间不接收消息，因此 \"steer\" 等同于 \"queue\"；请注册 xpert \
+                 类型的运行时，或选择 \"queue\" 或 \"interrupt\""
+            ),
+        );
+        let steer = json!(BusyPolicy::Steer.as_str());
+        let code = "TRIGGER_DINGTALK_STEER_UNSUPPORTED";
+        Self { level: WARNING, ..Self::new(code, "busyPolicy", steer, words) }
     }
 
     fn session_timeout(value: i64) -> Self {
@@ -115,6 +141,17 @@ pub(super) async fn check(
     }
     if !(0..=SUMMARY_WINDOW_MAX_S).contains(&draft.summary_window_s) {
         items.push(Item::summary_window(draft.summary_window_s));
+    }
+    if draft.busy_policy == BusyPolicy::Steer {
+        let registered = match (expert, &draft.runtime) {
+            (_, Some(kind)) => Some(kind.clone()),
+            (Some(expert), None) => state.store.runtime(expert).await?.map(|row| row.runtime.kind),
+            (None, None) => None,
+        };
+        // Who is not registered yet may turn out to be of either kind.
+        items.extend(
+            registered.filter(|kind| !can_steer(kind)).map(|kind| Item::no_steering(&kind)),
+        );
     }
     Ok(items)
 }

@@ -15,7 +15,7 @@ use crate::domain::id::{ConversationKey, IntegrationId, MsgId, Seq};
 use crate::domain::turn::{OpenTurn, Parked, Phase, Step};
 use crate::io::journal::{Journal, Past};
 
-/// What happened to one DingTalk message. A pod is named where it is on record.
+/// What happened to one DingTalk message. What an older release stored names no pod.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Trace {
@@ -79,15 +79,16 @@ pub(super) async fn trace(
         Some(turn) => Journal::new(&state.nats).history(turn).await?,
         None => vec![],
     };
+    let received_by = state.log.pod(&row.conversation, row.seq).await?;
     Ok(Json(Trace {
         integration_id: id.to_string(),
         msg_id: msg_id.to_string(),
         conversation_key: row.conversation.key.to_string(),
-        received: Received { at: rfc3339(row.at), pod: None, seq: row.seq.0 },
+        received: Received { at: rfc3339(row.at), pod: received_by, seq: row.seq.0 },
         turn: row.turn.as_ref().map(|turn| Turn {
             turn_id: turn.to_string(),
             at: records.first().map(|record| rfc3339(record.at)),
-            pod: None,
+            pod: records.first().and_then(|record| record.pod.clone()),
             xpert_id: records.iter().find_map(expert),
             ended_at: records.iter().find(|record| is_end(record)).map(|past| rfc3339(past.at)),
         }),
@@ -110,12 +111,12 @@ fn attempts(records: &[Past]) -> Vec<Attempt> {
     for record in records {
         let at = rfc3339(record.at);
         let turn = record.head.turn.as_ref();
-        let begins = matches!(record.step, Step::Started | Step::Running)
+        let begins = matches!(record.step, Step::Started | Step::Running | Step::Steered)
             && turn.is_some_and(|turn| turn.asked.is_some() && turn.phase == Phase::Running);
         if let Some(turn) = turn.filter(|_| begins) {
             // A later record of the same attempt is another run of it, or names its run.
             if attempts.last().is_none_or(|last| last.attempt != turn.attempt) {
-                let (attempt, pod) = (turn.attempt, None);
+                let (attempt, pod) = (turn.attempt, record.pod.clone());
                 attempts.push(Attempt { attempt, at, pod, state: "running", ended_at: None });
             }
             continue;
@@ -131,12 +132,12 @@ fn attempts(records: &[Past]) -> Vec<Attempt> {
             Step::Answered | Step::Sending | Step::Delivered => "answered",
             Step::Retry | Step::Burying | Step::Dead | Step::Parked => "failed",
             Step::Stopped | Step::Lost | Step::Merged => "stopped",
-            Step::Started | Step::Running | Step::Noted => continue,
+            Step::Started | Step::Running | Step::Steered | Step::Noted => continue,
         };
         last.ended_at = Some(at.clone());
         // A turn that took in newer messages is asked anew.
         if let (Step::Merged, Some(turn)) = (record.step, turn) {
-            let (attempt, pod) = (turn.attempt, None);
+            let (attempt, pod) = (turn.attempt, record.pod.clone());
             attempts.push(Attempt { attempt, at, pod, state: "running", ended_at: None });
         }
     }
@@ -148,7 +149,8 @@ fn sends(records: &[Past]) -> Vec<Send> {
     let (mut sent, mut segments) = (0, 0);
     for record in records {
         let at = rfc3339(record.at);
-        let said = |segment, state| Send { segment, at: at.clone(), pod: None, state };
+        let said =
+            |segment, state| Send { segment, at: at.clone(), pod: record.pod.clone(), state };
         match record.head.turn.as_ref().map(|turn| &turn.phase) {
             Some(Phase::Sending(sending)) => {
                 sends.extend((sent + 1..=sending.sent).map(|segment| said(segment, "sent")));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::body::{Body, Expert, Query};
@@ -18,7 +18,7 @@ use super::new_integration::one_of;
 use super::problem::Problem;
 use super::runtimes::{self, NewRuntime};
 use super::views::{self, TriggerView};
-use crate::domain::binding::{ActBy, BusyPolicy, QueuedNotice, Runtime, Trigger};
+use crate::domain::binding::{ActBy, BusyPolicy, QueuedNotice, Runtime, RuntimeKind, Trigger};
 use crate::domain::id::{ExpertId, IntegrationId};
 use crate::io::routing::Change;
 use crate::io::store::{Error, triggers};
@@ -37,6 +37,7 @@ pub(super) struct Proposal {
     integration_id: Option<String>,
     session_timeout_seconds: Option<i64>,
     summary_window_seconds: Option<i64>,
+    busy_policy: Option<String>,
 }
 
 /// The body of `PUT /api/triggers/{xpertId}`.
@@ -62,6 +63,9 @@ pub(super) struct Draft {
     pub(super) integration_id: String,
     pub(super) session_timeout_s: i64,
     pub(super) summary_window_s: i64,
+    pub(super) busy_policy: BusyPolicy,
+    /// What is registered in the same step.
+    pub(super) runtime: Option<RuntimeKind>,
 }
 
 pub(super) async fn validate(
@@ -79,6 +83,8 @@ pub(super) async fn validate(
         integration_id: proposal.integration_id.unwrap_or_default(),
         session_timeout_s: proposal.session_timeout_seconds.unwrap_or(SESSION_TIMEOUT_S),
         summary_window_s: proposal.summary_window_seconds.unwrap_or(SUMMARY_WINDOW_S),
+        busy_policy: busy_policy(proposal.busy_policy.as_deref())?,
+        runtime: None,
     };
     let items = checklist::check(&state, expert.as_ref(), &draft).await?;
     Ok(Json(json!({ "items": items })))
@@ -88,12 +94,13 @@ pub(super) async fn publish(
     State(state): State<super::State>,
     Expert(expert): Expert,
     Body(body): Body<Publish>,
-) -> Result<Json<TriggerView>, Problem> {
+) -> Result<Json<Published>, Problem> {
     let runtime = match &body.runtime {
         Some(new) => Some(new.runtime(&expert, "runtime.")?),
         None => None,
     };
-    let trigger = body.trigger(&state, &expert).await?;
+    let kind = runtime.as_ref().map(|runtime| runtime.kind.clone());
+    let (trigger, warnings) = body.trigger(&state, &expert, kind).await?;
     let before = state.store.trigger(&expert).await?.map(|record| record.trigger.integration);
     let detail = json!({
         "integrationId": trigger.integration.as_str(),
@@ -115,23 +122,40 @@ pub(super) async fn publish(
     if let Some(runtime) = &runtime {
         runtimes::registered(&state, runtime).await?;
     }
-    stored(&state, &expert).await
+    let Json(shown) = stored(&state, &expert).await?;
+    Ok(Json(Published { shown, items: warnings }))
+}
+
+/// The binding, and what its publisher should know of it.
+#[derive(Serialize)]
+pub(super) struct Published {
+    #[serde(flatten)]
+    shown: TriggerView,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<Item>,
 }
 
 impl Publish {
-    async fn trigger(&self, state: &super::State, expert: &ExpertId) -> Result<Trigger, Problem> {
+    /// With the warnings of its checklist.
+    async fn trigger(
+        &self,
+        state: &super::State,
+        expert: &ExpertId,
+        runtime: Option<RuntimeKind>,
+    ) -> Result<(Trigger, Vec<Item>), Problem> {
         let draft = Draft {
             is_enabled: self.enabled.unwrap_or(true),
             integration_id: self.integration_id.clone().unwrap_or_default(),
             session_timeout_s: self.session_timeout_seconds.unwrap_or(SESSION_TIMEOUT_S),
             summary_window_s: self.summary_window_seconds.unwrap_or(SUMMARY_WINDOW_S),
+            busy_policy: busy_policy(self.busy_policy.as_deref())?,
+            runtime,
         };
-        let busy_policy = self.busy_policy.as_deref().unwrap_or(BusyPolicy::Queue.as_str());
         let queued_notice =
             self.queued_notice.as_deref().unwrap_or(QueuedNotice::Reaction.as_str());
         let act_by = self.act_by.as_deref().unwrap_or(ActBy::Asker.as_str());
         let policy = (
-            one_of("busyPolicy", busy_policy, BusyPolicy::parse, BusyPolicy::WORDS)?,
+            draft.busy_policy,
             one_of("queuedNotice", queued_notice, QueuedNotice::parse, QueuedNotice::WORDS)?,
             one_of("actBy", act_by, ActBy::parse, ActBy::WORDS)?,
         );
@@ -140,12 +164,13 @@ impl Publish {
         let allow_senders = allowed("allowSenders", self.allow_senders.as_deref())?;
         let items = checklist::check(state, Some(expert), &draft).await?;
         // A conflict alone is left to the database: it may be gone by then.
+        let (warnings, items): (Vec<_>, Vec<_>) = items.into_iter().partition(Item::is_warning);
         if items.iter().any(|item| !item.is_conflict()) {
             return Err(Problem::checklist(items));
         }
         let integration = IntegrationId::parse(&draft.integration_id)
             .map_err(|_| Problem::checklist(vec![Item::not_found(&draft.integration_id)]))?;
-        Ok(Trigger {
+        let trigger = Trigger {
             expert: expert.clone(),
             integration,
             is_enabled: draft.is_enabled,
@@ -157,8 +182,14 @@ impl Publish {
             allow_senders,
             mention_asker: self.mention_asker.unwrap_or(true),
             act_by: policy.2,
-        })
+        };
+        Ok((trigger, warnings))
     }
+}
+
+fn busy_policy(word: Option<&str>) -> Result<BusyPolicy, Problem> {
+    let word = word.unwrap_or(BusyPolicy::Queue.as_str());
+    one_of("busyPolicy", word, BusyPolicy::parse, BusyPolicy::WORDS)
 }
 
 fn seconds(number: i64) -> Duration {

@@ -142,6 +142,16 @@ pub enum RuntimeKind {
     Echo,
 }
 
+impl RuntimeKind {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Xpert { .. } => "xpert",
+            Self::Callback { .. } => "callback",
+            Self::Echo => "echo",
+        }
+    }
+}
+
 /// Gives an enum its words: the same in SQL, in the admin API and in settings.
 macro_rules! words {
     ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {

@@ -49,9 +49,9 @@ pub fn intake(kind: EntryKind, window: Duration) -> Intake {
     }
 }
 
-/// No window keeps a message longer than this.
-pub fn wait_max(window: Duration) -> Duration {
-    (window * 10).max(Duration::from_secs(60))
+/// No window keeps a message longer than ten times itself, or than `least` where that is longer.
+pub fn wait_max(window: Duration, least: Duration) -> Duration {
+    (window * 10).max(least)
 }
 
 /// What due reads from journal and log before it decides.
@@ -62,6 +62,8 @@ pub struct View {
     pub newest: Seq,
     /// When the first entry was stored that is neither finished nor part of a running turn.
     pub first_unfinished_at: Option<Timestamp>,
+    /// No window keeps a message longer.
+    pub wait_max: Duration,
     pub now: Timestamp,
 }
 
@@ -80,9 +82,7 @@ pub fn due(token: &Token, view: &View) -> Due {
     }
     let waited = view.first_unfinished_at.map_or(Duration::ZERO, |at| view.now.since(at));
     match token.kind {
-        TimerKind::Window if view.newest > token.seq && waited < wait_max(token.window) => {
-            Due::Superseded
-        }
+        TimerKind::Window if view.newest > token.seq && waited < view.wait_max => Due::Superseded,
         TimerKind::Window | TimerKind::Now => Due::Offer,
     }
 }
@@ -114,6 +114,7 @@ mod tests {
             position: Seq(position),
             newest: Seq(newest),
             first_unfinished_at: Some(Timestamp(first_s * 1000)),
+            wait_max: wait_max(WINDOW, Duration::from_secs(60)),
             now: Timestamp(now_s * 1000),
         }
     }
@@ -157,5 +158,13 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 15, 15].map(Some));
         assert_eq!(refused(&token(TimerKind::Window), Seq(11)), None);
         assert_eq!(refused(&token(TimerKind::Window), Seq(10)), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_window_keeps_nothing_longer_than_ten_times_itself_or_the_least_there_is() {
+        for (window_s, least_s, expected_s) in [(1, 60, 60), (5, 60, 60), (7, 60, 70), (1, 1, 10)] {
+            let wait = wait_max(Duration::from_secs(window_s), Duration::from_secs(least_s));
+            assert_eq!(wait, Duration::from_secs(expected_s), "{window_s} s");
+        }
     }
 }

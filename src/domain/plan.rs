@@ -44,21 +44,25 @@ pub enum PlannedKind {
     Gone,
 }
 
-/// The first turn of `page`, the entries of one conversation that follow its position in log order.
-/// `None` for an empty page.
-pub fn plan(page: &[Logged], window: Duration, limits: Limits) -> Option<Planned> {
+/// The first turn of `page`, the entries of one conversation that follow its position in log order;
+/// `beyond` is the first control entry behind the page, where one is known. `None` for an empty page.
+pub fn plan(
+    page: &[Logged],
+    beyond: Option<Seq>,
+    window: Duration,
+    limits: Limits,
+) -> Option<Planned> {
     let first = page.first()?;
-    let stopped = page.iter().position(|logged| matches!(logged.entry, Entry::Control(_)));
+    let control = page.iter().enumerate().find(|(_, l)| matches!(l.entry, Entry::Control(_)));
+    let stopped = control.map(|(index, logged)| (index, logged.seq));
+    let stopped = stopped.or_else(|| beyond.map(|by| (page.len(), by)));
     // Questions to the service itself were answered when they came: they go with what follows them.
     let skipped = page.iter().take_while(|logged| matches!(logged.entry, Entry::Query(_))).count();
     let rest = page.get(skipped..).unwrap_or_default();
     let (count, kind) = match (rest.first().map(|logged| &logged.entry), stopped) {
         (None | Some(Entry::Query(_)), _) => (skipped, PlannedKind::Query),
         (Some(Entry::Control(_)), _) => (skipped + 1, PlannedKind::Control),
-        (Some(_), Some(index)) => {
-            let by = page.get(index).map_or(first.seq, |control| control.seq);
-            (index, PlannedKind::Stopped { by })
-        }
+        (Some(_), Some((index, by))) => (index, PlannedKind::Stopped { by }),
         (Some(Entry::Message(_)), None) => {
             (skipped + merged(rest, window, limits), PlannedKind::Messages)
         }

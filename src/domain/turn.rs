@@ -257,6 +257,11 @@ pub enum Event {
         accepted_at: Timestamp,
         at: Timestamp,
     },
+    /// The run has read newer messages that were said into it.
+    Steered {
+        last: Seq,
+        accepted_at: Timestamp,
+    },
 }
 
 /// An answer as the machine needs it: how many segments it has, not what they say.
@@ -296,6 +301,8 @@ pub enum Step {
     Noted,
     /// Stopped by a newer message, and started anew together with it.
     Merged,
+    /// Grown by a newer message that the same run has read.
+    Steered,
 }
 
 impl Step {
@@ -318,6 +325,7 @@ impl Step {
             Self::Dead => "dead",
             Self::Noted => "noted",
             Self::Merged => "merged",
+            Self::Steered => "steered",
         }
     }
 }

@@ -28,17 +28,24 @@ impl Handoffs {
         Self { nats: nats.clone() }
     }
 
-    /// Enters a conversation; durable when this returns.
+    /// Enters a conversation whose turn begins at `turn`; durable when this returns. A turn that is in
+    /// the index keeps its place in the line.
     pub async fn enter(
         &self,
         expert: &ExpertId,
         conversation: &Conversation,
+        turn: Seq,
         why: Parked,
     ) -> Result<(), PublishError> {
+        let subject = subject::handoff(expert, conversation);
+        let payload = Bytes::from(turn.to_string());
+        let there = self.nats.last(STREAM, &subject).await?;
+        if there.is_some_and(|there| there.payload == payload) {
+            return Ok(());
+        }
         let mut headers = HeaderMap::new();
         headers.insert(super::log::KIND, word(why));
-        let subject = subject::handoff(expert, conversation);
-        self.nats.publish(&subject, headers, Bytes::new()).await.map(|_| ())
+        self.nats.publish(&subject, headers, payload).await.map(|_| ())
     }
 
     pub async fn leave(

@@ -44,6 +44,8 @@ pub struct Past {
     pub at: Timestamp,
     pub step: Step,
     pub head: Head,
+    /// Who stored it.
+    pub pod: Option<String>,
 }
 
 /// What the headers of a conversation's records say, whatever release wrote them.
@@ -114,6 +116,7 @@ impl Journal {
         let turn = record.head.turn.as_ref().map_or(record.head.position, |turn| turn.last);
         headers.insert(TURN, format!("{conversation}.{turn}"));
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, after.to_string());
+        self.nats.sign(&mut headers);
         let payload = record::encode(record).into();
         match self.nats.publish(&subject::journal(conversation), headers, payload).await {
             Ok(stored) => Ok(stored.seq),
@@ -210,6 +213,7 @@ fn past(stored: &Stored) -> Option<Past> {
         at: stored.at,
         step: record.step,
         head: pointed(record.head, stored.seq),
+        pod: stored.pod.clone(),
     })
 }
 

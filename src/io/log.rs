@@ -92,6 +92,7 @@ impl Log {
             headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
             headers.insert(KIND, kind.as_str());
             headers.insert(MSG_ID, message_id);
+            self.nats.sign(&mut headers);
             return match self.nats.publish(&subject, headers, bytes.clone()).await {
                 Ok(stored) if stored.is_duplicate => Ok(Appended::Duplicate(stored.seq)),
                 Ok(stored) => Ok(Appended::Stored(stored.seq)),
@@ -102,6 +103,17 @@ impl Log {
                 Err(e) => Err(Error::NotDurable(e.to_string())),
             };
         }
+    }
+
+    /// The pod that stored the entry at `seq` of this conversation.
+    pub async fn pod(
+        &self,
+        conversation: &Conversation,
+        seq: Seq,
+    ) -> Result<Option<String>, Error> {
+        let entry = self.nats.at(STREAM, seq).await?;
+        let entry = entry.filter(|entry| entry.subject == subject::log(conversation));
+        Ok(entry.and_then(|entry| entry.pod))
     }
 
     /// The newest entry of a conversation, from the leader.

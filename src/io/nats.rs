@@ -23,13 +23,16 @@ use tokio::time::Instant;
 
 use crate::context::Context;
 
+/// The header that says which pod stored a message.
+const POD: &str = "Dt-Pod";
+
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `NATS_URL`, one or several addresses separated by commas.
     pub url: String,
     /// `NATS_CREDS`, a credentials file.
     pub credentials: Option<PathBuf>,
-    /// Shown in the server's connection list.
+    /// The pod: shown in the server's connection list, and on record beside what it stored.
     pub name: String,
     /// How long the broker may take to answer one request.
     pub request_timeout: Duration,
@@ -40,6 +43,7 @@ pub struct Config {
 pub struct Nats {
     client: Client,
     connected: Connected,
+    pod: Arc<str>,
 }
 
 /// Since when the connection stands without a break; `None` while it does not.
@@ -122,7 +126,12 @@ impl Nats {
             .connect(addresses)
             .await
             .map_err(|e| Error::Settings(format!("NATS_URL {}: {e}", config.url)))?;
-        Ok(Self { client, connected })
+        Ok(Self { client, connected, pod: config.name.as_str().into() })
+    }
+
+    /// A header that names who stores a message.
+    pub(super) fn sign(&self, headers: &mut HeaderMap) {
+        headers.insert(POD, &*self.pod);
     }
 
     /// For how long the broker has been reachable without a break.

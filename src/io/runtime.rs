@@ -11,13 +11,14 @@ mod xpert;
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::domain::answer::{Answer, Failure, FailureClass};
 use crate::domain::binding::{Runtime, RuntimeKind};
+use crate::domain::id::Seq;
 use crate::domain::invocation::TurnRequest;
 use crate::domain::reason::Reason;
 use crate::domain::reply::cut_answer;
@@ -60,16 +61,40 @@ pub enum Outcome {
 /// What the runtime said that must be on record before its answer is.
 #[derive(Debug)]
 pub struct Learned {
-    /// The runtime's own name of the run, to be handed back as [`TurnRequest::run`].
-    pub run: String,
+    pub fact: Fact,
     /// To be answered once it is stored. Dropping it ends the call: the caller has lost the turn.
     pub stored: oneshot::Sender<()>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// The runtime's own name of the run, to be handed back as [`TurnRequest::run`].
+    Run(String),
+    /// The run has read what was said into it, up to this entry of the log.
+    Read(Seq),
+}
+
+/// Newer messages for the run that is under way, in the order of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steer {
+    pub said: Vec<(Seq, String)>,
 }
 
 /// What a caller hands in beside the turn.
 pub struct Line {
     pub learned: mpsc::Sender<Learned>,
     pub cancel: CancellationToken,
+    /// Taken by runtimes that [`can_steer`] names. None is ever said twice; whether it was read, a
+    /// [`Fact::Read`] tells, or nothing does.
+    pub steers: Mutex<mpsc::Receiver<Steer>>,
+}
+
+/// Whether messages can be said into a run of this kind of runtime while it works.
+pub fn can_steer(kind: &RuntimeKind) -> bool {
+    match kind {
+        RuntimeKind::Xpert { .. } => true,
+        RuntimeKind::Callback { .. } | RuntimeKind::Echo => false,
+    }
 }
 
 /// A file for a runtime that is given files ahead of the turn.
@@ -167,10 +192,10 @@ struct Call<'a> {
 
 impl Call<'_> {
     /// Waits until the caller has stored what the runtime said.
-    async fn learn(&self, run: String) -> Result<(), Failure> {
+    async fn learn(&self, fact: Fact) -> Result<(), Failure> {
         let (stored, is_stored) = oneshot::channel();
         let lost = || retryable(Reason::RuntimeExhausted, "the run could not be recorded".into());
-        self.line.learned.send(Learned { run, stored }).await.map_err(|_| lost())?;
+        self.line.learned.send(Learned { fact, stored }).await.map_err(|_| lost())?;
         is_stored.await.map_err(|_| lost())
     }
 

@@ -25,10 +25,15 @@ pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let wait = if let Ok(seconds) = value.parse::<u64>() {
         Duration::from_secs(seconds)
     } else {
-        let at = OffsetDateTime::parse(value, &Rfc2822).ok()?;
-        Timestamp(at.unix_timestamp().saturating_mul(1000)).since(now)
+        http_date(value)?.since(now)
     };
     Some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// The time in a header, of whole seconds.
+pub fn http_date(value: &str) -> Option<Timestamp> {
+    let at = OffsetDateTime::parse(value, &Rfc2822).ok()?;
+    Some(Timestamp(at.unix_timestamp().saturating_mul(1000)))
 }
 
 /// The beginning of a response, on one line and without control characters, for operators.

@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::domain::answer::{Answer, Interrupt};
 use crate::domain::entry::ActionKind;
+use crate::domain::id::TurnId;
 use crate::domain::time::Timestamp;
 use crate::protocol::sse::Event;
 
@@ -53,6 +54,33 @@ pub fn resume_body(expert: &str, run: &str, action: &ActionKind) -> Option<Value
             "decision": { "type": decision },
         },
     }))
+}
+
+/// Says more into a run at work. `steered` names what is said, as [`steer_id`] has it.
+pub fn steer_body(expert: &str, run: &str, steered: &str, text: &str) -> Value {
+    json!({
+        "assistant_id": expert,
+        "input": {
+            "action": "follow_up",
+            "mode": "steer",
+            "target": { "executionId": run },
+            "message": { "clientMessageId": steered, "input": { "input": text } },
+        },
+    })
+}
+
+/// What follows the turn's id in the name of a message that is said into a run. The name is never that
+/// of a turn: the server would answer a turn of that name with this message's words alone.
+const STEERED: &str = "/steer";
+
+/// Names what is said into a run: `turn` as it will be once the run has read it.
+pub fn steer_id(turn: &TurnId) -> String {
+    format!("{turn}{STEERED}")
+}
+
+/// The turn in a name that [`steer_id`] gave.
+pub fn steered_turn(name: &str) -> Option<TurnId> {
+    name.strip_suffix(STEERED)?.parse().ok()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,6 +187,8 @@ pub struct Fold {
     /// The id of the last event.
     pub last_event_id: Option<String>,
     pub conversation: Option<String>,
+    /// The names of what was said into the run and has been read there since it was last asked.
+    pub read: Vec<String>,
     pub end: Option<End>,
     /// The stream said that nothing follows.
     pub is_complete: bool,
@@ -181,6 +211,7 @@ impl Fold {
             before: Before::Nothing,
             last_event_id: from,
             conversation: None,
+            read: Vec::new(),
             end: None,
             is_complete: false,
         }
@@ -206,6 +237,7 @@ impl Fold {
                 self.end = Some(end(data));
             }
             (Some("event"), Some("on_error")) => self.end = Some(failed(data)),
+            (Some("event"), Some("on_chat_event")) => self.read.extend(names_read(data)),
             (_, _) => {}
         }
     }
@@ -258,6 +290,14 @@ impl Fold {
     pub fn into_answer(self, interrupt: Option<Interrupt>) -> Answer {
         Answer { text: self.text, interrupt }
     }
+}
+
+/// Of the event that a run has read what was said into it.
+fn names_read(data: &Value) -> Vec<String> {
+    let is_read = text_at(data, "type") == Some("follow_up_consumed");
+    let names = data.get("clientMessageIds").and_then(Value::as_array).filter(|_| is_read);
+    let names = names.into_iter().flatten().filter_map(Value::as_str);
+    names.map(ToOwned::to_owned).collect()
 }
 
 fn end(data: &Value) -> End {

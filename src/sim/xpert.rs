@@ -5,23 +5,26 @@
 
 pub mod fault;
 pub mod thread;
+pub mod ask;
 pub mod run;
 pub mod player;
 pub mod stream;
 pub mod answer;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +54,10 @@ pub struct Server {
     pub threads: Mutex<BTreeMap<String, Thread>>,
     pub faults: Mutex<VecDeque<Fault>>,
     calls: Mutex<VecDeque<Call>>,
+    /// What was said into runs.
+    steered: Mutex<Vec<Call>>,
+    /// How far this server's clock is ahead.
+    ahead_ms: AtomicI64,
     count: watch::Sender<u64>,
     /// Runs that began while another ran on their thread.
     pub overlaps: AtomicU64,
@@ -58,6 +65,15 @@ pub struct Server {
 }
 
 impl Server {
+    /// The time by this server's own clock.
+    pub fn now_ms(&self) -> i64 {
+        self.context.clock.now().0 + self.ahead_ms.load(Ordering::Relaxed)
+    }
+
+    pub fn steered(&self, call: Call) {
+        locked(&self.steered).push(call);
+    }
+
     pub fn called(&self, call: Call) {
         let mut calls = locked(&self.calls);
         calls.push_back(call);
@@ -86,6 +102,8 @@ impl Xpert {
             threads: Mutex::default(),
             faults: Mutex::default(),
             calls: Mutex::default(),
+            steered: Mutex::default(),
+            ahead_ms: AtomicI64::new(0),
             count: watch::Sender::new(0),
             overlaps: AtomicU64::new(0),
             stop: context.stop().child_token(),
@@ -102,6 +120,16 @@ impl Xpert {
     /// Queues a fault for the next call that it concerns.
     pub fn fault(&self, fault: Fault) {
         locked(&self.server.faults).push_back(fault);
+    }
+
+    /// Sets this server's clock, which its answers are stamped with, so far ahead; or back.
+    pub fn set_ahead_ms(&self, ms: i64) {
+        self.server.ahead_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// What was said into runs and taken, in order.
+    pub fn steered(&self) -> Vec<Call> {
+        locked(&self.server.steered).clone()
     }
 
     /// The runs asked for, in order.
@@ -165,8 +193,21 @@ async fn authorise(State(server): State<Arc<Server>>, request: Request, next: Ne
             response
         }
         Some(_) => std::future::pending().await,
-        None => next.run(request).await,
+        None => {
+            let mut response = next.run(request).await;
+            if let Some(date) = http_date(server.now_ms()) {
+                response.headers_mut().insert(header::DATE, date);
+            }
+            response
+        }
     }
+}
+
+/// The header `Date`, of whole seconds.
+fn http_date(ms: i64) -> Option<HeaderValue> {
+    let time = OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000)).ok()?;
+    let text = time.format(&Rfc2822).ok()?;
+    HeaderValue::from_str(&text.replace("+0000", "GMT")).ok()
 }
 
 fn key(headers: &HeaderMap) -> Option<&str> {

@@ -60,6 +60,8 @@ pub struct Config {
     pub reply: reply::Limits,
     pub files: attaching::Limits,
     pub policy: Policy,
+    /// `DT_WINDOW_MAX_WAIT`: a window may keep a message so long, however short it is.
+    pub wait_least: Duration,
     /// How long a run may go on after the process was told to stop.
     pub drain: Duration,
     /// `DT_WEBHOOK_RATE`: posts to one conversation's webhook in a minute; 0 is without a limit.
@@ -164,11 +166,12 @@ impl Dispatch {
             return Ok(Worked::Through);
         };
         let mut page: Vec<Logged> = Vec::new();
+        let mut beyond = None;
         if run.head().turn.is_some() {
             if deliveries > DELIVERIES_MAX {
                 self.poisoned(run, integration.as_deref(), deliveries).await?;
             } else {
-                self.resume(run, integration.as_deref()).await?;
+                beyond = self.resume(run, integration.as_deref()).await?;
             }
         }
         loop {
@@ -184,9 +187,10 @@ impl Dispatch {
             }
             if page.is_empty() {
                 page = self.page(run, position, slot.to).await?;
+                beyond = self.control_beyond(run, &page, slot, beyond).await?;
             }
             self.weigh(run, &mut page).await?;
-            let Some(planned) = plan(&page, slot.window, self.config.plan) else {
+            let Some(planned) = plan(&page, beyond, slot.window, self.config.plan) else {
                 return Ok(Worked::Through);
             };
             let rest = page.split_off(planned.count);
@@ -212,6 +216,7 @@ impl Dispatch {
                     turning.answer = says;
                     let at = self.context.clock.now();
                     turning.drive(run, Event::Opened { turn: *turn, at }).await?;
+                    beyond = turning.stopped_by.or(beyond);
                 }
             }
         }
@@ -234,12 +239,13 @@ impl Dispatch {
         self.turning(run, integration, entries).await.map(Some)
     }
 
+    /// Gives the control entry that ended the turn, if one did.
     async fn resume(
         &self,
         run: &mut Run,
         integration: Option<&Integration>,
-    ) -> Result<(), Stopped> {
-        let Some(mut turning) = self.opened(run, integration).await? else { return Ok(()) };
+    ) -> Result<Option<Seq>, Stopped> {
+        let Some(mut turning) = self.opened(run, integration).await? else { return Ok(None) };
         let last = run.head().turn.as_ref().map_or(Seq(0), |turn| turn.last);
         let control = self.control_after(run, last).await?;
         let is_gone = turning.entries.last().is_some_and(|logged| logged.entry == Entry::Gone);
@@ -270,7 +276,8 @@ impl Dispatch {
                 }
             }
         };
-        turning.drive(run, event).await
+        turning.drive(run, event).await?;
+        Ok(turning.stopped_by)
     }
 
     async fn poisoned(

@@ -11,7 +11,7 @@ use super::dispatch::leaving;
 use super::driver::Disposition;
 use super::queued::QueuedNotices;
 use crate::context::Context;
-use crate::domain::debounce::{self, Due, TimerKind, Token, View};
+use crate::domain::debounce::{self, Due, TimerKind, Token, View, wait_max};
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::time::Timestamp;
 use crate::io::journal::{self, Journal};
@@ -34,6 +34,8 @@ pub struct DueStage {
     pub notices: QueuedNotices,
     /// `DT_NEWER_MAX_AGE`.
     pub newer_age_max: Duration,
+    /// `DT_WINDOW_MAX_WAIT`.
+    pub wait_least: Duration,
 }
 
 /// What a token is for, as far as this release can tell.
@@ -88,6 +90,7 @@ impl DueStage {
             position: last.head.position,
             newest: token.seq,
             first_unfinished_at: None,
+            wait_max: wait_max(token.window, self.wait_least),
             now,
         };
         // Only a window asks whether it was superseded.
@@ -150,8 +153,13 @@ impl DueStage {
             let Some(newest) = newest else { return Ok(()) };
             let (window, refusals) = (Duration::ZERO, 0);
             let token = Token { seq: newest.seq, kind: TimerKind::Now, window, refusals };
-            let view =
-                View { position: Seq(0), newest: newest.seq, first_unfinished_at: None, now };
+            let view = View {
+                position: Seq(0),
+                newest: newest.seq,
+                first_unfinished_at: None,
+                wait_max: Duration::ZERO,
+                now,
+            };
             return self.offer(conversation, &token, &view, since).await;
         }
         let at = now.after(leaving::EVERY);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use super::bulkhead::Bulkhead;
 use crate::context::Context;
 use crate::domain::debounce::{TimerKind, Token};
-use crate::domain::id::{ExpertId, IntegrationId, Seq};
+use crate::domain::id::{Conversation, ExpertId, IntegrationId, Seq};
 use crate::domain::turn::Phase;
 use crate::io::handoff::Handoffs;
 use crate::io::journal::{self, Journal};
@@ -114,6 +114,26 @@ impl HandoffStage {
         self.ticks.win(&name, every, self.context.clock.now()).await
     }
 
+    /// The end of the turn that waits. An entry without one was left by a run that died, and goes; the
+    /// turn may have come to wait again meanwhile and relied on it.
+    async fn parked(&self, conversation: &Conversation, entry: Seq) -> anyhow::Result<Option<Seq>> {
+        let read = async || match self.journal.last(conversation).await {
+            // It waits for a worker of the release that parked it.
+            Err(journal::Error::Newer(_)) => anyhow::Ok(None),
+            last => {
+                let turn = last.context("read journal")?.head.turn;
+                let parked = turn.filter(|turn| matches!(turn.phase, Phase::Parked { .. }));
+                Ok(Some(parked.map(|turn| turn.last)))
+            }
+        };
+        match read().await? {
+            Some(None) => {}
+            parked => return Ok(parked.flatten()),
+        }
+        self.handoffs.clear(entry).await.context("clear the index")?;
+        Ok(read().await?.flatten())
+    }
+
     /// Tokens for all that wait for `expert`, if it is there.
     async fn resume(&self, expert: &ExpertId, every: Duration) -> anyhow::Result<()> {
         if self.handoffs.next(expert, Seq(0)).await.context("read the index")?.is_none() {
@@ -137,19 +157,7 @@ impl HandoffStage {
             if self.is_paused(&conversation.integration).await {
                 continue;
             }
-            let last = match self.journal.last(&conversation).await {
-                // It waits for a worker of the release that parked it.
-                Err(journal::Error::Newer(_)) => continue,
-                last => last.context("read journal")?,
-            };
-            let parked = last.head.turn.filter(|turn| matches!(turn.phase, Phase::Parked { .. }));
-            let Some(turn) = parked else {
-                // Its run died before it left the index. A conversation that waits again since has a
-                // later entry, which stays.
-                self.handoffs.clear(seq).await.context("clear the index")?;
-                continue;
-            };
-            let to = turn.last;
+            let Some(to) = self.parked(&conversation, seq).await? else { continue };
             let window = Duration::ZERO;
             let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
             self.timers.fire(&conversation, &token).await.context("fire token")?;

@@ -73,7 +73,7 @@ impl IntakeStage {
             EntryKind::Control => self.nats.hint(subject::control(&conversation)).await,
             EntryKind::Query => return self.answer(&conversation, &delivery).await,
             // A run in flight may have to take it in.
-            EntryKind::Message if self.interrupts(&conversation) => {
+            EntryKind::Message if self.may_join(&conversation) => {
                 self.nats.hint(subject::control(&conversation)).await;
             }
             EntryKind::Message | EntryKind::Action | EntryKind::Replay => {}
@@ -94,9 +94,9 @@ impl IntakeStage {
         Ok(offered)
     }
 
-    fn interrupts(&self, conversation: &Conversation) -> bool {
+    fn may_join(&self, conversation: &Conversation) -> bool {
         let trigger = self.routing.trigger_of(&conversation.integration);
-        trigger.is_some_and(|trigger| trigger.busy_policy == BusyPolicy::Interrupt)
+        trigger.is_some_and(|trigger| trigger.busy_policy != BusyPolicy::Queue)
     }
 
     /// A message that waits can be traced before its turn starts; one that does not is projected then.

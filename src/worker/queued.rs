@@ -23,6 +23,7 @@ use crate::io::dingtalk::send::Sender;
 use crate::io::journal::Journal;
 use crate::io::log::Log;
 use crate::io::routing::Routing;
+use crate::io::runtime::can_steer;
 
 /// Notices under way at once; what is over it is not said.
 const ABREAST_MAX: usize = 64;
@@ -83,7 +84,16 @@ impl QueuedNotices {
         let is_running = head.turn.as_ref().is_some_and(|turn| {
             matches!(turn.phase, Phase::Running | Phase::Waiting { .. } | Phase::Retry { .. })
         });
-        if !is_running || seq <= taken(&head) || trigger.busy_policy == BusyPolicy::Interrupt {
+        let asked = head.turn.as_ref().and_then(|turn| turn.asked.as_ref());
+        let joins = match (trigger.busy_policy, asked) {
+            (BusyPolicy::Queue, _) | (BusyPolicy::Steer, None) => false,
+            (BusyPolicy::Interrupt, _) => true,
+            (BusyPolicy::Steer, Some(asked)) => {
+                let runtime = self.routing.runtime(&asked.expert).await.context("read runtime")?;
+                runtime.is_some_and(|runtime| can_steer(&runtime.kind))
+            }
+        };
+        if !is_running || seq <= taken(&head) || joins {
             return Ok(());
         }
         let before = Seq(seq.0.saturating_sub(1));

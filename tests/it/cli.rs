@@ -84,6 +84,10 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
         (&trace["attempts"][0]["state"], &trace["sends"][0]["state"]),
         (&json!("answered"), &json!("sent"))
     );
+    for place in ["/received", "/turn", "/attempts/0", "/sends/0"] {
+        let pod = trace.pointer(place).and_then(|step| step["pod"].as_str());
+        assert!(pod.is_some_and(|pod| !pod.is_empty()), "{place} has no pod: {trace}");
+    }
     let list = terminal.json("conversation list --xpert expert").await;
     let key = list["items"][0]["key"].as_str().unwrap();
     let timeline = format!("/api/conversations/{key}/timeline");

@@ -3,6 +3,9 @@
 
 mod busy;
 mod pressing;
+mod sessions;
+mod steering;
+mod waiting;
 
 use serde_json::{Value, json};
 

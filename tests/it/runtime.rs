@@ -12,10 +12,10 @@ use dingtalk_trigger::domain::inbound::{Place, PlaceKind, Sender};
 use dingtalk_trigger::domain::invocation::{Session, TurnRequest};
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::io::egress::{self, Egress};
-use dingtalk_trigger::io::runtime::{Config, Learned, Line, Outcome, Runtimes};
+use dingtalk_trigger::io::runtime::{Config, Fact, Learned, Line, Outcome, Runtimes, Steer};
 use dingtalk_trigger::telemetry::metrics::Limit;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::logs::Logs;
@@ -89,6 +89,27 @@ impl Caller {
         cancel: &CancellationToken,
         learn: impl Fn(&str) -> bool,
     ) -> Asked {
+        let learn = |fact: &Fact| match fact {
+            Fact::Run(run) => learn(run),
+            Fact::Read(_) => true,
+        };
+        let (_nothing, steers) = mpsc::channel(1);
+        let (outcome, facts) = self.ask_steered(kind, turn, (cancel, steers), learn).await;
+        let run = |fact| match fact {
+            Fact::Run(run) => Some(run),
+            Fact::Read(_) => None,
+        };
+        (outcome, facts.into_iter().filter_map(run).collect())
+    }
+
+    /// The outcome, and all that was let be recorded.
+    pub(crate) async fn ask_steered(
+        &self,
+        kind: &RuntimeKind,
+        turn: &TurnRequest,
+        (cancel, steers): (&CancellationToken, mpsc::Receiver<Steer>),
+        learn: impl Fn(&Fact) -> bool,
+    ) -> (Result<Outcome, Failure>, Vec<Fact>) {
         let (learned, mut said) = mpsc::channel::<Learned>(1);
         let runtime = Runtime {
             expert: turn.expert.clone(),
@@ -96,21 +117,21 @@ impl Caller {
             lease: None,
             is_paused: false,
         };
-        let mut names = Vec::new();
+        let mut facts = Vec::new();
         let record = async {
             while let Some(learned) = said.recv().await {
-                if learn(&learned.run) {
+                if learn(&learned.fact) {
                     learned.stored.send(()).ok(); // a call that was cancelled does not wait for it
                 }
-                names.push(learned.run);
+                facts.push(learned.fact);
             }
         };
         let call = async {
-            let line = Line { learned, cancel: cancel.clone() };
+            let line = Line { learned, cancel: cancel.clone(), steers: Mutex::new(steers) };
             self.runtimes.invoke(&runtime, turn, &line).await
         };
         let (outcome, ()) = tokio::join!(call, record);
-        (outcome, names)
+        (outcome, facts)
     }
 
     /// How often an answer was longer than allowed.

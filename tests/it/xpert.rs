@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::runtime::{Asked, Caller, answer, config, failure, turn};
 
 mod gotchas;
+mod steering;
 
 const KEY: &str = "sk-x-simulated";
 const NOW: FailureClass = FailureClass::Retryable { after: None };

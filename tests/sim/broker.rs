@@ -94,7 +94,8 @@ pub(crate) struct Broker {
     pub(crate) slots: Queue<Slot>,
     pub(crate) timers: BTreeMap<(Place, String), (Timestamp, Token)>,
     pub(crate) journal: BTreeMap<Place, Vec<Record>>,
-    pub(crate) index: BTreeMap<Place, u64>,
+    /// Where a conversation stands in the line, and the beginning of the turn that waits.
+    pub(crate) index: BTreeMap<Place, (u64, Seq)>,
     /// Letters by sequence, with the turn they bury.
     pub(crate) dead: BTreeMap<u64, (Place, Seq)>,
     pub(crate) buried: BTreeMap<(Place, Seq), u64>,
@@ -162,10 +163,12 @@ impl Broker {
         true
     }
 
-    /// Replaces an earlier entry, as the stream does.
-    pub(crate) fn enter(&mut self, place: Place) {
-        let seq = self.next_seq();
-        self.index.insert(place, seq);
+    /// A turn that is in the index keeps its place; another one's entry is replaced.
+    pub(crate) fn enter(&mut self, place: Place, turn: Seq) {
+        if self.index.get(&place).is_none_or(|(_, of)| *of != turn) {
+            let seq = self.next_seq();
+            self.index.insert(place, (seq, turn));
+        }
     }
 
     /// Once for each turn.

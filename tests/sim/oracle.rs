@@ -1,8 +1,8 @@
 //! What must always hold, checked with every record and every effect: the invariants I2 to I6.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dingtalk_trigger::domain::entry::Entry;
+use dingtalk_trigger::domain::entry::{Entry, Logged};
 use dingtalk_trigger::domain::id::Seq;
 use dingtalk_trigger::domain::turn::{Phase, Step, TurnKind};
 
@@ -15,7 +15,9 @@ pub(crate) struct Oracle {
     pub(crate) doubled: u64,
     pub(crate) ambiguous: u64,
     /// Letters that a replay has answered.
-    answered: BTreeMap<Seq, u32>,
+    replayed: BTreeMap<Seq, u32>,
+    /// What the run had read that answered the turn that begins here.
+    answered: BTreeMap<(Place, Seq), BTreeSet<Seq>>,
     pub(crate) violation: Option<String>,
 }
 
@@ -54,7 +56,9 @@ impl Oracle {
             self.hold(is_entry, || format!("I2: a turn ends at {}, which is no entry", turn.last));
         }
         if let (Some(was), Some(is)) = (&was.turn, &is.turn) {
-            self.hold((was.first, was.last) == (is.first, is.last), || {
+            let may_grow = matches!(step, Step::Merged | Step::Steered);
+            let has_grown = may_grow && is.last > was.last;
+            self.hold(was.first == is.first && (was.last == is.last || has_grown), || {
                 format!("I2: an open turn changed from {was:?} to {is:?}")
             });
         }
@@ -77,12 +81,15 @@ impl Oracle {
         match (step, &before.head.turn) {
             (Step::Delivered, Some(turn)) => {
                 self.hold(turn.last == last, || format!("I2: turn {} ended at {last}", turn.last));
+                if turn.kind == TurnKind::Messages && turn.asked.is_some() {
+                    self.was_read(place, turn.first, &rest, last);
+                }
                 let Phase::Sending(sending) = &turn.phase else { return };
                 let sent = self.sent.get(&place).cloned().unwrap_or_default();
                 let is_said = (0..sending.segments).all(|s| sent.contains(&(last, s)));
                 self.hold(is_said, || format!("I6: turn {last} is delivered and was not said"));
                 if let (TurnKind::Replay { dead }, true) = (turn.kind, sending.segments > 0) {
-                    let count = self.answered.entry(dead).or_default();
+                    let count = self.replayed.entry(dead).or_default();
                     *count += 1;
                     let count = *count;
                     self.hold(count == 1, || format!("I6: letter {dead} was answered twice"));
@@ -104,6 +111,22 @@ impl Oracle {
             }
             _ => self.blame(format!("I2: {step:?} of {last}: nothing is lost here")),
         }
+    }
+
+    /// A run's answer is on record.
+    pub(crate) fn answered(&mut self, place: Place, first: Seq, heard: BTreeSet<Seq>) {
+        self.answered.insert((place, first), heard);
+    }
+
+    /// Each message is in the one turn whose run has read it.
+    fn was_read(&mut self, place: Place, first: Seq, rest: &[Logged], last: Seq) {
+        let heard = self.answered.get(&(place, first)).cloned().unwrap_or_default();
+        let is_message = |logged: &&Logged| matches!(logged.entry, Entry::Message(_));
+        let turn = rest.iter().filter(|logged| logged.seq <= last).filter(is_message);
+        let turn: BTreeSet<_> = turn.map(|logged| logged.seq).collect();
+        self.hold(turn == heard, || {
+            format!("I2: the turn from {first} has {turn:?}, its expert has read {heard:?}")
+        });
     }
 
     /// DingTalk takes a segment.

@@ -11,8 +11,8 @@ use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::session::Session;
 use dingtalk_trigger::domain::turn::decide::decide;
 use dingtalk_trigger::domain::turn::{
-    Answered, Availability, Command, Ending, Event, Failed, Head, NewTurn, OpenTurn, Opening,
-    Parked, Phase, Purpose, Step, TurnKind,
+    Availability, Command, Ending, Event, Failed, Head, NewTurn, OpenTurn, Opening, Parked, Phase,
+    Purpose, Step, TurnKind,
 };
 use dingtalk_trigger::protocol::token::Slot;
 
@@ -23,17 +23,28 @@ use crate::world::{Bug, Died, POLICY, World, conversation, expert};
 const LEASE_MS: i64 = 12_000;
 const PAGE_MAX: usize = 6;
 const DELIVERIES_MAX: u64 = 20;
+pub(crate) const LIMITS: Limits = Limits { messages_max: 4, bytes_max: 16 };
 
-struct Run {
-    place: Place,
+pub(crate) struct Run {
+    pub(crate) place: Place,
     slot: u64,
     nonce: u64,
     count: u32,
     last: Record,
 }
 
+impl Run {
+    pub(crate) fn head(&self) -> &Head {
+        &self.last.head
+    }
+
+    pub(crate) fn open(&self) -> Option<&OpenTurn> {
+        self.last.head.turn.as_ref()
+    }
+}
+
 /// Lost or dead: in both cases nothing more is done.
-struct Stopped;
+pub(crate) struct Stopped;
 
 impl From<Died> for Stopped {
     fn from(_: Died) -> Self {
@@ -64,7 +75,7 @@ impl World {
     }
 
     /// Between two effects: the pod may die, others may act, and the lease may have run out.
-    fn check(&mut self, run: &Run) -> Result<(), Stopped> {
+    pub(crate) fn check(&mut self, run: &Run) -> Result<(), Stopped> {
         self.breathe()?;
         let confirmed = self.runs.get(&run.nonce).map_or(0, |(_, at)| *at);
         if self.now - confirmed >= LEASE_MS {
@@ -82,7 +93,7 @@ impl World {
         Ok(())
     }
 
-    fn record(
+    pub(crate) fn record(
         &mut self,
         run: &mut Run,
         step: Step,
@@ -111,6 +122,7 @@ impl World {
 
     fn work_through(&mut self, run: &mut Run, slot: Slot, deliveries: u64) -> Result<(), Stopped> {
         self.check(run)?;
+        let mut beyond = None;
         if let Some(turn) = run.last.head.turn.clone() {
             let at = self.clock();
             let event = match self.broker.control_after(run.place, turn.last) {
@@ -119,6 +131,9 @@ impl World {
                 None if turn.asked.is_none() => Event::Taken { runtime: Availability::Ready, at },
                 None => Event::Taken { runtime: self.availability, at },
             };
+            if let Event::Controlled { by } = event {
+                beyond = Some(by);
+            }
             self.drive(run, event)?;
         }
         loop {
@@ -128,8 +143,13 @@ impl World {
             }
             let mut page = self.broker.entries(run.place, *position, slot.to);
             page.truncate(PAGE_MAX);
-            let limits = Limits { messages_max: 4, bytes_max: 16 };
-            let Some(planned) = plan(&page, slot.window, limits) else { return Ok(()) };
+            let end = page.last().map_or(slot.to, |logged| logged.seq);
+            beyond = match beyond {
+                Some(known) if known > end => Some(known),
+                _ if end < slot.to => self.broker.control_after(run.place, end),
+                _ => None,
+            };
+            let Some(planned) = plan(&page, beyond, slot.window, LIMITS) else { return Ok(()) };
             page.truncate(planned.count);
             self.check(run)?;
             match self.resolve(&run.last.head, planned, &page) {
@@ -215,7 +235,7 @@ impl World {
 
     fn carry_out(
         &mut self,
-        run: &Run,
+        run: &mut Run,
         turn: &OpenTurn,
         command: &Command,
     ) -> Result<Option<Event>, Stopped> {
@@ -236,7 +256,7 @@ impl World {
             }
             Command::Index => {
                 let Phase::Parked { why, .. } = turn.phase else { return Ok(None) };
-                self.broker.enter(place);
+                self.broker.enter(place, turn.first);
                 self.check(run)?;
                 if why == Parked::Missing && self.availability == Availability::Ready {
                     let (runtime, at) = (self.availability, self.clock());
@@ -257,31 +277,6 @@ impl World {
             Command::CancelRun | Command::Tell(_) => {}
         }
         Ok(None)
-    }
-
-    fn invoke(&mut self, run: &Run, turn: &OpenTurn) -> Result<Event, Stopped> {
-        let attempt = turn.attempt;
-        for _ in 0..self.rng.below(4) {
-            self.check(run)?;
-            if let Some(by) = self.broker.control_after(run.place, turn.last) {
-                return Ok(Event::Controlled { by });
-            }
-        }
-        let (is_late, at, has_interrupt) = (false, self.clock(), false);
-        let luck = if self.is_calm { 0 } else { self.rng.below(12) };
-        Ok(match luck {
-            0..=6 => {
-                let segments = u32::try_from(self.rng.below(4)).unwrap_or(0);
-                let answered = Answered { segments, has_interrupt, is_late, at };
-                Event::Answered { attempt, answered }
-            }
-            7..=8 => {
-                self.promised.push((run.place, turn.last, attempt));
-                Event::Accepted { attempt, at }
-            }
-            9 => Event::Failed { attempt, failure: failed(None), at },
-            _ => Event::Failed { attempt, failure: failed(Some(Duration::ZERO)), at },
-        })
     }
 
     fn send(&mut self, place: Place, turn: &OpenTurn, segment: u32) -> Event {
@@ -305,6 +300,6 @@ impl World {
     }
 }
 
-fn failed(retry: Option<Duration>) -> Failed {
+pub(crate) fn failed(retry: Option<Duration>) -> Failed {
     Failed { reason: Reason::RuntimePermanent, detail: String::new(), retry }
 }

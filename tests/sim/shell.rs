@@ -12,7 +12,7 @@ use dingtalk_trigger::domain::turn::{Answered, Availability, Event, OpenTurn, Ph
 use dingtalk_trigger::protocol::token::Slot;
 
 use crate::broker::{Held, Place, Record};
-use crate::world::{Bug, Died, POLICY, World, conversation, window};
+use crate::world::{Bug, Died, POLICY, Promise, WAIT_LEAST, World, conversation, window};
 
 pub(crate) fn is_parked(turn: &OpenTurn) -> bool {
     matches!(turn.phase, Phase::Parked { .. })
@@ -64,8 +64,13 @@ impl World {
         let head = self.broker.last(place).head;
         let taken = head.turn.as_ref().map_or(head.position, |turn| turn.last);
         let now = self.clock();
-        let mut view =
-            View { position: head.position, newest: token.seq, first_unfinished_at: None, now };
+        let mut view = View {
+            position: head.position,
+            newest: token.seq,
+            first_unfinished_at: None,
+            wait_max: debounce::wait_max(token.window, WAIT_LEAST),
+            now,
+        };
         self.breathe()?;
         if token.kind == TimerKind::Window && token.seq > view.position {
             view.newest = self.broker.newest(place).map_or(token.seq, |newest| newest.seq);
@@ -93,20 +98,25 @@ impl World {
             return Ok(());
         }
         let mut waiting: Vec<_> =
-            self.broker.index.iter().map(|(place, seq)| (*seq, *place)).collect();
+            self.broker.index.iter().map(|(place, (seq, _))| (*seq, *place)).collect();
         waiting.sort_unstable();
         for (seq, place) in waiting {
             self.breathe()?;
-            let head = self.broker.last(place).head;
+            let mut parked = self.broker.last(place).head.turn.filter(is_parked);
             self.breathe()?;
-            match head.turn.filter(is_parked) {
-                Some(turn) => {
-                    let window = Duration::ZERO;
-                    let kind = TimerKind::Now;
-                    self.broker.due.put(place, Token { seq: turn.last, kind, window, refusals: 0 });
+            if parked.is_none() {
+                // Left behind by a run that died; a later entry stays. A run that came to wait again
+                // meanwhile may have relied on it.
+                self.broker.index.retain(|of, (at, _)| *of != place || *at != seq);
+                if self.breathe().is_err() {
+                    self.excused.insert(place);
+                    return Err(Died);
                 }
-                // Left behind by a run that died; a later entry stays.
-                None => self.broker.index.retain(|of, at| *of != place || *at != seq),
+                parked = self.broker.last(place).head.turn.filter(is_parked);
+            }
+            if let Some(turn) = parked {
+                let (window, kind) = (Duration::ZERO, TimerKind::Now);
+                self.broker.due.put(place, Token { seq: turn.last, kind, window, refusals: 0 });
             }
         }
         Ok(())
@@ -116,9 +126,8 @@ impl World {
     pub(crate) fn answer_late(&mut self) {
         let pick = usize::try_from(self.rng.next()).unwrap_or(0);
         let count = self.promised.len();
-        let Some((place, turn, attempt)) = self.promised.get(pick % count.max(1)).copied() else {
-            return;
-        };
+        let Some(promise) = self.promised.get(pick % count.max(1)).cloned() else { return };
+        let Promise { place, turn, attempt, heard } = promise;
         if !self.rng.once_in(4) {
             self.promised.remove(pick % count);
         }
@@ -139,9 +148,11 @@ impl World {
             answers: Some(attempt),
             ..Record::default()
         };
+        let first = open.first;
         if self.breathe().is_err() || !self.store(place, &last, record) {
             return;
         }
+        self.oracle.answered(place, first, heard);
         if self.breathe().is_ok() {
             let window = Duration::ZERO;
             let token = Token { seq: turn, kind: TimerKind::Now, window, refusals: 0 };
@@ -173,7 +184,7 @@ impl World {
         let (now, window) = (self.clock(), window(place));
         let is_ripe = window == Duration::ZERO
             || now.since(newest.at) >= window
-            || now.since(first.at) >= debounce::wait_max(window)
+            || now.since(first.at) >= debounce::wait_max(window, WAIT_LEAST)
             || rest.iter().any(|logged| !matches!(logged.entry, Entry::Message(_)));
         if !is_ripe {
             return Ok(());

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use dingtalk_trigger::domain::binding::BusyPolicy;
 use dingtalk_trigger::domain::debounce::{TimerKind, Token};
 use dingtalk_trigger::domain::entry::{Control, ControlKind, Entry, Replay};
 use dingtalk_trigger::domain::id::{Conversation, ExpertId, IntegrationId, MsgId, Seq};
@@ -23,6 +24,7 @@ pub(crate) const POLICY: Policy = Policy {
     handoff_age_max: Duration::from_secs(3600),
     runtime_timeout: Duration::from_secs(600),
 };
+pub(crate) const WAIT_LEAST: Duration = Duration::from_secs(60);
 /// Others that may go first inside others that go first.
 const DEPTH_MAX: u32 = 3;
 
@@ -34,6 +36,29 @@ pub(crate) enum Bug {
     StaleAttemptAccepted,
     TimerLost,
     FollowForgotten,
+    /// What was said into a run counts as read.
+    OfferTakenForRead,
+    /// That a run has read something is not recorded.
+    ReadForgotten,
+}
+
+/// A runtime took a turn and will answer it.
+#[derive(Clone)]
+pub(crate) struct Promise {
+    pub(crate) place: Place,
+    pub(crate) turn: Seq,
+    pub(crate) attempt: u32,
+    pub(crate) heard: BTreeSet<Seq>,
+}
+
+/// A run at the runtime: what it was asked and what it read since, and what was said and not read yet.
+#[derive(Clone, Default)]
+pub(crate) struct Hearing {
+    pub(crate) heard: BTreeSet<Seq>,
+    pub(crate) waiting: Vec<Seq>,
+    /// The ends of what was read since it was asked, as the run tells them.
+    pub(crate) read: Vec<Seq>,
+    pub(crate) has_ended: bool,
 }
 
 /// The pod is gone between two effects.
@@ -49,8 +74,10 @@ pub(crate) struct World {
     pub(crate) is_calm: bool,
     pub(crate) steps: u64,
     pub(crate) faults: u64,
-    /// Runtimes that took a turn and will answer: place, turn, attempt.
-    pub(crate) promised: Vec<(Place, Seq, u32)>,
+    /// Runtimes that took a turn and will answer.
+    pub(crate) promised: Vec<Promise>,
+    /// The runs of the runtime, by their number.
+    pub(crate) hearings: Vec<Hearing>,
     /// Runs that believe they hold their slot: place and time of the last confirmation.
     pub(crate) runs: BTreeMap<u64, (Place, i64)>,
     /// Conversations whose run died after its ack, before it looked at what follows.
@@ -73,6 +100,7 @@ impl World {
             steps: 0,
             faults: 0,
             promised: vec![],
+            hearings: vec![],
             runs: BTreeMap::new(),
             excused: BTreeSet::new(),
             rescued: 0,
@@ -293,6 +321,15 @@ impl World {
 /// The window of a conversation's trigger.
 pub(crate) fn window(place: Place) -> Duration {
     Duration::from_secs(if place == 0 { 0 } else { 5 })
+}
+
+/// The busy policy of a conversation's trigger.
+pub(crate) fn busy_policy(place: Place) -> BusyPolicy {
+    match place {
+        0 => BusyPolicy::Steer,
+        1 => BusyPolicy::Interrupt,
+        _ => BusyPolicy::Queue,
+    }
 }
 
 pub(crate) fn expert() -> ExpertId {

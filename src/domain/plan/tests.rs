@@ -83,7 +83,7 @@ fn turns(letters: &str, window: Duration) -> String {
     let all = page(letters);
     let mut rest = all.as_slice();
     let mut words = Vec::new();
-    while let Some(Planned { count, kind, .. }) = plan(rest, window, LIMITS) {
+    while let Some(Planned { count, kind, .. }) = plan(rest, None, window, LIMITS) {
         let begin = all.len() - rest.len();
         let said: String = letters.chars().skip(begin).take(count).collect();
         let word = match kind {
@@ -137,7 +137,7 @@ fn messages_merge_up_to_limits_senders_and_boundaries() {
 #[test]
 fn a_turn_holds_no_more_messages_than_its_limit() {
     let limits = Limits { messages_max: 3, bytes_max: 1000 };
-    assert_eq!(plan(&page("aaaa"), WINDOW, limits).unwrap().count, 3);
+    assert_eq!(plan(&page("aaaa"), None, WINDOW, limits).unwrap().count, 3);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_control_entry_ends_everything_before_it() {
             assert_eq!(turns(letters, window), expected, "{letters}");
         }
     }
-    let planned = plan(&page("aaC"), WINDOW, LIMITS).unwrap();
+    let planned = plan(&page("aaC"), None, WINDOW, LIMITS).unwrap();
     assert_eq!(planned.kind, PlannedKind::Stopped { by: Seq(16) }, "the turn names who ended it");
 }
 
@@ -175,7 +175,7 @@ proptest! {
         while covered.len() < all.len() {
             let rest = &all[covered.len()..];
             let rest = &rest[..rest.len().min(page_max)];
-            let planned = plan(rest, window, LIMITS).expect("a page that is not empty has a turn");
+            let planned = plan(rest, None, window, LIMITS).expect("a page that is not empty has a turn");
             prop_assert!((1..=rest.len()).contains(&planned.count));
             prop_assert_eq!(planned.first, rest[0].seq);
             prop_assert_eq!(planned.last, rest[planned.count - 1].seq);
@@ -187,4 +187,18 @@ proptest! {
         }
         prop_assert_eq!(covered, all.iter().map(|logged| logged.seq).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_control_entry_behind_the_page_ends_all_that_is_on_it() {
+    for letters in ["aaa", "ab", "A", "aRXG", "qa", "aq"] {
+        let page = page(letters);
+        let planned = plan(&page, Some(Seq(99)), WINDOW, LIMITS).unwrap();
+        assert_eq!(planned.kind, PlannedKind::Stopped { by: Seq(99) }, "{letters}");
+        assert_eq!(planned.count, page.len(), "{letters}");
+    }
+    // One on the page comes first, and a question was answered when it came.
+    let by = |letters: &str| plan(&page(letters), Some(Seq(99)), WINDOW, LIMITS).unwrap().kind;
+    assert!(matches!(by("aaCa"), PlannedKind::Stopped { by } if by < Seq(99)));
+    assert_eq!((by("Ca"), by("q")), (PlannedKind::Control, PlannedKind::Query));
 }

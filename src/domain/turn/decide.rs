@@ -34,6 +34,7 @@ pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Pol
         Event::Controlled { by } => machine.controlled(by),
         Event::Vanished => machine.lost(),
         Event::Widened { last, accepted_at, at } => machine.widened(last, accepted_at, at),
+        Event::Steered { last, accepted_at } => machine.steered(last, accepted_at),
     }
 }
 
@@ -55,6 +56,7 @@ fn idle(head: Head, event: Event, policy: Policy) -> Decision {
         | Event::Buried
         | Event::Controlled { .. }
         | Event::Vanished
-        | Event::Widened { .. } => Decision { head, record: None, commands: vec![] },
+        | Event::Widened { .. }
+        | Event::Steered { .. } => Decision { head, record: None, commands: vec![] },
     }
 }

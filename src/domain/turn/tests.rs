@@ -4,6 +4,7 @@
 //! is tried in `random`.
 
 mod random;
+mod steering;
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! How an open turn grows: newer messages join it instead of waiting for its answer.
+//! How an open turn grows: newer messages join it instead of waiting for its answer, either asked anew
+//! together with it or said into its run.
 //!
 //! The range keeps its first entry, so that turns go on to tile the log. Whether messages are to join is
 //! the busy policy's, and judged before.
@@ -16,10 +17,7 @@ impl Machine {
         if !is_under_way || self.turn.kind != TurnKind::Messages || last <= self.turn.last {
             return self.unchanged();
         }
-        let epoch = self.turn.asked.as_ref().map(|asked| asked.epoch);
-        if let Some(session) = self.head.session.take_if(|session| Some(session.epoch) == epoch) {
-            self.head.session = Some(session.touched(accepted_at));
-        }
+        self.touch_session(accepted_at);
         self.turn = OpenTurn {
             last,
             accepted_at,
@@ -31,5 +29,25 @@ impl Machine {
             ..self.turn
         };
         self.goes_on(Step::Merged, vec![Command::Invoke])
+    }
+
+    /// The run at work has read newer messages: the range grows at its end, and the answer that comes is
+    /// theirs too.
+    pub(super) fn steered(mut self, last: Seq, accepted_at: Timestamp) -> Decision {
+        let is_at_work = self.turn.phase == Phase::Running;
+        if !is_at_work || self.turn.kind != TurnKind::Messages || last <= self.turn.last {
+            return self.unchanged();
+        }
+        self.touch_session(accepted_at);
+        self.turn.last = last;
+        self.turn.accepted_at = accepted_at;
+        self.goes_on(Step::Steered, vec![])
+    }
+
+    fn touch_session(&mut self, at: Timestamp) {
+        let epoch = self.turn.asked.as_ref().map(|asked| asked.epoch);
+        if let Some(session) = self.head.session.take_if(|session| Some(session.epoch) == epoch) {
+            self.head.session = Some(session.touched(at));
+        }
     }
 }

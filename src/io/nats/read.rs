@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep};
 
-use super::{Error, Nats};
+use super::{Error, Nats, POD};
 use crate::domain::id::Seq;
 use crate::domain::time::Timestamp;
 
@@ -29,6 +29,8 @@ pub struct Record {
     pub seq: Seq,
     pub at: Timestamp,
     pub payload: Bytes,
+    /// Who stored it, where that is on record.
+    pub pod: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +44,8 @@ struct RawMessage {
     seq: u64,
     #[serde(default)]
     data: String,
+    #[serde(default)]
+    hdrs: String,
     time: String,
 }
 
@@ -135,6 +139,7 @@ impl Nats {
             subject: header("Nats-Subject").ok_or_else(unreadable)?,
             seq: Seq(seq.ok_or_else(unreadable)?),
             at: timestamp(&header("Nats-Time-Stamp").ok_or_else(unreadable)?)?,
+            pod: header(POD),
             payload: message.payload,
         };
         Ok(Some((record, message.headers.unwrap_or_default())))
@@ -153,14 +158,23 @@ impl Nats {
                 Err(e) => return Err(e),
             }
         };
-        let data = STANDARD.decode(message.data).map_err(|e| Error::Unreadable(e.to_string()))?;
+        let decode = |text| STANDARD.decode(text).map_err(|e| Error::Unreadable(e.to_string()));
+        let (data, headers) = (decode(message.data)?, decode(message.hdrs)?);
         Ok(Some(Record {
             subject: message.subject,
             seq: Seq(message.seq),
             at: timestamp(&message.time)?,
             payload: data.into(),
+            pod: header(&headers, POD),
         }))
     }
+}
+
+/// A header in the broker's own form: lines of `name: value`.
+fn header(headers: &[u8], name: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(headers);
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(value.trim().to_owned())
 }
 
 /// RFC 3339 to milliseconds.
@@ -176,4 +190,17 @@ pub fn rfc3339(at: Timestamp) -> String {
         .ok()
         .and_then(|time| time.format(&Rfc3339).ok())
         .unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_found_in_the_brokers_own_form() {
+        let headers = b"NATS/1.0\r\nDt-Kind: message\r\nDt-Pod: worker-0\r\n\r\n";
+        assert_eq!(header(headers, POD).as_deref(), Some("worker-0"));
+        assert_eq!(header(headers, "Dt"), None);
+        assert_eq!(header(b"", POD), None);
+    }
 }

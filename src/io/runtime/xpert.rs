@@ -2,9 +2,12 @@
 //!
 //! Guarantees that a run's name is on the caller's record before its answer is taken, and that a second
 //! try joins the run of the first instead of starting another. The stream may break at any event; the
-//! run's state decides when the stream does not. Cancelling tells the server.
+//! run's state decides when the stream does not. Cancelling tells the server. What is said into a run is
+//! said once, and counts as read when the run's events say so.
 
 mod follow;
+mod started;
+mod steer;
 pub(super) mod server;
 
 use std::borrow::Cow;
@@ -15,13 +18,15 @@ use tokio::time::Instant;
 
 use crate::domain::answer::{Failure, FailureClass};
 use crate::domain::entry::ActionKind;
+use crate::domain::id::Seq;
 use crate::domain::invocation::{Content, TurnRequest};
 use crate::domain::reason::Reason;
-use crate::io::runtime::{Call, Outcome};
+use crate::io::runtime::{Call, Fact, Outcome};
 use crate::protocol::xpert::{Fold, Status, resume_body, send_body};
 
 use follow::{End, follow};
 use server::Server;
+use started::started_run;
 
 /// The stream of a run that does nothing more is read for so long.
 const AT_REST_MAX: Duration = Duration::from_secs(3);
@@ -30,6 +35,8 @@ const AT_REST_MAX: Duration = Duration::from_secs(3);
 struct Joined {
     run: String,
     from: Option<String>,
+    /// The last entry of the log that was said into the run, whether or not it was read there.
+    offered: Seq,
     /// Whether this call started it or an earlier one did.
     origin: RunOrigin,
 }
@@ -41,21 +48,28 @@ enum RunOrigin {
 }
 
 impl Joined {
+    fn new(run: String) -> Self {
+        Self { run, from: None, offered: Seq(0), origin: RunOrigin::New }
+    }
+
     /// As the journal keeps it: a resumed run has the name of the one it resumes, so where to go on is
-    /// part of the name.
-    fn to_name(&self) -> String {
-        match &self.from {
-            Some(from) => format!("{}#{from}", self.run),
-            None => self.run.clone(),
-        }
+    /// part of the name; and so is what was said into it, which is said once.
+    fn to_name(&self, offered: Seq) -> String {
+        let from = self.from.as_ref().map(|from| format!("#{from}")).unwrap_or_default();
+        let offered = if offered > Seq(0) { format!("+{offered}") } else { String::new() };
+        format!("{}{from}{offered}", self.run)
     }
 
     fn parse(name: &str) -> Self {
-        let (run, from) = match name.split_once('#') {
-            Some((run, from)) => (run, Some(from.to_owned())),
-            None => (name, None),
+        let (rest, offered) = match name.rsplit_once('+') {
+            Some((rest, seq)) => (rest, seq.parse().map_or(Seq(0), Seq)),
+            None => (name, Seq(0)),
         };
-        Self { run: run.to_owned(), from, origin: RunOrigin::Found }
+        let (run, from) = match rest.split_once('#') {
+            Some((run, from)) => (run, Some(from.to_owned())),
+            None => (rest, None),
+        };
+        Self { run: run.to_owned(), from, offered, origin: RunOrigin::Found }
     }
 }
 
@@ -96,18 +110,37 @@ async fn ask(call: &Call<'_>, server: &Server<'_>, turn: &TurnRequest) -> Result
         Some(name) => rejoin(call, server, turn, Joined::parse(name)).await?,
         None => begin(call, server, turn).await?,
     };
-    let thread = turn.session.thread_id.as_str();
-    match follow(call, server, thread, &joined).await? {
-        End::Answer(answer) => Ok(Outcome::Answer(answer)),
-        End::Failed(failure) if joined.origin == RunOrigin::New => Err(failure),
-        // The failure belongs to an earlier attempt; this one asks anew.
-        End::Failed(_) => {
+    match hear(call, server, turn, &joined).await? {
+        Heard { end: End::Answer(answer), .. } => Ok(Outcome::Answer(answer)),
+        // The failure belongs to an earlier attempt; this one asks anew. Not where the run has read more
+        // than this attempt would ask: the next one asks for all of it.
+        Heard { end: End::Failed(_), is_wider: false } if joined.origin == RunOrigin::Found => {
             let joined = create(call, server, turn).await?;
-            match follow(call, server, thread, &joined).await? {
+            match hear(call, server, turn, &joined).await?.end {
                 End::Answer(answer) => Ok(Outcome::Answer(answer)),
                 End::Failed(failure) => Err(failure),
             }
         }
+        Heard { end: End::Failed(failure), .. } => Err(failure),
+    }
+}
+
+/// How a run ended, and whether it read more than the turn it was asked.
+pub(super) struct Heard {
+    end: End,
+    is_wider: bool,
+}
+
+/// Follows the run to its end; what comes meanwhile is said into it.
+async fn hear(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    turn: &TurnRequest,
+    joined: &Joined,
+) -> Result<Heard, Failure> {
+    tokio::select! {
+        heard = follow(call, server, turn, joined) => heard,
+        never = steer::steer(call, server, turn, joined) => match never {},
     }
 }
 
@@ -126,8 +159,8 @@ async fn begin(
     let found = if is_repeat { started_run(call, server, turn).await? } else { None };
     match found {
         Some(run) => {
-            let joined = Joined { run, from: None, origin: RunOrigin::Found };
-            call.learn(joined.to_name()).await?;
+            let joined = Joined { origin: RunOrigin::Found, ..Joined::new(run) };
+            call.learn(Fact::Run(joined.to_name(Seq(0)))).await?;
             Ok(joined)
         }
         None => create(call, server, turn).await,
@@ -141,8 +174,8 @@ async fn create(
 ) -> Result<Joined, Failure> {
     let body = send_body(turn.expert.as_str(), &turn.turn.to_string(), &said(turn), &files(turn));
     let run = server.create_run(call, &turn.session.thread_id, &body).await?;
-    let joined = Joined { run, from: None, origin: RunOrigin::New };
-    call.learn(joined.to_name()).await?;
+    let joined = Joined::new(run);
+    call.learn(Fact::Run(joined.to_name(Seq(0)))).await?;
     Ok(joined)
 }
 
@@ -179,21 +212,6 @@ fn files(turn: &TurnRequest) -> Vec<Value> {
     .collect()
 }
 
-/// The run that an earlier try of this turn may have started: the newest that is not older than the
-/// turn. A thread has one run at a time, so it is this turn's or there is none.
-async fn started_run(
-    call: &Call<'_>,
-    server: &Server<'_>,
-    turn: &TurnRequest,
-) -> Result<Option<String>, Failure> {
-    let runs = server.runs(call, &turn.session.thread_id).await?;
-    let newest = runs
-        .into_iter()
-        .filter(|run| run.created_at.is_some_and(|at| at >= turn.started_at))
-        .max_by_key(|run| run.created_at);
-    Ok(newest.map(|run| run.id))
-}
-
 /// Goes on with the interrupted run. Its stream holds the old events up to a `complete`, so their last
 /// id is recorded before the decision is posted: joining without it would read the old answer again.
 async fn resume(
@@ -207,8 +225,8 @@ async fn resume(
         None => interrupted_run(call, server, thread).await?,
     };
     let from = last_event(call, server, thread, &Joined::parse(&run)).await?;
-    let joined = Joined { run, from, origin: RunOrigin::New };
-    call.learn(joined.to_name()).await?;
+    let joined = Joined { from, ..Joined::new(run) };
+    call.learn(Fact::Run(joined.to_name(Seq(0)))).await?;
     decide(call, server, turn, &joined.run).await?;
     Ok(joined)
 }

@@ -39,6 +39,7 @@ enum Step {
     Dead,
     Noted,
     Merged,
+    Steered,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -153,7 +154,8 @@ same_variants!(
     Lost,
     Dead,
     Noted,
-    Merged
+    Merged,
+    Steered
 );
 same_variants!(Parked, turn::Parked, Missing, Busy, Paused);
 

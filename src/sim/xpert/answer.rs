@@ -14,11 +14,17 @@ use time::format_description::well_known::Rfc3339;
 pub struct Refusal {
     status: StatusCode,
     message: String,
+    code: Option<&'static str>,
 }
 
 impl Refusal {
     pub fn new(status: StatusCode, message: &str) -> Self {
-        Self { status, message: message.to_owned() }
+        Self { status, message: message.to_owned(), code: None }
+    }
+
+    /// A refusal that programs know by its code.
+    pub fn coded(code: &'static str, message: &str) -> Self {
+        Self { code: Some(code), ..Self::new(StatusCode::BAD_REQUEST, message) }
     }
 
     pub fn not_found(what: &str) -> Self {
@@ -28,6 +34,10 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        if let Some(code) = self.code {
+            return (self.status, Json(json!({ "code": code, "message": self.message })))
+                .into_response();
+        }
         let body = json!({
             "statusCode": self.status.as_u16(),
             "message": self.message,

@@ -30,6 +30,8 @@ pub enum Fault {
     UnknownThread,
     /// The connection of a stream breaks after so many events.
     CutStream { after: usize },
+    /// What is said into a run is taken, and never read there.
+    SteerUnread,
     /// Any call is refused.
     Status {
         status: u16,

@@ -43,13 +43,16 @@ impl Player {
         if self.run.text.starts_with("samples") {
             self.samples();
         }
+        let mut said = String::new();
         for text in &act.deltas {
             tokio::select! {
                 () = tokio::time::sleep(act.pause) => {}
                 () = self.run.cancel.cancelled() => return self.end("interrupted", json!({})),
                 () = self.server.stop.cancelled() => return,
             }
+            said.push_str(text);
             self.emit(None, &delta(&self.run, text));
+            said.push_str(&self.read_steered());
         }
         if act.end == End::Hang {
             tokio::select! {
@@ -57,7 +60,7 @@ impl Player {
                 () = self.server.stop.cancelled() => return,
             }
         }
-        self.remember(&message, &act.deltas.concat());
+        self.remember(&message, &said);
         if fault::take(&self.server, |fault| *fault == Fault::EndMissing).is_some() {
             return self.run.close("success");
         }
@@ -66,6 +69,22 @@ impl Player {
             End::Fail => self.end("error", json!({ "error": "failed on request" })),
             End::Done | End::Refuse | End::Hang | End::Cut => self.end("idle", json!({})),
         }
+    }
+
+    /// What was said into the run is told to be read, and answered behind what was said before.
+    fn read_steered(&self) -> String {
+        let mut said = String::new();
+        for steered in self.run.read_steered() {
+            let read = json!({
+                "type": "follow_up_consumed", "mode": "steer", "executionId": self.run.id,
+                "messageIds": [Uuid::new_v4().to_string()], "clientMessageIds": [steered.name],
+            });
+            self.event("on_chat_event", read);
+            let text = format!(" And you said: {}", steered.text);
+            self.emit(None, &delta(&self.run, &text));
+            said.push_str(&text);
+        }
+        said
     }
 
     /// Every other shape of event that a client may meet.
@@ -88,7 +107,7 @@ impl Player {
     }
 
     fn emit(&self, name: Option<&'static str>, data: &Value) {
-        self.run.emit(self.server.context.clock.now().0, name, data);
+        self.run.emit(self.server.now_ms(), name, data);
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "every caller builds the value in place")]
@@ -97,7 +116,7 @@ impl Player {
     }
 
     fn remember(&self, id: &str, text: &str) {
-        let at_ms = self.server.context.clock.now().0;
+        let at_ms = self.server.now_ms();
         if let Some(thread) = locked(&self.server.threads).get_mut(&self.run.thread) {
             let message = Message { id, role: "ai", content: text, run: &self.run.id, at_ms };
             thread.add_message(message);
@@ -122,7 +141,7 @@ impl Player {
         self.event("on_conversation_end", data);
         // The status first: a client that has seen `complete` may ask for it at once.
         let name = Some("complete");
-        let now_ms = self.server.context.clock.now().0;
+        let now_ms = self.server.now_ms();
         self.run.become_status(own);
         self.run.emit(now_ms, name, &json!({ "type": "complete" }));
         self.run.close(own);

@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::{Refusal, time_text};
+use super::ask::{Ask, ask};
 use super::fault::{self, Fault};
-use super::player::{Player, delta};
+use super::player::Player;
 use super::thread::{Message, Page, Thread};
 use super::{Call, Server, stream};
 use crate::sim::locked;
-use crate::sim::script::{self, Act, Decision, End};
+use crate::sim::script::{self, Act, End};
 use crate::sim::server::cut;
 
 #[derive(Debug, Clone)]
@@ -48,11 +49,25 @@ struct Progress {
     events: Vec<Event>,
     /// Nothing comes any more until a resume.
     is_closed: bool,
+    /// What was said into the run and not read yet.
+    steered: Vec<Steered>,
+}
+
+/// Something said into a running run.
+#[derive(Debug, Clone)]
+pub struct Steered {
+    pub name: Option<String>,
+    pub text: String,
 }
 
 impl Run {
     fn new(thread: &str, assistant: &str, text: &str, created_ms: i64) -> Self {
-        let state = Progress { status: "running", events: Vec::new(), is_closed: false };
+        let state = Progress {
+            status: "running",
+            events: Vec::new(),
+            is_closed: false,
+            steered: Vec::new(),
+        };
         Self {
             id: Uuid::new_v4().to_string(),
             thread: thread.to_owned(),
@@ -114,6 +129,18 @@ impl Run {
         locked(&self.state).status = status;
     }
 
+    /// The same name twice is one message, until it is read.
+    fn steer(&self, steered: Steered) {
+        let mut state = locked(&self.state);
+        state.steered.retain(|waiting| waiting.name.is_none() || waiting.name != steered.name);
+        state.steered.push(steered);
+    }
+
+    /// What the agent reads before its next step.
+    pub fn read_steered(&self) -> Vec<Steered> {
+        std::mem::take(&mut locked(&self.state).steered)
+    }
+
     fn reopen(&self) {
         let mut state = locked(&self.state);
         state.status = "running";
@@ -130,50 +157,6 @@ impl Run {
             "status": self.status(),
             "metadata": {},
         })
-    }
-}
-
-/// What the caller's input asks for.
-enum Ask {
-    Send {
-        text: String,
-    },
-    Resume {
-        run: Option<String>,
-        decision: Decision,
-    },
-    /// Into the running run.
-    Steer {
-        run: Option<String>,
-        text: String,
-    },
-}
-
-fn ask(input: &Value) -> Result<Ask, Refusal> {
-    let text = |path: &str| input.pointer(path).and_then(Value::as_str).map(str::to_owned);
-    let missing = || Refusal::new(StatusCode::BAD_REQUEST, "path: message; Required");
-    let decision = |is_confirmed| if is_confirmed { Decision::Confirm } else { Decision::Reject };
-    match input.get("action").and_then(Value::as_str) {
-        Some("send") => Ok(Ask::Send { text: text("/message/input/input").ok_or_else(missing)? }),
-        Some("follow_up") => {
-            let said = text("/message/input/input").ok_or_else(missing)?;
-            match input.get("mode").and_then(Value::as_str) {
-                Some("steer") => Ok(Ask::Steer { run: text("/target/executionId"), text: said }),
-                _ => Ok(Ask::Send { text: said }),
-            }
-        }
-        Some("resume") => {
-            let decision = decision(text("/decision/type").as_deref() == Some("confirm"));
-            Ok(Ask::Resume { run: text("/target/executionId"), decision })
-        }
-        Some("retry") => Ok(Ask::Send { text: "retry".to_owned() }),
-        Some(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "path: action; Invalid")),
-        None => match input.get("confirm").and_then(Value::as_bool) {
-            Some(is_confirmed) => {
-                Ok(Ask::Resume { run: text("/executionId"), decision: decision(is_confirmed) })
-            }
-            None => Ok(Ask::Send { text: text("/input").ok_or_else(missing)? }),
-        },
     }
 }
 
@@ -201,7 +184,7 @@ fn start(server: &Arc<Server>, thread_id: &str, body: &Value) -> Result<Started,
         return Err(Refusal::new(StatusCode::FORBIDDEN, message));
     }
     thread.assistant = Some(assistant.to_owned());
-    let now_ms = server.context.clock.now().0;
+    let now_ms = server.now_ms();
     let (run, act) = match ask {
         Ask::Send { text } => send(server, thread, assistant, &text)?,
         Ask::Resume { run, decision } => {
@@ -213,15 +196,23 @@ fn start(server: &Arc<Server>, thread_id: &str, body: &Value) -> Result<Started,
             })?;
             (run, script::decided(decision))
         }
-        Ask::Steer { run, text } => {
+        Ask::Steer { run, steered } => {
             let known = thread.runs.iter().rev().find(|known| {
                 known.status() == "running" && run.as_ref().is_none_or(|id| *id == known.id)
             });
-            let run = known
-                .cloned()
-                .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "steer_target_not_running"))?;
-            let delta = delta(&run, &format!(" [{text}]"));
-            run.emit(now_ms, None, &delta);
+            let run = known.cloned().ok_or_else(|| {
+                let message = "Steer follow-up target execution is no longer running";
+                Refusal::coded("steer_target_not_running", message)
+            })?;
+            if fault::take(server, |fault| *fault == Fault::SteerUnread).is_none() {
+                run.steer(steered);
+            }
+            server.steered(Call {
+                at_ms: now_ms,
+                thread: thread_id.to_owned(),
+                run: run.id.clone(),
+                body: body.clone(),
+            });
             let from = run.length();
             return Ok(Started { run, from });
         }
@@ -260,7 +251,7 @@ fn send(
     if thread.runs.iter().any(|run| run.status() == "running") {
         server.overlaps.fetch_add(1, Ordering::Relaxed);
     }
-    let now_ms = server.context.clock.now().0;
+    let now_ms = server.now_ms();
     let run = Arc::new(Run::new(&thread.id, assistant, text, now_ms));
     thread.runs.push(run.clone());
     let id = Uuid::new_v4().to_string();

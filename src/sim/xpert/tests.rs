@@ -254,7 +254,7 @@ async fn keys_inputs_and_refusals_are_answered_as_the_real_server_does() {
         "target": { "executionId": "none" },
     } });
     let (_, refused) = client.call(Method::POST, "/threads/{t}/runs", steer).await;
-    assert_eq!(refused["message"], "steer_target_not_running");
+    assert_eq!(refused["code"], "steer_target_not_running");
     let (_, failed) =
         client.call(Method::POST, "/threads/{t}/runs/wait", run_body("expert", "hi")).await;
     assert_eq!(failed["content"], "You said: hi");

@@ -110,7 +110,7 @@ pub async fn create(
         assistant: asked.assistant_id,
         conversation: Uuid::new_v4().to_string(),
         title,
-        created_ms: server.context.clock.now().0,
+        created_ms: server.now_ms(),
         runs: Vec::new(),
         messages: Vec::new(),
     });

@@ -14,23 +14,48 @@ use crate::domain::inbound::Message;
 use crate::domain::press::{self, Standing};
 use crate::domain::turn::Head;
 use crate::io::log::{self, PageLimits};
+use crate::protocol::token::Slot;
 use crate::worker::run::{Patience, Run, Stopped};
 
 /// An action may answer the turn of an action, and so on; further back nobody looks.
 const CHAIN_MAX: u32 = 16;
+/// How much of the log is looked through at once.
+const LOOK: PageLimits = PageLimits { entries_max: 500, bytes_max: 4 << 20 };
 
 impl Dispatch {
     /// The first control entry after `last`, if there is one.
     pub(super) async fn control_after(&self, run: &Run, last: Seq) -> Result<Option<Seq>, Stopped> {
         let newest = self.log.newest(&run.conversation).await.context("read newest")?;
         let Some(newest) = newest.filter(|newest| newest.seq > last) else { return Ok(None) };
-        let whole = PageLimits { entries_max: 1000, bytes_max: usize::MAX };
-        // A control entry of a newer release is none to this one: it waits for its turn.
-        let page = self.log.glance(&run.conversation, last, newest.seq, whole).await;
-        let mut page = page.context("look for control entries")?;
-        self.weigh(run, &mut page).await?;
-        let control = page.iter().find(|logged| matches!(logged.entry, Entry::Control(_)));
-        Ok(control.map(|logged| logged.seq))
+        let mut after = last;
+        while after < newest.seq {
+            // A control entry of a newer release is none to this one: it waits for its turn.
+            let page = self.log.glance(&run.conversation, after, newest.seq, LOOK).await;
+            let mut page = page.context("look for control entries")?;
+            self.weigh(run, &mut page).await?;
+            let control = page.iter().find(|logged| matches!(logged.entry, Entry::Control(_)));
+            if let Some(control) = control {
+                return Ok(Some(control.seq));
+            }
+            after = page.last().map_or(newest.seq, |logged| logged.seq);
+        }
+        Ok(None)
+    }
+
+    /// The first control entry behind a page that does not hold all that the slot names: it ends what is
+    /// on the page. `known` is what was found behind the page before.
+    pub(super) async fn control_beyond(
+        &self,
+        run: &Run,
+        page: &[Logged],
+        slot: Slot,
+        known: Option<Seq>,
+    ) -> Result<Option<Seq>, Stopped> {
+        match page.last().map(|logged| logged.seq) {
+            Some(last) if known.is_some_and(|known| known > last) => Ok(known),
+            Some(last) if last < slot.to => self.control_after(run, last).await,
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// Makes the first end that counts a control entry. What follows a control entry is judged when that

@@ -4,7 +4,7 @@
 //! runtime's own name of its run is stored before the runtime goes on. What an outcome means is the
 //! machine's.
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -14,11 +14,12 @@ use super::turning::{Turning, thread, turn_id};
 use crate::domain::answer::{Failure, FailureClass};
 use crate::domain::attachment::Spoken;
 use crate::domain::entry::{Entry, Logged};
+use crate::domain::id::Seq;
 use crate::domain::inbound::Message;
 use crate::domain::invocation::{Session, TurnRequest};
 use crate::domain::turn::decide::decide;
 use crate::domain::turn::{Answered, Event, Failed, OpenTurn, TurnKind};
-use crate::io::runtime::{Learned, Line, Outcome};
+use crate::io::runtime::{Fact, Learned, Line, Outcome, can_steer};
 use crate::worker::lease::ACK_WAIT;
 use crate::worker::run::{Run, Stopped};
 
@@ -46,7 +47,9 @@ impl Turning<'_> {
             return Ok(Event::Taken { runtime: crate::domain::turn::Availability::Unknown, at });
         };
         let (learned, mut said) = mpsc::channel(1);
-        let line = Line { learned, cancel: CancellationToken::new() };
+        let (steers, steered) = mpsc::channel(1);
+        let line = Line { learned, cancel: CancellationToken::new(), steers: Mutex::new(steered) };
+        let mut offered = Seq(0);
         let watching = hands.watch.conversation(&run.conversation);
         let attaching = Attaching {
             context: &hands.context,
@@ -72,11 +75,12 @@ impl Turning<'_> {
             match heard {
                 Heard::Outcome(outcome) => return Ok(self.outcome(turn, outcome)),
                 Heard::Learned(learned) => {
-                    self.name_run(run, turn, learned.run).await?;
-                    learned.stored.send(()).ok();
+                    self.learn(run, turn, learned.fact).await?;
+                    learned.stored.send(()).ok(); // a call that was dropped does not wait for it
                 }
                 Heard::Hint => {
-                    let control = hands.control_after(run, turn.last).await?;
+                    let last = run.head().turn.as_ref().map_or(turn.last, |turn| turn.last);
+                    let control = hands.control_after(run, last).await?;
                     if let Some(by) = control {
                         line.cancel.cancel();
                         // The runtime is told on the way out; its own limits bound the wait.
@@ -90,6 +94,13 @@ impl Turning<'_> {
                         asked.await.ok();
                         self.take_in(wider);
                         return Ok(event);
+                    }
+                    if can_steer(&runtime.kind)
+                        && let Some(steer) = hands.steer(run, &self.entries, offered).await?
+                    {
+                        let last = steer.said.last().map_or(offered, |(seq, _)| *seq);
+                        // A runtime that has not taken the one before is offered both later.
+                        offered = if steers.try_send(steer).is_ok() { last } else { offered };
                     }
                 }
                 Heard::Lost => return Err(Stopped::Lost),
@@ -123,9 +134,18 @@ impl Turning<'_> {
         }
     }
 
-    /// The runtime's name of its run goes on record before the runtime goes on.
-    async fn name_run(&self, run: &mut Run, turn: &OpenTurn, name: String) -> Result<(), Stopped> {
-        let event = Event::RunNamed { attempt: turn.attempt, run: name };
+    /// What the runtime says of its run goes on record before the runtime goes on.
+    async fn learn(&mut self, run: &mut Run, turn: &OpenTurn, fact: Fact) -> Result<(), Stopped> {
+        let event = match fact {
+            Fact::Run(name) => Event::RunNamed { attempt: turn.attempt, run: name },
+            Fact::Read(last) => {
+                let wider = self.hands.read_up_to(run, &self.entries, last).await?;
+                let Some(wider) = wider else { return Ok(()) };
+                let accepted_at = wider.last().map_or(turn.accepted_at, |logged| logged.at);
+                self.take_in(wider);
+                Event::Steered { last, accepted_at }
+            }
+        };
         let policy = self.hands.config.policy;
         let decision = decide(run.head().clone(), &run.conversation, event, policy);
         match decision.record {

@@ -81,7 +81,8 @@ impl Dispatch {
         let page = self.log.glance(conversation, position, newest.seq, self.config.page).await;
         let page = page.context("read what follows")?;
         let is_message = |entry: &Entry| matches!(entry, Entry::Message(_) | Entry::Query(_));
-        let has_waited = page.first().is_some_and(|first| now.since(first.at) >= wait_max(window));
+        let longest = wait_max(window, self.config.wait_least);
+        let has_waited = page.first().is_some_and(|first| now.since(first.at) >= longest);
         Ok(has_waited || page.iter().any(|logged| !is_message(&logged.entry)))
     }
 }

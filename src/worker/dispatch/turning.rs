@@ -11,7 +11,7 @@ use crate::domain::binding::Integration;
 use crate::domain::dead::DeadLetter;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::entry::{Entry, Logged, Origin};
-use crate::domain::id::TurnId;
+use crate::domain::id::{Seq, TurnId};
 use crate::domain::time::Timestamp;
 use crate::domain::turn::decide::decide;
 use crate::domain::turn::{Availability, Command, Event, OpenTurn, Parked, Phase, Purpose, Step};
@@ -32,6 +32,8 @@ pub struct Turning<'a> {
     pub reach: Option<Reach>,
     /// The answer, once it is known.
     pub answer: Option<Answer>,
+    /// The control entry that ended the turn, and ends all before it.
+    pub stopped_by: Option<Seq>,
 }
 
 impl<'a> Turning<'a> {
@@ -41,7 +43,8 @@ impl<'a> Turning<'a> {
         entries: Vec<Logged>,
     ) -> Self {
         let origin = entries.iter().rev().find_map(|logged| origin(&logged.entry));
-        Self { hands, integration, entries, origin, reach: None, answer: None }
+        let (reach, answer, stopped_by) = (None, None, None);
+        Self { hands, integration, entries, origin, reach, answer, stopped_by }
     }
 
     /// The turn's range has grown.
@@ -55,6 +58,11 @@ impl<'a> Turning<'a> {
         let mut event = first;
         loop {
             let before = run.head().turn.clone();
+            if let (Event::Controlled { by }, Some(turn)) = (&event, &before)
+                && *by > turn.last
+            {
+                self.stopped_by = Some(*by);
+            }
             let session = run.head().session.clone();
             let policy = self.hands.config.policy;
             let decision = decide(run.head().clone(), &run.conversation, event, policy);
@@ -149,7 +157,8 @@ impl<'a> Turning<'a> {
     async fn index(&mut self, run: &Run, turn: &OpenTurn) -> Result<Option<Event>, Stopped> {
         let Phase::Parked { why, .. } = turn.phase else { return Ok(None) };
         let Some(asked) = &turn.asked else { return Ok(None) };
-        let entered = self.hands.handoffs.enter(&asked.expert, &run.conversation, why).await;
+        let handoffs = &self.hands.handoffs;
+        let entered = handoffs.enter(&asked.expert, &run.conversation, turn.first, why).await;
         entered.context("enter the hand-off index")?;
         if why == Parked::Busy {
             return Ok(None);

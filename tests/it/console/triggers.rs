@@ -14,6 +14,7 @@ const REQUIRED: &str = "TRIGGER_DINGTALK_INTEGRATION_REQUIRED";
 const NOT_FOUND: &str = "TRIGGER_DINGTALK_INTEGRATION_NOT_FOUND";
 const CONFLICT: &str = "TRIGGER_DINGTALK_INTEGRATION_CONFLICT";
 const TIMEOUT: &str = "TRIGGER_DINGTALK_SESSION_TIMEOUT_OUT_OF_RANGE";
+const STEER: &str = "TRIGGER_DINGTALK_STEER_UNSUPPORTED";
 const WINDOW: &str = "TRIGGER_DINGTALK_SUMMARY_WINDOW_OUT_OF_RANGE";
 
 #[tokio::test]
@@ -86,6 +87,7 @@ async fn publishing_binds_registers_and_repairs() {
         );
         assert_eq!((&shown["mentionAsker"], &shown["actBy"]), (&json!(true), &json!("asker")));
         assert_eq!(shown["runtime"]["kind"], "echo");
+        assert_eq!((rules(&shown), &shown["items"][0]["level"]), (vec![STEER], &json!("warning")));
         let expert = ExpertId::parse("e").unwrap();
         assert!(console.routing.runtime(&expert).await.unwrap().is_some());
         assert_eq!(console.delete("/api/runtimes/e").await.0, 204);
@@ -95,6 +97,44 @@ async fn publishing_binds_registers_and_repairs() {
     let (_, list) = console.get("/api/triggers").await;
     assert_eq!(list["items"][0]["xpertId"], "e");
     assert_eq!(console.get("/api/triggers/none").await.0, 404);
+}
+
+#[tokio::test]
+async fn steering_is_warned_of_where_the_runtime_takes_nothing_while_it_answers() {
+    let console = Console::start().await;
+    console.robot("r").await;
+    let key = json!({ "kind": "xpert", "baseUrl": "http://127.0.0.1:1", "apiKey": "sk-x-1" });
+    let callback = json!({
+        "kind": "callback", "url": "http://127.0.0.1:1",
+        "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    });
+    let none = Vec::<&str>::new();
+    for (runtime, policy, expected) in [
+        (Value::Null, "steer", &none),
+        (json!({ "kind": "echo" }), "steer", &vec![STEER]),
+        (callback.clone(), "interrupt", &none),
+        (callback, "steer", &vec![STEER]),
+        (key, "steer", &none),
+    ] {
+        if runtime != Value::Null {
+            assert_eq!(console.put("/api/runtimes/e", runtime.clone()).await.0, 200);
+        }
+        let proposal = json!({ "xpertId": "e", "integrationId": "r", "busyPolicy": policy });
+        let (status, answer) = console.post("/api/triggers/validate", proposal).await;
+        assert_eq!((status, &rules(&answer)), (200, expected), "{runtime} {policy}");
+        let body = json!({ "integrationId": "r", "busyPolicy": policy });
+        let (status, shown) = console.put("/api/triggers/e", body).await;
+        assert_eq!((status, shown.get("items").is_some()), (200, !expected.is_empty()));
+        if !expected.is_empty() {
+            let item = &shown["items"][0];
+            assert_eq!((&item["field"], &item["level"]), (&json!("busyPolicy"), &json!("warning")));
+            let remedy = item["message"]["en_US"].as_str().unwrap();
+            assert!(remedy.contains("register a runtime of kind xpert"), "{remedy}");
+        }
+    }
+    let wrong = json!({ "xpertId": "e", "integrationId": "r", "busyPolicy": "wait" });
+    let (status, answer) = console.post("/api/triggers/validate", wrong).await;
+    assert_eq!((status, error(&answer).1), (422, "busyPolicy"), "{answer}");
 }
 
 #[tokio::test]

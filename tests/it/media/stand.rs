@@ -29,7 +29,7 @@ use dingtalk_trigger::sim::xpert::Xpert;
 use dingtalk_trigger::worker::dispatch::attaching::{Attaching, Limits};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub(super) const FILE_MAX_BYTES: u64 = 64 * 1024;
@@ -116,7 +116,7 @@ impl Stand {
             },
             integration: Some(&self.integration),
             runtime: &runtime,
-            line: &Line { learned, cancel },
+            line: &Line { learned, cancel, steers: Mutex::new(mpsc::channel(1).1) },
         };
         attaching.ask(request, said.iter().map(spoken).collect()).await
     }

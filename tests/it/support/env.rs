@@ -20,6 +20,15 @@ pub(crate) fn nats_server() -> PathBuf {
     path
 }
 
+/// NATS' own command: `DT_TEST_NATS_CLI`, else the project's own, which is built where Go is. A path where
+/// nothing is does without it.
+pub(crate) fn nats_cli() -> PathBuf {
+    setting("DT_TEST_NATS_CLI").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.tools/bin/nats")),
+        PathBuf::from,
+    )
+}
+
 /// The address of a PostgreSQL server on which tests may create databases.
 pub(crate) fn postgres() -> String {
     setting("DT_TEST_POSTGRES_URL").expect(

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::support::env;
 use crate::support::program::report;
 use crate::support::server::connect;
 
@@ -26,7 +27,7 @@ pub(crate) struct Cli {
 impl Cli {
     /// `None`, said aloud, where the command was not built.
     pub(crate) fn find(url: &str) -> Option<Self> {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/nats");
+        let program = env::nats_cli();
         if !program.is_file() {
             report(&format!("SKIPPED: no {}: it is built with Go", program.display()));
             return None;

@@ -192,6 +192,7 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
         ("dead", (Step::Dead, None)),
         ("noted", (Step::Noted, None)),
         ("merged", (Step::Merged, None)),
+        ("steered", of(Step::Steered, TurnKind::Messages, Phase::Running)),
     ];
     let mut records: Vec<_> = rows
         .into_iter()

@@ -44,6 +44,25 @@ async fn a_run_of_an_earlier_turn_is_not_taken_for_that_of_a_later_one() {
 }
 
 #[tokio::test]
+async fn runs_are_told_apart_by_the_server_s_own_clock() {
+    let try_at = async |ahead_ms: i64| {
+        let bench = Bench::start(config()).await;
+        bench.xpert.set_ahead_ms(ahead_ms);
+        answer(bench.ask(&turn("first")).await);
+        // Nothing came of it: the earlier turn's run is not this one's.
+        let second = again(&turn("second"), None);
+        assert_eq!(answer(bench.ask(&second).await).text, "You said: second", "{ahead_ms}");
+        // The run is there, and only its name was lost.
+        bench.xpert.fault(Fault::LostCreate);
+        let third = turn("third");
+        failure(bench.ask(&third).await);
+        assert_eq!(answer(bench.ask(&again(&third, None)).await).text, "You said: third");
+        assert_eq!(bench.runs(), 3, "{ahead_ms}: none of them is asked twice");
+    };
+    join_all([0, 400, -400, 90_000, -90_000, 3_600_000].map(try_at)).await;
+}
+
+#[tokio::test]
 async fn b_a_decision_whose_caller_died_is_joined_behind_the_old_end_and_not_posted_twice() {
     let bench = Bench::start(config()).await;
     let run = bench.interrupted().await;

@@ -8,14 +8,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::domain::answer::{Answer, Failure, FailureClass};
+use crate::domain::invocation::TurnRequest;
 use crate::domain::reason::Reason;
-use crate::io::runtime::{Call, retryable, silent};
+use crate::io::runtime::{Call, Fact, retryable, silent};
 use crate::protocol::http::excerpt;
 use crate::protocol::sse;
-use crate::protocol::xpert::{self, Fold, Status};
+use crate::protocol::xpert::{self, Fold, Status, steered_turn};
 
 use super::server::Server;
-use super::{AT_REST_MAX, Joined};
+use super::{AT_REST_MAX, Heard, Joined};
 
 /// Between the end of a stream and the next try to join it.
 const REJOIN_AFTER: Duration = Duration::from_millis(500);
@@ -32,9 +33,11 @@ pub(super) enum End {
 pub(super) async fn follow(
     call: &Call<'_>,
     server: &Server<'_>,
-    thread: &str,
+    turn: &TurnRequest,
     joined: &Joined,
-) -> Result<End, Failure> {
+) -> Result<Heard, Failure> {
+    let thread = turn.session.thread_id.as_str();
+    let mut is_wider = false;
     let mut fold = Fold::new(call.config.answer_max_bytes, joined.from.clone());
     let mut state = Status::Running;
     let mut heard_at = Instant::now();
@@ -44,12 +47,16 @@ pub(super) async fn follow(
         }
         let was_at_rest = is_final(state);
         let patience = if was_at_rest { AT_REST_MAX } else { call.config.idle_timeout };
-        match read(call, server, thread, &joined.run, (&mut fold, patience)).await {
+        let outcome = read(call, server, thread, &joined.run, (&mut fold, patience)).await;
+        // Before the answer, and before any failure: what the run has read belongs to its turn.
+        is_wider |= learn_read(call, turn, &mut fold).await?;
+        match outcome {
             Err(failure) if failure.class == FailureClass::Permanent => return Err(failure),
             Ok(()) | Err(_) => {}
         }
         if fold.end.is_some() {
-            return conclude(call, server, thread, (state, fold)).await;
+            let end = conclude(call, server, thread, (state, fold)).await?;
+            return Ok(Heard { end, is_wider });
         }
         match server.run(call, thread, &joined.run).await {
             Ok(run) => {
@@ -62,11 +69,25 @@ pub(super) async fn follow(
         }
         // A run at rest is read once more: the stream may have broken before its last events.
         if is_final(state) && (fold.is_complete || was_at_rest) {
-            return conclude(call, server, thread, (state, fold)).await;
+            let end = conclude(call, server, thread, (state, fold)).await?;
+            return Ok(Heard { end, is_wider });
         }
         fold.is_complete = false;
         sleep_until(call.deadline.min(Instant::now() + REJOIN_AFTER)).await;
     }
+}
+
+/// True where the run has read more than `turn` asks.
+async fn learn_read(call: &Call<'_>, turn: &TurnRequest, fold: &mut Fold) -> Result<bool, Failure> {
+    let mut is_wider = false;
+    for name in std::mem::take(&mut fold.read) {
+        let Some(read) = steered_turn(&name) else { continue };
+        if read.conversation == turn.turn.conversation && read.last > turn.turn.last {
+            call.learn(Fact::Read(read.last)).await?;
+            is_wider = true;
+        }
+    }
+    Ok(is_wider)
 }
 
 fn is_final(status: Status) -> bool {

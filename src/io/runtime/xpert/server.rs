@@ -11,7 +11,9 @@ use tokio::time::timeout_at;
 use crate::domain::answer::Failure;
 use crate::domain::reason::Reason;
 use crate::domain::secret::Secret;
+use crate::domain::skew::Stamp;
 use crate::io::runtime::{Call, Upload, broken, retryable, silent};
+use crate::protocol::http::http_date;
 use crate::protocol::xpert::{
     Run, decode_file, decode_last_message, decode_run, decode_runs, decode_thread, thread_body,
 };
@@ -63,9 +65,26 @@ impl<'a> Server<'a> {
     }
 
     pub(super) async fn runs(&self, call: &Call<'_>, thread: &str) -> Result<Vec<Run>, Failure> {
+        self.runs_stamped(call, thread).await.map(|(runs, _)| runs)
+    }
+
+    /// The runs, and the time that the server's answer is stamped with.
+    pub(super) async fn runs_stamped(
+        &self,
+        call: &Call<'_>,
+        thread: &str,
+    ) -> Result<(Vec<Run>, Option<Stamp>), Failure> {
         let path = format!("/threads/{thread}/runs?limit={RUNS_MAX}&offset=0");
-        let answer = self.answer(call, self.request(call, Method::GET, &path)).await?;
-        decode_runs(&answer).ok_or_else(|| unreadable("a list of runs"))
+        let sent = call.context.clock.now();
+        let mut response = call.send(self.request(call, Method::GET, &path)).await?;
+        let received = call.context.clock.now();
+        if !response.status().is_success() {
+            return Err(call.refusal(response).await);
+        }
+        let date = response.headers().get("date").and_then(|value| value.to_str().ok());
+        let stamp = date.and_then(http_date).map(|theirs| Stamp { sent, received, theirs });
+        let runs = decode_runs(&call.body(&mut response).await?);
+        Ok((runs.ok_or_else(|| unreadable("a list of runs"))?, stamp))
     }
 
     pub(super) async fn run(

@@ -1,0 +1,143 @@
+//! How long messages wait: for quiet, for a window that was changed, behind a command, in a line.
+
+use std::time::Duration;
+
+use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::expert::Next;
+use dingtalk_trigger::sim::script::{Act, End};
+use serde_json::{Value, json};
+use tokio::time::{Instant, interval};
+
+use super::{publish, published};
+use crate::support::outside::Outside;
+use crate::support::program::{LIMIT, report};
+use crate::support::service::Service;
+use crate::support::wait::wait_until;
+
+fn texts(outside: &Outside) -> Vec<String> {
+    let calls = outside.expert.calls();
+    let text = |call: &std::sync::Arc<dingtalk_trigger::sim::expert::Call>| {
+        call.body["input"]["text"].as_str().unwrap_or_default().to_owned()
+    };
+    calls.iter().map(text).collect()
+}
+
+#[tokio::test]
+async fn who_types_without_a_pause_is_answered_at_the_maximum_wait() {
+    let outside = Outside::start().await;
+    // The shortest there is: ten windows of a second.
+    let service = Service::start_with(&outside, &[("DT_WINDOW_MAX_WAIT", "1")]).await;
+    service.stream_robot(&outside, "robot").await;
+    publish(&service, &outside, &json!({ "summaryWindowSeconds": 1, "queuedNotice": "none" }))
+        .await;
+    let mut typing = interval(Duration::from_millis(400));
+    let began = Instant::now();
+    let mut said = vec![];
+    let mut conversation = String::new();
+    while outside.expert.calls().is_empty() {
+        assert!(began.elapsed() < LIMIT, "nobody is answered who types on");
+        typing.tick().await;
+        let text = format!("word{}", said.len());
+        conversation = outside.say(Say::direct("robot", "ann", &text)).conversation;
+        said.push(text);
+    }
+    let waited = began.elapsed();
+    report(&format!("measured: answered after {waited:?}, {} messages", said.len()));
+    assert!(waited >= Duration::from_millis(9500), "{waited:?}: the window was still open");
+    assert!(waited < Duration::from_secs(14), "{waited:?}");
+    // What was typed too late for that turn is in the next one: nothing is lost, nothing is twice.
+    let last = said.last().cloned().unwrap_or_default();
+    outside.reply(&conversation, &last).await;
+    assert_eq!(texts(&outside).join("\n"), said.join("\n"));
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_window_that_is_published_holds_for_what_comes_after_it() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &json!({ "summaryWindowSeconds": 4 })).await;
+    let began = outside.now_ms();
+    outside.say(Say::direct("robot", "ann", "patient"));
+    wait_until("its timer is armed", LIMIT, async || {
+        service.metric("dt_stage_outcomes_total", "intake").await > 0.5
+    })
+    .await;
+    publish(&service, &outside, &json!({ "summaryWindowSeconds": 0 })).await;
+    // Without a window now, and not held up by the window of somebody else.
+    outside.ask(Say::direct("robot", "bob", "quick"), "You said: quick").await;
+    assert_eq!(texts(&outside), ["quick"]);
+    assert!(outside.expert.called(2, LIMIT).await);
+    let waited = outside.expert.calls()[1].at_ms - began;
+    assert!((3900..9000).contains(&waited), "its own window was 4 s: {waited} ms");
+
+    publish(&service, &outside, &json!({ "summaryWindowSeconds": 600 })).await;
+    outside.say(Say::direct("robot", "carol", "c1"));
+    wait_until("its timer is armed", LIMIT, async || {
+        service.metric("dt_stage_outcomes_total", "intake").await > 2.5
+    })
+    .await;
+    publish(&service, &outside, &json!({ "summaryWindowSeconds": 1 })).await;
+    let said = outside.ask(Say::direct("robot", "carol", "c2"), "You said: c1\nc2").await;
+    assert_eq!(outside.read_in(&said.conversation).len(), 1);
+    // The timer of the long window stays until it fires: a hint about nothing.
+    service.idle().await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_two_hundred_waiting_messages_at_once() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &json!({ "queuedNotice": "none" })).await;
+    let hang = Act { deltas: vec![], pause: Duration::ZERO, end: End::Hang };
+    outside.expert.next(Next::Act(hang));
+    outside.say(Say::direct("robot", "ann", "think"));
+    assert!(outside.expert.called(1, LIMIT).await);
+    for number in 0..200 {
+        outside.say(Say::direct("robot", "ann", &format!("m{number}")));
+    }
+    let began = Instant::now();
+    outside.ask(Say::direct("robot", "ann", "/stop"), "Stopped.").await;
+    report(&format!("measured: 200 messages stopped after {:?}", began.elapsed()));
+    let said = outside.ask(Say::direct("robot", "ann", "next"), "You said: next").await;
+    assert_eq!(texts(&outside), ["think", "next"]);
+    assert_eq!(outside.read_in(&said.conversation), ["Stopped.", "You said: next"]);
+
+    // The same for those that wait for an expert that is paused.
+    let admin = service.admin();
+    admin.done("POST", "/api/runtimes/expert/pause", &Value::Null).await;
+    for number in 0..200 {
+        outside.say(Say::direct("robot", "bob", &format!("m{number}")));
+    }
+    let said = outside.ask(Say::direct("robot", "bob", "/stop"), "Stopped.").await;
+    admin.done("POST", "/api/runtimes/expert/resume", &Value::Null).await;
+    outside.ask(Say::direct("robot", "bob", "next"), "You said: next").await;
+    assert_eq!(outside.read_in(&said.conversation), ["Stopped.", "You said: next"]);
+    assert_eq!(texts(&outside), ["think", "next", "next"]);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn who_says_more_while_an_expert_is_paused_keeps_their_place_in_the_line() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &json!({ "queuedNotice": "none" })).await;
+    let admin = service.admin();
+    admin.done("POST", "/api/runtimes/expert/pause", &Value::Null).await;
+    let people = ["ann", "bob", "carol"];
+    for (count, person) in (1..).zip(people) {
+        outside.say(Say::direct("robot", person, &format!("{person} 1")));
+        wait_until("it waits", LIMIT, async || {
+            service.metric("dt_stage_outcomes_total", "dispatch").await > f64::from(count) - 0.5
+        })
+        .await;
+    }
+    outside.say(Say::direct("robot", "ann", "ann 2"));
+    wait_until("ann's conversation was looked at again", LIMIT, async || {
+        service.metric("dt_stage_outcomes_total", "dispatch").await > 3.5
+    })
+    .await;
+    service.idle().await;
+    admin.done("POST", "/api/runtimes/expert/resume", &Value::Null).await;
+    assert!(outside.expert.called(4, LIMIT).await);
+    let first: Vec<_> = texts(&outside).into_iter().filter(|text| text.ends_with('1')).collect();
+    assert_eq!(first, ["ann 1", "bob 1", "carol 1"]);
+    service.finish().await;
+}

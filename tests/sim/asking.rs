@@ -1,0 +1,162 @@
+//! Asking the expert, as `src/worker/dispatch/asking.rs` and `src/io/runtime/xpert` have it: the run at
+//! the runtime outlives the pod that began it, and tells what it has read.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use dingtalk_trigger::domain::binding::BusyPolicy;
+use dingtalk_trigger::domain::entry::{Entry, Logged};
+use dingtalk_trigger::domain::id::Seq;
+use dingtalk_trigger::domain::steer::{joining, offer};
+use dingtalk_trigger::domain::turn::decide::decide;
+use dingtalk_trigger::domain::turn::{Answered, Event, OpenTurn, TurnKind};
+
+use crate::run::{LIMITS, Run, Stopped, failed};
+use crate::world::{Bug, Hearing, POLICY, Promise, World, busy_policy, conversation};
+
+impl World {
+    pub(crate) fn invoke(&mut self, run: &mut Run, turn: &OpenTurn) -> Result<Event, Stopped> {
+        let attempt = turn.attempt;
+        let (hearing, mut offered) = self.join_or_begin(run, turn)?;
+        // Nothing is said behind what may not have arrived.
+        let mut may_steer = offered <= run.open().map_or(turn.last, |turn| turn.last);
+        for _ in 0..self.rng.below(4) {
+            self.check(run)?;
+            let last = run.open().map_or(turn.last, |turn| turn.last);
+            if let Some(by) = self.broker.control_after(run.place, last) {
+                return Ok(Event::Controlled { by });
+            }
+            if let Some(wider) = self.wider(run) {
+                return Ok(wider);
+            }
+            if may_steer {
+                (offered, may_steer) = self.steer(run, hearing, offered)?;
+            }
+        }
+        self.learn_read(run, hearing)?;
+        let (is_late, at, has_interrupt) = (false, self.clock(), false);
+        let heard = self.hearings[hearing].heard.clone();
+        let luck = if self.is_calm { 0 } else { self.rng.below(12) };
+        if luck != 7 && luck != 8 {
+            self.hearings[hearing].has_ended = true;
+        }
+        Ok(match luck {
+            0..=6 => {
+                let segments = u32::try_from(self.rng.below(4)).unwrap_or(0);
+                let answered = Answered { segments, has_interrupt, is_late, at };
+                self.oracle.answered(run.place, turn.first, heard);
+                Event::Answered { attempt, answered }
+            }
+            7..=8 => {
+                let turn = run.open().map_or(turn.last, |turn| turn.last);
+                self.promised.push(Promise { place: run.place, turn, attempt, heard });
+                Event::Accepted { attempt, at }
+            }
+            9 => Event::Failed { attempt, failure: failed(None), at },
+            _ => Event::Failed { attempt, failure: failed(Some(Duration::ZERO)), at },
+        })
+    }
+
+    /// The run on record, where it has not ended; else a new one, which is recorded.
+    fn join_or_begin(&mut self, run: &mut Run, turn: &OpenTurn) -> Result<(usize, Seq), Stopped> {
+        if let Some((hearing, offered)) = turn.run.as_deref().and_then(parse)
+            && !self.hearings[hearing].has_ended
+        {
+            self.learn_read(run, hearing)?;
+            return Ok((hearing, offered));
+        }
+        let before = Seq(turn.first.0.saturating_sub(1));
+        let heard = seqs(&self.broker.entries(run.place, before, turn.last));
+        self.hearings.push(Hearing { heard, ..Hearing::default() });
+        let hearing = self.hearings.len() - 1;
+        self.note(run, Event::RunNamed { attempt: turn.attempt, run: format!("{hearing}+0") })?;
+        Ok((hearing, Seq(0)))
+    }
+
+    fn wider(&mut self, run: &Run) -> Option<Event> {
+        let newer = self.newer(run, BusyPolicy::Interrupt)?;
+        let last = newer.last()?;
+        let at = self.clock();
+        Some(Event::Widened { last: last.seq, accepted_at: last.at, at })
+    }
+
+    /// The messages behind the open turn that join it, where the trigger has this policy.
+    fn newer(&self, run: &Run, policy: BusyPolicy) -> Option<Vec<Logged>> {
+        let turn = run.open().filter(|turn| turn.kind == TurnKind::Messages)?;
+        let before = Seq(turn.first.0.saturating_sub(1));
+        let entries = self.broker.entries(run.place, before, turn.last);
+        let mut newer = self.broker.entries(run.place, turn.last, Seq(u64::MAX));
+        newer.truncate(joining(&entries, &newer, LIMITS));
+        (busy_policy(run.place) == policy).then_some(newer)
+    }
+
+    /// Says what is new into the run, once; the run reads it or does not.
+    /// False with it: it was refused.
+    fn steer(
+        &mut self,
+        run: &mut Run,
+        hearing: usize,
+        offered: Seq,
+    ) -> Result<(Seq, bool), Stopped> {
+        let newer = self.newer(run, BusyPolicy::Steer).unwrap_or_default();
+        let said = offer(&newer, offered);
+        let Some(last) = said.last().cloned() else { return Ok((offered, true)) };
+        let attempt = run.open().map_or(0, |turn| turn.attempt);
+        let name = format!("{hearing}+{}", last.seq);
+        let said = said.to_vec();
+        self.note(run, Event::RunNamed { attempt, run: name })?;
+        self.check(run)?;
+        // Now and then the run is said to have ended, or does before it reads on.
+        let is_taken = !self.rng.once_in(4);
+        if is_taken {
+            self.hearings[hearing].waiting.extend(seqs(&said));
+        }
+        if self.bug == Some(Bug::OfferTakenForRead) {
+            self.note(run, Event::Steered { last: last.seq, accepted_at: last.at })?;
+        }
+        if !self.rng.once_in(3) {
+            let hearing = &mut self.hearings[hearing];
+            hearing.read.extend(hearing.waiting.last());
+            hearing.heard.extend(std::mem::take(&mut hearing.waiting));
+        }
+        self.check(run)?;
+        if self.rng.once_in(2) {
+            self.learn_read(run, hearing)?;
+        }
+        Ok((last.seq, is_taken))
+    }
+
+    /// What the run tells to have read is recorded before its answer is taken.
+    fn learn_read(&mut self, run: &mut Run, hearing: usize) -> Result<(), Stopped> {
+        if self.bug == Some(Bug::ReadForgotten) {
+            return Ok(());
+        }
+        for last in self.hearings[hearing].read.clone() {
+            let known = run.open().map_or(Seq(0), |turn| turn.last);
+            let Some(entry) = self.broker.entries(run.place, known, last).pop() else { continue };
+            self.note(run, Event::Steered { last, accepted_at: entry.at })?;
+        }
+        Ok(())
+    }
+
+    /// Records what changes nothing else.
+    fn note(&mut self, run: &mut Run, event: Event) -> Result<(), Stopped> {
+        let decision = decide(run.head().clone(), &conversation(run.place), event, POLICY);
+        match decision.record {
+            Some(step) => self.record(run, step, decision.head, None),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The run and what was said into it, as the journal names it.
+fn parse(name: &str) -> Option<(usize, Seq)> {
+    let (hearing, offered) = name.split_once('+')?;
+    Some((hearing.parse().ok()?, Seq(offered.parse().ok()?)))
+}
+
+/// Of the messages among the entries.
+fn seqs(entries: &[Logged]) -> BTreeSet<Seq> {
+    let is_message = |logged: &&Logged| matches!(logged.entry, Entry::Message(_));
+    entries.iter().filter(is_message).map(|logged| logged.seq).collect()
+}
