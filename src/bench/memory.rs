@@ -1,4 +1,7 @@
 //! What a process holds in memory.
+//!
+//! Read from the system, so that it counts what the process has and not what it believes. Where there is
+//! no such process or no `/proc`, there is no figure.
 
 /// `VmRSS` of a process.
 pub fn resident_mib(process: u32) -> Option<f64> {

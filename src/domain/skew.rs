@@ -1,4 +1,7 @@
 //! How far another server's clock is from ours, from the whole seconds that its answers are stamped with.
+//!
+//! Each stamp narrows it; where two contradict each other a clock was set, and the last one counts. What
+//! is closer than the clocks are known is said to be so. Whose answers are read is left to `io`.
 
 use super::time::Timestamp;
 

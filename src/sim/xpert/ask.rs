@@ -1,4 +1,6 @@
 //! What the body of a new run asks for: an answer, more of one that was interrupted, or to hear more.
+//!
+//! Refuses as the real server does what is not one of them. What becomes of the run is `run`'s.
 
 use axum::http::StatusCode;
 use serde_json::Value;

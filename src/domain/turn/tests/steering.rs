@@ -1,4 +1,7 @@
 //! What a run at work has read joins its turn.
+//!
+//! The attempt, the run and its beginning stay; only the range grows, and only while the run is under
+//! way.
 
 use super::{LATER, NOW, burying, head, run, sending, told};
 use crate::domain::id::Seq;
