@@ -73,6 +73,7 @@ pub struct Limits {
     pub webhook_rate: u32,
     pub handoff_age_max: Duration,
     pub window_max_wait: Duration,
+    pub newer_age_max: Duration,
     pub runtime_timeout: Duration,
     pub runtime_idle: Duration,
     pub frames_in_flight: usize,
@@ -147,6 +148,7 @@ impl Config {
             // A little less than the whole: the rest is for handing back what is left.
             drain: self.drain.mul_f64(0.8),
             webhook_rate: limits.webhook_rate,
+            newer_age_max: limits.newer_age_max,
             public_url: self.public_url.trim_end_matches('/').to_owned(),
         }
     }
@@ -209,6 +211,7 @@ fn limits<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Limits {
         webhook_rate: read.number("DT_WEBHOOK_RATE", 0..=10_000),
         handoff_age_max: read.duration("DT_HANDOFF_MAX_AGE", 1..=5 * 24 * 3600),
         window_max_wait: read.duration("DT_WINDOW_MAX_WAIT", 1..=3600),
+        newer_age_max: read.duration("DT_NEWER_MAX_AGE", 1..=24 * 3600),
         runtime_timeout: read.duration("DT_RUNTIME_TIMEOUT", 1..=3600),
         runtime_idle: read.duration("DT_RUNTIME_IDLE_TIMEOUT", 1..=3600),
         frames_in_flight: read.number("DT_FRAMES_IN_FLIGHT", 1..=10_000),

@@ -121,7 +121,7 @@ pub fn start(context: &Context, parts: &Parts, config: &Config) {
     for stage in &config.stages {
         match stage {
             Stage::Intake => start_intake(context, parts, gate.clone()),
-            Stage::Due => start_due(context, parts, config.dispatch.wait_least, gate.clone()),
+            Stage::Due => start_due(context, parts, config, gate.clone()),
             Stage::Dispatch => {
                 let stage = dispatch(context, parts, config, bulkhead.clone());
                 start_dispatch(context, &parts.nats, gate.clone(), stage, config.runs_max);
@@ -150,7 +150,7 @@ fn start_intake(context: &Context, parts: &Parts, gate: Gate) {
     context.spawn(drive(context.clone(), parts.nats.clone(), gate, INTAKE, handle));
 }
 
-fn start_due(context: &Context, parts: &Parts, wait_least: Duration, gate: Gate) {
+fn start_due(context: &Context, parts: &Parts, config: &Config, gate: Gate) {
     let stage = DueStage {
         context: context.clone(),
         log: parts.log.clone(),
@@ -158,7 +158,8 @@ fn start_due(context: &Context, parts: &Parts, wait_least: Duration, gate: Gate)
         slots: Slots::new(&parts.nats),
         timers: Timers::new(&parts.nats),
         notices: QueuedNotices::new(context, parts),
-        wait_least,
+        wait_least: config.dispatch.wait_least,
+        newer_age_max: config.dispatch.newer_age_max,
     };
     let handle = move |delivery| stage.clone().handle(delivery);
     context.spawn(drive(context.clone(), parts.nats.clone(), gate, DUE, handle));

@@ -11,7 +11,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 47] = [
+pub const SETTINGS: [Setting; 48] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -48,6 +48,11 @@ pub const SETTINGS: [Setting; 47] = [
         "DT_HANDOFF_MAX_AGE",
         "24h",
         "how long a message waits for a missing runtime; at most 5d",
+    ),
+    setting(
+        "DT_NEWER_MAX_AGE",
+        "1h",
+        "how long what a newer release wrote is left to it before it is a dead letter",
     ),
     setting(
         "DT_LANGUAGE",

@@ -208,6 +208,10 @@ pub enum Event {
     Poisoned {
         deliveries: u64,
     },
+    /// Only another release can read its entries, and none came for it.
+    Unreadable {
+        why: String,
+    },
     RunNamed {
         attempt: u32,
         run: String,
@@ -302,6 +306,9 @@ pub enum Step {
 }
 
 impl Step {
+    /// After these no turn is open, and the position is at the turn's last entry.
+    pub const ENDS: [Self; 4] = [Self::Delivered, Self::Stopped, Self::Lost, Self::Dead];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",

@@ -44,6 +44,17 @@ pub struct Past {
     pub head: Head,
 }
 
+/// What the headers of a conversation's records say, whatever release wrote them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outline {
+    /// Of the last record.
+    pub seq: Seq,
+    /// Every entry up to here belongs to a turn that has ended.
+    pub ended: Seq,
+    /// The last entry of the turn that the last record is about.
+    pub last: Seq,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("a newer release wrote the journal (version {0})")]
@@ -113,6 +124,26 @@ impl Journal {
                 | PublishError::Failed(_)),
             ) => Err(AppendError::Unknown(e.to_string())),
         }
+    }
+
+    /// For those who cannot read the records themselves; `None` without a journal.
+    pub async fn outline(&self, conversation: &Conversation) -> Result<Option<Outline>, Error> {
+        let subject = subject::journal(conversation);
+        let (mut from, mut found) = (Seq(1), None);
+        let mut ended = Seq(0);
+        while let Some((record, headers)) =
+            self.nats.next_with_headers(STREAM, from, &subject).await?
+        {
+            from = Seq(record.seq.0 + 1);
+            let header = |name| headers.get(name).map_or("", |value| value.as_str());
+            let turn = header(TURN).rsplit('.').next().and_then(|seq| seq.parse().ok());
+            let last = turn.map_or(ended, Seq);
+            if Step::ENDS.iter().any(|step| step.as_str() == header(super::log::KIND)) {
+                ended = ended.max(last);
+            }
+            found = Some(Outline { seq: record.seq, ended, last });
+        }
+        Ok(found)
     }
 
     /// The records of one turn, its end among them; empty for a turn that never started.

@@ -47,8 +47,8 @@ pub enum Error {
     TooLarge { bytes: usize, max: usize },
     #[error("the log did not confirm the entry: {0}")]
     NotDurable(String),
-    #[error("a newer release wrote entry {seq} (version {version})")]
-    Newer { seq: Seq, version: u8 },
+    #[error("a newer release wrote entry {} (version {version})", found.seq)]
+    Newer { found: Found, version: u8 },
     #[error(transparent)]
     Nats(#[from] nats::Error),
 }
@@ -110,7 +110,7 @@ impl Log {
         Ok(found.map(|record| Found { seq: record.seq, at: record.at }))
     }
 
-    /// The first entry after `position`, from the leader.
+    /// The first entry after `position`, from the leader; an error where a newer release wrote it.
     pub async fn first_after(
         &self,
         conversation: &Conversation,
@@ -124,7 +124,8 @@ impl Log {
     }
 
     /// The entries after `position` up to `to`, at most `entries_max` and `bytes_max` but at least one.
-    /// An entry that was there and is gone is given as [`Entry::Gone`] at `to`.
+    /// An entry that was there and is gone is given as [`Entry::Gone`] at `to`; one that a newer release
+    /// wrote is an error.
     pub async fn page(
         &self,
         conversation: &Conversation,
@@ -132,6 +133,37 @@ impl Log {
         to: Seq,
         limits: PageLimits,
     ) -> Result<Vec<Logged>, Error> {
+        let records = self.records(conversation, position, to, limits).await?;
+        records
+            .into_iter()
+            .map(|record| record.map_or_else(|| Ok(gone(to)), |r| read(&r)))
+            .collect()
+    }
+
+    /// Like [`Log::page`], for those who only look, or will not wait any longer: what a newer release
+    /// wrote is given as [`Entry::Undecodable`].
+    pub async fn glance(
+        &self,
+        conversation: &Conversation,
+        position: Seq,
+        to: Seq,
+        limits: PageLimits,
+    ) -> Result<Vec<Logged>, Error> {
+        let records = self.records(conversation, position, to, limits).await?;
+        let show = |record: &Record| {
+            read(record).unwrap_or_else(|error| undecodable(record, error.to_string()))
+        };
+        Ok(records.iter().map(|record| record.as_ref().map_or_else(|| gone(to), show)).collect())
+    }
+
+    /// `None` stands for what was there up to `to` and is gone.
+    async fn records(
+        &self,
+        conversation: &Conversation,
+        position: Seq,
+        to: Seq,
+        limits: PageLimits,
+    ) -> Result<Vec<Option<Record>>, nats::Error> {
         let subject = subject::log(conversation);
         let mut page = Vec::new();
         let mut bytes = 0;
@@ -144,12 +176,12 @@ impl Log {
                 found = self.nats.next(STREAM, from, &subject).await?;
             }
             let Some(record) = found.filter(|record| record.seq <= to) else {
-                page.push(Logged { seq: to, at: Timestamp::default(), entry: Entry::Gone });
+                page.push(None);
                 break;
             };
             after = record.seq;
             bytes += record.payload.len();
-            page.push(read(&record)?);
+            page.push(Some(record));
         }
         Ok(page)
     }
@@ -187,10 +219,20 @@ pub fn msg_id(headers: &HeaderMap, integration: &IntegrationId) -> Option<MsgId>
 fn read(record: &Record) -> Result<Logged, Error> {
     match entry::decode(&record.payload) {
         Ok(entry) => Ok(Logged { seq: record.seq, at: record.at, entry }),
-        Err(envelope::Error::Newer(version)) => Err(Error::Newer { seq: record.seq, version }),
+        Err(envelope::Error::Newer(version)) => {
+            Err(Error::Newer { found: Found { seq: record.seq, at: record.at }, version })
+        }
         Err(e @ (envelope::Error::Empty | envelope::Error::Undecodable(_))) => {
-            let entry = Entry::Undecodable { bytes: record.payload.to_vec(), why: e.to_string() };
-            Ok(Logged { seq: record.seq, at: record.at, entry })
+            Ok(undecodable(record, e.to_string()))
         }
     }
+}
+
+fn undecodable(record: &Record, why: String) -> Logged {
+    let entry = Entry::Undecodable { bytes: record.payload.to_vec(), why };
+    Logged { seq: record.seq, at: record.at, entry }
+}
+
+fn gone(to: Seq) -> Logged {
+    Logged { seq: to, at: Timestamp::default(), entry: Entry::Gone }
 }

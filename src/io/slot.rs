@@ -5,7 +5,9 @@ use async_nats::HeaderMap;
 
 use super::nats::Nats;
 use super::nats::publish::PublishError;
+use super::timer::LEFT_SINCE;
 use crate::domain::id::Conversation;
+use crate::domain::time::Timestamp;
 use crate::protocol::subject;
 use crate::protocol::token::{self, Slot};
 
@@ -34,7 +36,20 @@ impl Slots {
         conversation: &Conversation,
         slot: &Slot,
     ) -> Result<Offered, PublishError> {
+        self.offer_left(conversation, slot, None).await
+    }
+
+    /// Offers a slot for what has been left to a newer release since `since`.
+    pub async fn offer_left(
+        &self,
+        conversation: &Conversation,
+        slot: &Slot,
+        since: Option<Timestamp>,
+    ) -> Result<Offered, PublishError> {
         let mut headers = HeaderMap::new();
+        if let Some(since) = since {
+            headers.insert(LEFT_SINCE, since.0.to_string());
+        }
         headers.insert(super::log::KIND, "run");
         let payload = token::encode_slot(slot).into();
         match self.nats.publish(&subject::slot(conversation), headers, payload).await {

@@ -28,7 +28,8 @@ use sqlx::{AnyPool, Executor, Row};
 use super::seal::{self, Keyring};
 use crate::domain::secret::Secret;
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+/// A database may be ahead: a newer release has expanded it, and this one still runs beside it.
+static MIGRATIONS: Migrator = Migrator { ignore_missing: true, ..sqlx::migrate!() };
 
 /// How long a call waits for a free connection before it reports that SQL is away.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(3);

@@ -28,6 +28,20 @@ pub fn is_expiry(subject: &str) -> bool {
     word.is_some_and(|word| word.starts_with(EXPIRY))
 }
 
+/// The header of tokens and slots that were left to a newer release: since when.
+pub const LEFT_SINCE: &str = "Dt-Left-Since";
+
+/// Since when a token or slot has been left to a newer release; `None` where it never was.
+pub fn left_since(headers: &HeaderMap) -> Option<Timestamp> {
+    headers.get(LEFT_SINCE)?.as_str().parse().ok().map(Timestamp)
+}
+
+/// What is left to a newer release: a token, perhaps one that only that release can read.
+pub struct Left {
+    pub token: Bytes,
+    pub since: Timestamp,
+}
+
 #[derive(Clone)]
 pub struct Timers {
     nats: Nats,
@@ -46,23 +60,23 @@ impl Timers {
         at: Timestamp,
         token: &Token,
     ) -> Result<(), PublishError> {
-        self.arm_bytes(conversation, purpose, at, token::encode_token(token).into()).await
+        let payload = token::encode_token(token).into();
+        let subject = subject::timer(conversation, purpose);
+        self.nats.publish(&subject, schedule(conversation, at), payload).await.map(|_| ())
     }
 
-    /// Arms a timer whose token only another release can read.
-    pub async fn arm_bytes(
+    /// Arms a timer for what is left to a newer release.
+    pub async fn leave(
         &self,
         conversation: &Conversation,
         purpose: &str,
         at: Timestamp,
-        payload: Bytes,
+        left: Left,
     ) -> Result<(), PublishError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::NATS_SCHEDULE, format!("@at {}", rfc3339(at)));
-        headers.insert(header::NATS_SCHEDULE_TARGET, subject::due(conversation));
-        headers.insert(super::log::KIND, "timer");
+        let mut headers = schedule(conversation, at);
+        headers.insert(LEFT_SINCE, left.since.0.to_string());
         let subject = subject::timer(conversation, purpose);
-        self.nats.publish(&subject, headers, payload).await.map(|_| ())
+        self.nats.publish(&subject, headers, left.token).await.map(|_| ())
     }
 
     /// Takes back the timers that would end a wait which is over.
@@ -87,6 +101,15 @@ impl Timers {
         let payload = token::encode_token(token).into();
         self.nats.publish(&subject::due(conversation), headers, payload).await.map(|_| ())
     }
+}
+
+/// The headers that make a message fire at `at`. The broker hands all others on to the token.
+fn schedule(conversation: &Conversation, at: Timestamp) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::NATS_SCHEDULE, format!("@at {}", rfc3339(at)));
+    headers.insert(header::NATS_SCHEDULE_TARGET, subject::due(conversation));
+    headers.insert(super::log::KIND, "timer");
+    headers
 }
 
 #[cfg(test)]

@@ -35,9 +35,18 @@ enum WireEntry {
     Action(WireAction),
     Control(WireControl),
     Replay(WireReplay),
-    Undecodable { bytes: Vec<u8>, why: String },
+    Undecodable {
+        bytes: Vec<u8>,
+        why: String,
+    },
     Gone,
     Query(WireQuery),
+    /// What a later release writes in place of `Message`.
+    #[cfg(feature = "wire-next")]
+    Said {
+        message: WireMessage,
+        is_next: bool,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,7 +159,10 @@ struct WireReplay {
 impl From<Entry> for WireEntry {
     fn from(entry: Entry) -> Self {
         match entry {
+            #[cfg(not(feature = "wire-next"))]
             Entry::Message(message) => Self::Message(message.into()),
+            #[cfg(feature = "wire-next")]
+            Entry::Message(message) => Self::Said { message: message.into(), is_next: true },
             Entry::Action(action) => Self::Action(WireAction {
                 turn: action.turn.to_string(),
                 kind: match action.kind {
@@ -193,6 +205,8 @@ impl TryFrom<WireEntry> for Entry {
     fn try_from(wire: WireEntry) -> Result<Self, InvalidId> {
         Ok(match wire {
             WireEntry::Message(message) => Self::Message(message.try_into()?),
+            #[cfg(feature = "wire-next")]
+            WireEntry::Said { message, .. } => Self::Message(message.try_into()?),
             WireEntry::Action(action) => Self::Action(Action {
                 turn: action.turn.parse()?,
                 kind: match action.kind {

@@ -33,11 +33,12 @@ pub fn http_date(value: &str) -> Option<Timestamp> {
     Some(Timestamp(at.unix_timestamp().saturating_mul(1000)))
 }
 
-/// The beginning of a response, on one line, for operators.
+/// The beginning of a response, on one line and without control characters, for operators.
 pub fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut excerpt = String::new();
-    for word in text.split_whitespace() {
+    let is_gap = |c: char| c.is_whitespace() || c.is_control();
+    for word in text.split(is_gap).filter(|word| !word.is_empty()) {
         if !excerpt.is_empty() {
             excerpt.push(' ');
         }
@@ -68,6 +69,19 @@ mod tests {
         ];
         for (value, expected) in table {
             assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value}");
+        }
+    }
+
+    #[test]
+    fn an_excerpt_is_one_line_that_does_nothing_to_a_terminal() {
+        let table = [
+            (&b" a\r\n\tb "[..], "a b"),
+            (b"\x1b[31mred\x07\0", "[31mred"),
+            (b"\xff\xe4", "\u{fffd}\u{fffd}"),
+            (b"", ""),
+        ];
+        for (body, expected) in table {
+            assert_eq!(excerpt(body), expected, "{body:?}");
         }
     }
 

@@ -95,6 +95,7 @@ pub struct Metrics {
     pub media: Family<Outcome, Counter>,
     pub entries_gone: Counter,
     pub runs_lost: Counter,
+    pub newer_left: Family<Stage, Counter>,
 }
 
 impl Default for Metrics {
@@ -119,6 +120,7 @@ impl Default for Metrics {
             media: Family::default(),
             entries_gone: Counter::default(),
             runs_lost: Counter::default(),
+            newer_left: Family::default(),
         };
         metrics.register();
         metrics
@@ -167,6 +169,7 @@ impl Metrics {
         r.register("dt_media", "Files of messages, by result", self.media.clone());
         r.register("dt_entries_gone", "Entries missing from the log", self.entries_gone.clone());
         r.register("dt_runs_lost", "Runs stopped by the fence", self.runs_lost.clone());
+        r.register("dt_newer_left", "Records left to a newer release", self.newer_left.clone());
     }
 
     /// The exposition text.

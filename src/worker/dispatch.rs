@@ -10,6 +10,7 @@ pub mod attaching;
 pub mod telling;
 pub mod turning;
 pub mod following;
+pub mod leaving;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use anyhow::Context as _;
 use super::driver::Disposition;
 use super::lease::Lease;
 use super::resolve::{Question, Resolved, Resolver};
-use super::run::{Run, Stopped};
+use super::run::{Patience, Run, Stopped};
 use super::watch::Watch;
 use crate::context::Context;
 use crate::domain::binding::{Integration, Language};
@@ -34,7 +35,7 @@ use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::Sender;
 use crate::io::handoff::Handoffs;
 use crate::io::journal::{self, Journal};
-use crate::io::log::{self, Log, PageLimits};
+use crate::io::log::{Log, PageLimits};
 use crate::io::nats::Nats;
 use crate::io::nats::pull::Delivery;
 use crate::io::routing::Routing;
@@ -49,7 +50,7 @@ use turning::Turning;
 
 /// Deliveries of one slot beyond which its open turn is buried: waiting never counts, crashes do.
 const DELIVERIES_MAX: u64 = 20;
-/// How long something that a newer release wrote, or that needs an absent database, is left alone.
+/// How long something that needs an absent database is left alone.
 const LATER: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
@@ -65,6 +66,8 @@ pub struct Config {
     pub drain: Duration,
     /// `DT_WEBHOOK_RATE`: posts to one conversation's webhook in a minute; 0 is without a limit.
     pub webhook_rate: u32,
+    /// `DT_NEWER_MAX_AGE`: how long what a newer release wrote is left to it.
+    pub newer_age_max: Duration,
     /// `DT_PUBLIC_URL`: where action links and late answers come back to.
     pub public_url: String,
 }
@@ -103,22 +106,29 @@ impl Dispatch {
         let Some(conversation) = subject::conversation_of(&delivery.subject) else {
             return Ok(Disposition::foreign(&delivery));
         };
+        let patience = self.patience(&delivery);
         let slot = match decode_slot(&delivery.payload) {
             Ok(slot) => slot,
-            Err(envelope::Error::Newer(_)) => return self.leave(&conversation, &delivery).await,
+            Err(envelope::Error::Newer(_)) if patience == Patience::Lasts => {
+                return self.leave(&conversation, &delivery).await;
+            }
             // The log has the messages; what the slot said is looked up there.
-            Err(envelope::Error::Empty | envelope::Error::Undecodable(_)) => {
+            Err(_) => {
                 let newest = self.log.newest(&conversation).await.context("read newest")?;
                 Slot { to: newest.map_or(Seq(0), |found| found.seq), window: Duration::ZERO }
             }
         };
         let last = match self.journal.last(&conversation).await {
             Ok(last) => last,
-            Err(journal::Error::Newer(_)) => return self.leave(&conversation, &delivery).await,
+            Err(journal::Error::Newer(_)) if patience == Patience::Lasts => {
+                return self.leave(&conversation, &delivery).await;
+            }
+            Err(journal::Error::Newer(_)) => self.begin_anew(&conversation).await?,
             Err(e) => return Err(e).context("read journal"),
         };
         let lease = Lease::hold(&self.context, &self.nats, &delivery);
         let mut run = Run::new(conversation.clone(), self.journal.clone(), last, lease);
+        run.patience = patience;
         match self.work(&mut run, slot, delivery.deliveries).await {
             Ok(Worked::Through) => {
                 run.check()?;
@@ -140,6 +150,10 @@ impl Dispatch {
             Err(Stopped::Draining) => {
                 self.nats.hand_back(&delivery).await.context("hand slot back")?;
                 Ok(Disposition::Settled)
+            }
+            Err(Stopped::Failed(error)) if leaving::is_newer(&error) => {
+                drop(run);
+                self.leave(&conversation, &delivery).await
             }
             Err(Stopped::Failed(error)) => Err(error),
         }
@@ -172,11 +186,8 @@ impl Dispatch {
                 return Ok(Worked::Draining);
             }
             if page.is_empty() {
-                page = match self.page(run, position, slot).await? {
-                    Some(page) => page,
-                    None => return Ok(Worked::Through),
-                };
-                beyond = self.control_beyond(run, &page, slot, beyond).await?;
+                page = self.page(run, position, slot.to).await?;
+                beyond = self.control_beyond(run, &page, slot.to, beyond).await?;
             }
             self.weigh(run, &mut page).await?;
             let Some(planned) = plan(&page, beyond, slot.window, self.config.plan) else {
@@ -220,7 +231,10 @@ impl Dispatch {
         let Some(turn) = &run.head().turn else { return Ok(None) };
         let before = Seq(turn.first.0.saturating_sub(1));
         let whole = PageLimits { entries_max: usize::MAX, bytes_max: usize::MAX };
-        let entries = self.log.page(&run.conversation, before, turn.last, whole).await;
+        let entries = match run.patience {
+            Patience::Lasts => self.log.page(&run.conversation, before, turn.last, whole).await,
+            Patience::IsOver => self.log.glance(&run.conversation, before, turn.last, whole).await,
+        };
         let entries = entries.context("read the open turn's entries")?;
         self.turning(run, integration, entries).await.map(Some)
     }
@@ -237,6 +251,9 @@ impl Dispatch {
         let is_gone = turning.entries.last().is_some_and(|logged| logged.entry == Entry::Gone);
         let event = match (control, run.head().turn.as_ref().and_then(|t| t.asked.as_ref())) {
             _ if is_gone => Event::Vanished,
+            _ if run.patience == Patience::IsOver && turning.is_unreadable(run.head()) => {
+                Event::Unreadable { why: leaving::WHY.to_owned() }
+            }
             (Some(by), _) => Event::Controlled { by },
             (None, None) => {
                 Event::Taken { runtime: Availability::Ready, at: self.context.clock.now() }
@@ -273,23 +290,6 @@ impl Dispatch {
         turning.drive(run, Event::Poisoned { deliveries }).await
     }
 
-    /// `None`: a newer release must read it, and has been asked to.
-    async fn page(
-        &self,
-        run: &Run,
-        position: Seq,
-        slot: Slot,
-    ) -> Result<Option<Vec<Logged>>, Stopped> {
-        match self.log.page(&run.conversation, position, slot.to, self.config.page).await {
-            Ok(page) => Ok(Some(page)),
-            Err(log::Error::Newer { .. }) => {
-                self.later(&run.conversation, slot).await?;
-                Ok(None)
-            }
-            Err(e) => Err(Stopped::Failed(anyhow::Error::new(e).context("read log"))),
-        }
-    }
-
     /// Brings the conversation back in a moment, with what its slot said.
     async fn later(&self, conversation: &Conversation, slot: Slot) -> anyhow::Result<()> {
         let at = self.context.clock.now().after(LATER);
@@ -297,22 +297,6 @@ impl Dispatch {
         let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
         let purpose = format!("{to}lt{}", at.0);
         self.timers.arm(conversation, &purpose, at, &token).await.context("arm later")
-    }
-
-    /// Left to a newer release: this one cannot read it.
-    async fn leave(
-        &self,
-        conversation: &Conversation,
-        delivery: &Delivery,
-    ) -> anyhow::Result<Disposition> {
-        let newest = self.log.newest(conversation).await.context("read newest")?;
-        if let Some(found) = newest {
-            let slot = decode_slot(&delivery.payload);
-            let window = slot.map_or(Duration::ZERO, |slot| slot.window);
-            self.later(conversation, Slot { to: found.seq, window }).await?;
-        }
-        self.nats.ack_confirmed(delivery).await.context("acknowledge slot")?;
-        Ok(Disposition::Settled)
     }
 }
 

@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::dispatch::leaving;
 use super::driver::Disposition;
 use super::queued::QueuedNotices;
 use crate::context::Context;
 use crate::domain::debounce::{self, Due, TimerKind, Token, View, wait_max};
-use crate::domain::id::Conversation;
-use crate::io::journal::Journal;
+use crate::domain::id::{Conversation, Seq};
+use crate::domain::time::Timestamp;
+use crate::io::journal::{self, Journal};
 use crate::io::log::{self, Log};
 use crate::io::nats::pull::Delivery;
 use crate::io::slot::{Offered, Slots};
-use crate::io::timer::Timers;
+use crate::io::timer::{Left, Timers, left_since};
 use crate::protocol::envelope;
 use crate::protocol::subject;
-use crate::protocol::token::{Slot, decode_token};
-
-/// How long a token of a newer release is left to that release before it is asked again.
-const NEWER_WAIT: Duration = Duration::from_secs(5);
+use crate::protocol::token::{Slot, decode_token, encode_token};
+use crate::telemetry::metrics::Stage;
 
 #[derive(Clone)]
 pub struct DueStage {
@@ -31,6 +31,18 @@ pub struct DueStage {
     pub notices: QueuedNotices,
     /// `DT_WINDOW_MAX_WAIT`.
     pub wait_least: Duration,
+    /// `DT_NEWER_MAX_AGE`.
+    pub newer_age_max: Duration,
+}
+
+/// What a token is for, as far as this release can tell.
+enum Found {
+    Token {
+        token: Token,
+        view: View,
+    },
+    /// Token or journal are of a newer release.
+    Newer,
 }
 
 impl DueStage {
@@ -38,25 +50,37 @@ impl DueStage {
         let Some(conversation) = subject::conversation_of(&delivery.subject) else {
             return Ok(Disposition::foreign(&delivery));
         };
+        let since = left_since(&delivery.headers);
         let token = match decode_token(&delivery.payload) {
-            Ok(token) => token,
-            Err(envelope::Error::Newer(_)) => return self.leave(&conversation, &delivery).await,
-            Err(error) => {
+            Err(error @ (envelope::Error::Empty | envelope::Error::Undecodable(_))) => {
                 // It held no person's words: the log has them, and the sweep finds what is stranded.
                 tracing::error!(%error, subject = delivery.subject, "a token cannot be read");
                 return Ok(Disposition::Done);
             }
+            Err(envelope::Error::Newer(_)) => None,
+            Ok(token) => Some(token),
         };
-        let view = self.view(&conversation, &token).await?;
-        match debounce::due(&token, &view) {
-            Due::Done | Due::Superseded => {}
-            Due::Offer => self.offer(&conversation, &token, &view).await?,
+        match self.find(&conversation, token).await? {
+            Found::Token { token, view } => match debounce::due(&token, &view) {
+                Due::Done | Due::Superseded => {}
+                Due::Offer => self.offer(&conversation, &token, &view, since).await?,
+            },
+            Found::Newer => self.leave(&conversation, &delivery, since).await?,
         }
         Ok(Disposition::Done)
     }
 
-    async fn view(&self, conversation: &Conversation, token: &Token) -> anyhow::Result<View> {
-        let last = self.journal.last(conversation).await.context("read journal")?;
+    async fn find(
+        &self,
+        conversation: &Conversation,
+        token: Option<Token>,
+    ) -> anyhow::Result<Found> {
+        let Some(token) = token else { return Ok(Found::Newer) };
+        let last = match self.journal.last(conversation).await {
+            Ok(last) => last,
+            Err(journal::Error::Newer(_)) => return Ok(Found::Newer),
+            Err(e) => return Err(e).context("read journal"),
+        };
         let now = self.context.clock.now();
         let taken = last.head.turn.as_ref().map_or(last.head.position, |turn| turn.last);
         let mut view = View {
@@ -73,13 +97,13 @@ impl DueStage {
             if view.newest > token.seq {
                 view.first_unfinished_at = match self.log.first_after(conversation, taken).await {
                     Ok(first) => first.map(|logged| logged.at),
-                    // A newer release reads it, and a newer version of ours brings it there.
-                    Err(log::Error::Newer { .. }) => None,
+                    // What it says is of no interest here.
+                    Err(log::Error::Newer { found, .. }) => Some(found.at),
                     Err(e) => return Err(e).context("read the first unfinished entry"),
                 };
             }
         }
-        Ok(view)
+        Ok(Found::Token { token, view })
     }
 
     async fn offer(
@@ -87,9 +111,11 @@ impl DueStage {
         conversation: &Conversation,
         token: &Token,
         view: &View,
+        since: Option<Timestamp>,
     ) -> anyhow::Result<()> {
         let slot = Slot { to: token.seq, window: token.window };
-        if self.slots.offer(conversation, &slot).await.context("offer slot")? == Offered::Taken {
+        let offered = self.slots.offer_left(conversation, &slot, since).await;
+        if offered.context("offer slot")? == Offered::Taken {
             return Ok(());
         }
         let Some(wait) = debounce::refused(token, view.newest) else { return Ok(()) };
@@ -100,19 +126,44 @@ impl DueStage {
         let again = Token { kind: TimerKind::Now, refusals, ..*token };
         let at = view.now.after(wait);
         let purpose = format!("{}b{refusals}t{}", token.seq, at.0);
-        self.timers.arm(conversation, &purpose, at, &again).await.context("arm again")
+        let armed = match since {
+            None => self.timers.arm(conversation, &purpose, at, &again).await,
+            Some(since) => {
+                let left = Left { token: encode_token(&again).into(), since };
+                self.timers.leave(conversation, &purpose, at, left).await
+            }
+        };
+        armed.context("arm again")
     }
 
-    /// The bytes stay as they are: only the release that wrote them knows what they say.
+    /// The bytes stay as they are: only the release that wrote them knows what they say. Past all
+    /// patience the newest entry is offered, for dispatch to judge what can be read.
     async fn leave(
         &self,
         conversation: &Conversation,
         delivery: &Delivery,
-    ) -> anyhow::Result<Disposition> {
-        let at = self.context.clock.now().after(NEWER_WAIT);
+        since: Option<Timestamp>,
+    ) -> anyhow::Result<()> {
+        let now = self.context.clock.now();
+        if since.is_some_and(|since| now.since(since) > self.newer_age_max) {
+            let newest = self.log.newest(conversation).await.context("read newest")?;
+            let Some(newest) = newest else { return Ok(()) };
+            let (window, refusals) = (Duration::ZERO, 0);
+            let token = Token { seq: newest.seq, kind: TimerKind::Now, window, refusals };
+            let view = View {
+                position: Seq(0),
+                newest: newest.seq,
+                first_unfinished_at: None,
+                wait_max: Duration::ZERO,
+                now,
+            };
+            return self.offer(conversation, &token, &view, since).await;
+        }
+        let at = now.after(leaving::EVERY);
         let purpose = format!("{}n", delivery.seq);
-        let bytes = delivery.payload.clone();
-        self.timers.arm_bytes(conversation, &purpose, at, bytes).await.context("leave token")?;
-        Ok(Disposition::Done)
+        let left = Left { token: delivery.payload.clone(), since: since.unwrap_or(now) };
+        self.timers.leave(conversation, &purpose, at, left).await.context("leave token")?;
+        self.context.metrics.newer_left.get_or_create(&Stage { stage: "due" }).inc();
+        Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::{Conversation, ExpertId, IntegrationId, Seq};
 use crate::domain::turn::Phase;
 use crate::io::handoff::Handoffs;
-use crate::io::journal::Journal;
+use crate::io::journal::{self, Journal};
 use crate::io::lease;
 use crate::io::live::Live;
 use crate::io::nats;
@@ -118,15 +118,22 @@ impl HandoffStage {
     /// turn may have come to wait again meanwhile and relied on it.
     async fn parked(&self, conversation: &Conversation, entry: Seq) -> anyhow::Result<Option<Seq>> {
         let read = async || {
-            let last = self.journal.last(conversation).await.context("read journal")?;
+            let last = match self.journal.last(conversation).await {
+                // It waits for a worker of the release that parked it.
+                Err(journal::Error::Newer(_)) => return Ok(None),
+                last => last.context("read journal")?,
+            };
             let parked = last.head.turn.filter(|turn| matches!(turn.phase, Phase::Parked { .. }));
-            anyhow::Ok(parked.map(|turn| turn.last))
+            anyhow::Ok(Some(parked.map(|turn| turn.last)))
         };
-        if let Some(last) = read().await? {
-            return Ok(Some(last));
+        match read().await? {
+            Some(None) => {
+                self.handoffs.clear(entry).await.context("clear the index")?;
+                Ok(read().await?.flatten())
+            }
+            Some(parked) => Ok(parked),
+            None => Ok(None),
         }
-        self.handoffs.clear(entry).await.context("clear the index")?;
-        read().await
     }
 
     /// Tokens for all that wait for `expert`, if it is there.

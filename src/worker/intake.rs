@@ -71,7 +71,7 @@ impl IntakeStage {
         }
         match kind {
             EntryKind::Control => self.nats.hint(subject::control(&conversation)).await,
-            EntryKind::Query => self.answer(&conversation, &delivery).await?,
+            EntryKind::Query => return self.answer(&conversation, &delivery).await,
             // A run in flight may have to take it in.
             EntryKind::Message if self.may_join(&conversation) => {
                 self.nats.hint(subject::control(&conversation)).await;

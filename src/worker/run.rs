@@ -18,6 +18,16 @@ pub struct Run {
     nonce: u64,
     count: u32,
     lease: Lease,
+    pub patience: Patience,
+}
+
+/// What a run does with records that only a newer release can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// It leaves them to that release.
+    Lasts,
+    /// They were left for too long: nobody will come for them.
+    IsOver,
 }
 
 /// Why a run ends without a say.
@@ -35,7 +45,8 @@ pub enum Stopped {
 
 impl Run {
     pub fn new(conversation: Conversation, journal: Journal, last: Last, lease: Lease) -> Self {
-        Self { conversation, journal, last, nonce: rand::random(), count: 0, lease }
+        let (nonce, count, patience) = (rand::random(), 0, Patience::Lasts);
+        Self { conversation, journal, last, nonce, count, lease, patience }
     }
 
     pub fn head(&self) -> &Head {

@@ -1,6 +1,7 @@
 //! The roles as processes of their own: two of each on one broker and one PostgreSQL, and what happens
 //! when one of them is killed, joins, or leaves.
 
+use std::path::Path;
 use std::time::Duration;
 
 use dingtalk_trigger::sim::dingtalk::app::App;
@@ -22,25 +23,25 @@ const ADMIN_TOKEN: &str = "token-of-the-tests";
 const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// One process of a role.
-struct Pod {
-    program: Program,
+pub(crate) struct Pod {
+    pub(crate) program: Program,
     /// Where it serves what the role serves.
-    address: String,
-    health: String,
+    pub(crate) address: String,
+    pub(crate) health: String,
 }
 
 /// Dropped in this order: the pods before what they stand on.
-struct Fleet {
-    outside: Outside,
+pub(crate) struct Fleet {
+    pub(crate) outside: Outside,
     directory: TempDir,
     settings: Vec<(String, String)>,
-    nats: Nats,
+    pub(crate) nats: Nats,
     _database: Postgres,
 }
 
 impl Fleet {
     /// Streams and tables are there; no role runs yet.
-    async fn prepare() -> Self {
+    pub(crate) async fn prepare() -> Self {
         let (outside, nats) = (Outside::start().await, Nats::start().await);
         let database = Postgres::fresh().await;
         let mut settings = addresses(&outside);
@@ -64,7 +65,12 @@ impl Fleet {
     }
 
     /// `name` is a role and a number.
-    fn pod(&self, name: &str) -> Pod {
+    pub(crate) fn pod(&self, name: &str) -> Pod {
+        self.pod_of(Path::new(env!("CARGO_BIN_EXE_dingtalk-trigger")), name)
+    }
+
+    /// A pod of another release.
+    pub(crate) fn pod_of(&self, binary: &Path, name: &str) -> Pod {
         let [address, health] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
         let (role, _) = name.split_once('-').expect("a role and a number");
         let mut settings = self.settings.clone();
@@ -75,18 +81,19 @@ impl Fleet {
             ("DT_POD", name),
         ];
         settings.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let program = Program::start(self.directory.path(), name, &[role], &settings);
+        let directory = self.directory.path();
+        let program = Program::start_binary(binary, directory, name, &[role], &settings);
         Pod { program, address, health }
     }
 }
 
 impl Pod {
-    async fn ready(mut self) -> Self {
+    pub(crate) async fn ready(mut self) -> Self {
         self.program.ready(&self.health).await;
         self
     }
 
-    fn admin(&self) -> Admin {
+    pub(crate) fn admin(&self) -> Admin {
         Admin { address: self.address.clone(), token: ADMIN_TOKEN.to_owned() }
     }
 
@@ -94,7 +101,7 @@ impl Pod {
         metric(&self.health, "dt_turns_total", "delivered").await
     }
 
-    async fn terminate(&mut self) {
+    pub(crate) async fn terminate(&mut self) {
         let status = self.program.terminate().await;
         assert_eq!(status.code(), Some(0), "SIGTERM: {}", self.program.complained());
     }

@@ -38,6 +38,7 @@ macro_rules! on_both {
 }
 
 mod configuration;
+mod expanding;
 mod projections;
 mod routing;
 

@@ -21,6 +21,7 @@ pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Pol
             let detail = format!("the slot was delivered {deliveries} times without an end");
             machine.bury(Reason::Poison, detail)
         }
+        Event::Unreadable { why } => machine.bury(Reason::Decode, why),
         Event::RunNamed { attempt, run } => machine.run_named(attempt, run),
         Event::Answered { attempt, answered } => machine.answered(attempt, answered),
         Event::Accepted { attempt, at } => machine.accepted(attempt, at),
@@ -43,6 +44,7 @@ fn idle(head: Head, event: Event, policy: Policy) -> Decision {
         Event::Opened { turn, at } => opening::open(head, turn, at, policy),
         Event::Taken { .. }
         | Event::Poisoned { .. }
+        | Event::Unreadable { .. }
         | Event::RunNamed { .. }
         | Event::Answered { .. }
         | Event::Accepted { .. }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -98,7 +99,27 @@ impl Nats {
         self.direct(stream, &question).await
     }
 
+    /// The first message of `subject` at or after `seq` with its headers, from any replica.
+    pub async fn next_with_headers(
+        &self,
+        stream: &str,
+        seq: Seq,
+        subject: &str,
+    ) -> Result<Option<(Record, HeaderMap)>, Error> {
+        let question = json!({ "seq": seq.0, "next_by_subj": subject });
+        self.direct_with_headers(stream, &question).await
+    }
+
     async fn direct(&self, stream: &str, question: &Value) -> Result<Option<Record>, Error> {
+        let found = self.direct_with_headers(stream, question).await?;
+        Ok(found.map(|(record, _)| record))
+    }
+
+    async fn direct_with_headers(
+        &self,
+        stream: &str,
+        question: &Value,
+    ) -> Result<Option<(Record, HeaderMap)>, Error> {
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
         let message = self.ask(subject, None, question.to_string().into()).await?;
         if message.status.is_some_and(|status| status.as_u16() >= 400) {
@@ -110,12 +131,13 @@ impl Nats {
         };
         let unreadable = || Error::Unreadable("direct get without its headers".to_owned());
         let seq = header("Nats-Sequence").and_then(|text| text.parse().ok());
-        Ok(Some(Record {
+        let record = Record {
             subject: header("Nats-Subject").ok_or_else(unreadable)?,
             seq: Seq(seq.ok_or_else(unreadable)?),
             at: timestamp(&header("Nats-Time-Stamp").ok_or_else(unreadable)?)?,
             payload: message.payload,
-        }))
+        };
+        Ok(Some((record, message.headers.unwrap_or_default())))
     }
 
     async fn get(&self, stream: &str, question: &Value) -> Result<Option<Record>, Error> {

@@ -9,13 +9,12 @@ use super::Dispatch;
 use super::turning::Turning;
 use crate::domain::binding::{ActBy, Integration};
 use crate::domain::entry::{Action, ActionKind, Control, ControlKind, Entry, Logged, Origin};
-use crate::domain::id::{Conversation, Seq};
+use crate::domain::id::Seq;
 use crate::domain::inbound::Message;
 use crate::domain::press::{self, Standing};
 use crate::domain::turn::Head;
-use crate::io::log::PageLimits;
-use crate::protocol::token::Slot;
-use crate::worker::run::{Run, Stopped};
+use crate::io::log::{self, PageLimits};
+use crate::worker::run::{Patience, Run, Stopped};
 
 /// An action may answer the turn of an action, and so on; further back nobody looks.
 const CHAIN_MAX: u32 = 16;
@@ -29,7 +28,8 @@ impl Dispatch {
         let Some(newest) = newest.filter(|newest| newest.seq > last) else { return Ok(None) };
         let mut after = last;
         while after < newest.seq {
-            let page = self.log.page(&run.conversation, after, newest.seq, LOOK).await;
+            // A control entry of a newer release is none to this one: it waits for its turn.
+            let page = self.log.glance(&run.conversation, after, newest.seq, LOOK).await;
             let mut page = page.context("look for control entries")?;
             self.weigh(run, &mut page).await?;
             let control = page.iter().find(|logged| matches!(logged.entry, Entry::Control(_)));
@@ -47,12 +47,12 @@ impl Dispatch {
         &self,
         run: &Run,
         page: &[Logged],
-        slot: Slot,
+        to: Seq,
         known: Option<Seq>,
     ) -> Result<Option<Seq>, Stopped> {
         match page.last().map(|logged| logged.seq) {
             Some(last) if known.is_some_and(|known| known > last) => Ok(known),
-            Some(last) if last < slot.to => self.control_after(run, last).await,
+            Some(last) if last < to => self.control_after(run, last).await,
             Some(_) | None => Ok(None),
         }
     }
@@ -64,7 +64,7 @@ impl Dispatch {
             match &logged.entry {
                 Entry::Control(_) => return Ok(()),
                 Entry::Action(action) if action.kind == ActionKind::End => {
-                    let asker = self.asker(&run.conversation, action).await?;
+                    let asker = self.asker(run, action).await?;
                     let standing = self.judge(run.head(), logged, action, asker.as_ref());
                     if standing == Standing::Counts {
                         let origin = asker.map(|asker| acting(action, asker));
@@ -91,7 +91,7 @@ impl Dispatch {
     ) -> Result<Standing, Stopped> {
         let Some(logged) = entries.last() else { return Ok(Standing::Counts) };
         let Entry::Action(action) = &logged.entry else { return Ok(Standing::Counts) };
-        let asker = self.asker(&run.conversation, action).await?;
+        let asker = self.asker(run, action).await?;
         Ok(self.judge(run.head(), logged, action, asker.as_ref()))
     }
 
@@ -108,19 +108,19 @@ impl Dispatch {
     }
 
     /// Who asked the turn that an action answers, and where: read from the log, where it was asked.
-    async fn asker(
-        &self,
-        conversation: &Conversation,
-        action: &Action,
-    ) -> Result<Option<Origin>, Stopped> {
+    async fn asker(&self, run: &Run, action: &Action) -> Result<Option<Origin>, Stopped> {
+        let conversation = &run.conversation;
         let mut turn = action.turn.clone();
         for _ in 0..CHAIN_MAX {
             if turn.conversation != *conversation {
                 return Ok(None);
             }
             let before = Seq(turn.last.0.saturating_sub(1));
-            let found =
-                self.log.first_after(conversation, before).await.context("read who asked")?;
+            let found = match self.log.first_after(conversation, before).await {
+                // Nobody will ever say who asked.
+                Err(log::Error::Newer { .. }) if run.patience == Patience::IsOver => None,
+                found => found.context("read who asked")?,
+            };
             match found.filter(|logged| logged.seq == turn.last).map(|logged| logged.entry) {
                 Some(Entry::Message(message)) => return Ok(Some(message.origin())),
                 Some(Entry::Replay(replay)) => {
@@ -145,7 +145,7 @@ impl Dispatch {
     ) -> Result<Turning<'a>, Stopped> {
         let mut turning = Turning::new(self, integration, entries);
         if let Some(Entry::Action(action)) = turning.entries.last().map(|logged| &logged.entry)
-            && let Some(asker) = self.asker(&run.conversation, action).await?
+            && let Some(asker) = self.asker(run, action).await?
         {
             turning.origin = Some(acting(action, asker));
         }

@@ -75,7 +75,7 @@ impl Dispatch {
         if window == Duration::ZERO || now.since(newest.at) >= window {
             return Ok(true);
         }
-        let page = self.log.page(conversation, position, newest.seq, self.config.page).await;
+        let page = self.log.glance(conversation, position, newest.seq, self.config.page).await;
         let page = page.context("read what follows")?;
         let is_message = |entry: &Entry| matches!(entry, Entry::Message(_) | Entry::Query(_));
         let longest = wait_max(window, self.config.wait_least);

@@ -97,7 +97,8 @@ impl Dispatch {
         let Some(newest) = newest.filter(|newest| newest.seq > turn.last) else {
             return Ok(vec![]);
         };
-        let page = self.log.page(&run.conversation, turn.last, newest.seq, self.config.page).await;
+        let page =
+            self.log.glance(&run.conversation, turn.last, newest.seq, self.config.page).await;
         let mut newer = page.context("read newer messages")?;
         newer.truncate(joining(entries, &newer, self.config.plan));
         let is_allowed = match newer.last().map(|logged| &logged.entry) {

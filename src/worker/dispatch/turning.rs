@@ -191,7 +191,7 @@ impl<'a> Turning<'a> {
     /// What others read of a turn: metrics, and the projections in SQL.
     fn note(&self, run: &Run, step: Step, before: Option<&OpenTurn>) {
         let metrics = &self.hands.context.metrics;
-        let is_end = matches!(step, Step::Delivered | Step::Stopped | Step::Lost | Step::Dead);
+        let is_end = Step::ENDS.contains(&step);
         if is_end {
             let result = step.as_str();
             metrics.turns.get_or_create(&metrics::Outcome { result }).inc();

@@ -18,9 +18,12 @@ use crate::domain::reply::{Limits, Segment, segments};
 use crate::domain::status::{Status, taken};
 use crate::domain::words::{self, Word};
 use crate::io::dingtalk::send::SendClass;
-use crate::io::log::PageLimits;
+use crate::io::log::{self, Found, PageLimits};
 use crate::io::nats::pull::Delivery;
 use crate::protocol::entry;
+use crate::protocol::envelope::Error;
+use crate::worker::dispatch::leaving::is_newer;
+use crate::worker::driver::Disposition;
 
 /// Well within the consumer's `ack_wait` (`streams/DT_IN.intake.json`).
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -28,27 +31,43 @@ const ATTEMPTS_MAX: u32 = 3;
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// More waiting messages than this are not counted.
 const WAITING: PageLimits = PageLimits { entries_max: 100, bytes_max: usize::MAX };
+/// A question that only a newer release can answer is stale after some five minutes.
+const LEFT_MAX: u64 = 60;
+
+/// It has its timer or slot already; it comes again after the consumer's `ack_wait`.
+fn left(delivery: &Delivery) -> Disposition {
+    if delivery.deliveries < LEFT_MAX { Disposition::Left } else { Disposition::Done }
+}
 
 impl IntakeStage {
     pub(super) async fn answer(
         &self,
         conversation: &Conversation,
         delivery: &Delivery,
-    ) -> anyhow::Result<()> {
-        // What this release cannot read is the dispatch stage's to judge.
-        let Ok(Entry::Query(query)) = entry::decode(&delivery.payload) else { return Ok(()) };
+    ) -> anyhow::Result<Disposition> {
+        let query = match entry::decode(&delivery.payload) {
+            Ok(Entry::Query(query)) => query,
+            Err(Error::Newer(_)) => return Ok(left(delivery)),
+            // What nobody can read is the dispatch stage's to judge.
+            Ok(_) | Err(Error::Empty | Error::Undecodable(_)) => return Ok(Disposition::Done),
+        };
         let trigger = self.routing.trigger_of(&conversation.integration);
         let origin = &query.origin;
         if trigger.as_ref().is_some_and(|trigger| !trigger.allows(&origin.place, &origin.sender)) {
             self.context.metrics.limit_breached("allow_list");
-            return Ok(());
+            return Ok(Disposition::Done);
         }
         let integration = self.routing.integration(&conversation.integration).await;
-        let Some(integration) = integration.context("read integration")? else { return Ok(()) };
+        let Some(integration) = integration.context("read integration")? else {
+            return Ok(Disposition::Done);
+        };
         let language = integration.language;
         let text = match query.kind {
             QueryKind::Help => Word::Help.text(language).to_owned(),
-            QueryKind::Status => self.status(conversation, delivery.seq, language).await?,
+            QueryKind::Status => match self.status(conversation, delivery.seq, language).await {
+                Err(error) if is_newer(&error) => return Ok(left(delivery)),
+                status => status?,
+            },
         };
         let is_mentioned = origin.place.kind == PlaceKind::Group
             && trigger.is_none_or(|trigger| trigger.mention_asker);
@@ -56,7 +75,7 @@ impl IntakeStage {
         for segment in &segments(&text, Limits::default(), language, mention).list {
             self.held(delivery, self.say(&integration, &query, segment)).await;
         }
-        Ok(())
+        Ok(Disposition::Done)
     }
 
     async fn status(
@@ -73,12 +92,18 @@ impl IntakeStage {
             Some(session) => {
                 let before = Seq(session.epoch.0.saturating_sub(1));
                 let found = self.log.first_after(conversation, before).await;
-                let found = found.context("read the entry that opened the session")?;
-                found.filter(|logged| logged.seq == session.epoch).map(|logged| logged.at)
+                let found = match found {
+                    Err(log::Error::Newer { found, .. }) => Some(found),
+                    found => {
+                        let found = found.context("read the entry that opened the session")?;
+                        found.map(|logged| Found { seq: logged.seq, at: logged.at })
+                    }
+                };
+                found.filter(|found| found.seq == session.epoch).map(|found| found.at)
             }
         };
         let to = Seq(asked.0.saturating_sub(1));
-        let page = self.log.page(conversation, taken(&head), to, WAITING).await;
+        let page = self.log.glance(conversation, taken(&head), to, WAITING).await;
         let page = page.context("read what waits")?;
         let waiting = page.iter().filter(|logged| matches!(logged.entry, Entry::Message(_)));
         let now = self.context.clock.now();

@@ -31,7 +31,7 @@ impl Bench {
     async fn say(&self, conversation: &Conversation) -> Seq {
         let number = self.said.replace(self.said.get() + 1);
         let entry = Entry::Control(Control { kind: ControlKind::Stop, origin: None });
-        match self.log.append(conversation, &format!("m:{number}"), entry).await {
+        match self.log.append(conversation, &format!("m:{number}"), entry.clone()).await {
             Ok(Appended::Stored(seq)) => seq,
             other => panic!("not stored: {other:?}"),
         }

@@ -3,6 +3,7 @@
 //! The only reader of the environment among the tests. A missing setting fails the test that needs it
 //! with a text that says what to do.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 /// The nats-server binary: `DT_NATS_SERVER`, else the project's own installation.
@@ -27,6 +28,13 @@ pub(crate) fn postgres() -> String {
     )
 }
 
+/// The binary of the release after this one, built with the feature `wire-next`.
+pub(crate) fn next_release() -> Option<PathBuf> {
+    let path = PathBuf::from(setting("DT_TEST_NEXT")?);
+    assert!(path.is_file(), "DT_TEST_NEXT names no file: {}", path.display());
+    Some(path)
+}
+
 /// The filter of what tests print, shown where a test fails.
 pub(crate) fn log_filter() -> String {
     setting("DT_TEST_LOG").unwrap_or_else(|| "dingtalk_trigger=debug,warn".to_owned())
@@ -35,4 +43,10 @@ pub(crate) fn log_filter() -> String {
 #[expect(clippy::disallowed_methods, reason = "the tests' one reader of the environment")]
 pub(crate) fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Says that a test could not run, also where its output is not shown.
+pub(crate) fn skipped(why: &str) {
+    let line = format!("\nSKIPPED: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("write to stderr");
 }

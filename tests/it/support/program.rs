@@ -49,9 +49,21 @@ impl Program {
         arguments: &[&str],
         settings: &[(String, String)],
     ) -> Self {
+        let binary = Path::new(env!("CARGO_BIN_EXE_dingtalk-trigger"));
+        Self::start_binary(binary, directory, name, arguments, settings)
+    }
+
+    /// Another release's binary.
+    pub(crate) fn start_binary(
+        binary: &Path,
+        directory: &Path,
+        name: &str,
+        arguments: &[&str],
+        settings: &[(String, String)],
+    ) -> Self {
         let [stdout, stderr] = ["out", "err"].map(|end| directory.join(format!("{name}.{end}")));
         let file = |path| File::create(path).expect("create an output file");
-        let child = Command::new(env!("CARGO_BIN_EXE_dingtalk-trigger"))
+        let child = Command::new(binary)
             .args(arguments)
             .env_clear()
             .env("DT_NATS_SERVER", env::nats_server())
