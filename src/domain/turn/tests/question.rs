@@ -1,4 +1,7 @@
 //! The runtime's question: what closes it, when that is shown, and when it leaves the record.
+//!
+//! Whatever way its turn or its session ends, a question is closed, and what waits for it is cancelled
+//! in its own thread.
 
 use std::time::Duration;
 
