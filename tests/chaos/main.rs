@@ -30,8 +30,8 @@ use crate::support::env::setting;
 use crate::support::program::report;
 use crate::world::World;
 
-/// The order of the run without arguments, and orders that found something once:
-/// none of the latter is needed by a narrower test.
+/// The order of the run without arguments. Seed 3 for 30 minutes on an overloaded machine found that tokens
+/// multiplied with the backlog, and that innocent turns were buried as poison.
 const SEED: u64 = 1;
 const MINUTES: u64 = 3;
 /// What a lane rests between two faults, at most. Outside they are rarer, so that few answers are refused
