@@ -1,8 +1,8 @@
 //! What the log knows of a press: who asked the turn that it answers and where, and whether something
 //! else answered that turn before.
 //!
-//! Only reads; who may press is `domain::press`'s to judge. Between a turn and a press, an entry that
-//! only a newer release can read counts as an answer.
+//! Read from the leader, so that it says what is stored; whether the press counts is judged in
+//! [`crate::domain::press`].
 
 use super::log::{Error, Log, PageLimits};
 use crate::domain::binding::Trigger;

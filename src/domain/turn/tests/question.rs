@@ -1,7 +1,7 @@
-//! The runtime's question: what closes it, when that is shown, and when it leaves the record.
+//! The runtime's question by tables: what closes it, when that is shown, and when it leaves the record.
 //!
-//! Whatever way its turn or its session ends, a question is closed, and what waits for it is cancelled
-//! in its own thread.
+//! Whatever ends its turn, a question that was closed is gone, and one that was not stays open. What the
+//! shell makes of it is tested in `tests/it/conversation`.
 
 use std::time::Duration;
 
