@@ -38,8 +38,9 @@ const MINUTES: u64 = 3;
 /// again and again.
 const REST_MS: u64 = 3000;
 const REST_OUTSIDE_MS: u64 = 8000;
-/// From the end of a fault to the end of all that was accepted by then.
-const RECOVERY_S: i64 = 180;
+/// From the end of a fault to the end of all that was accepted by then, while other faults go on and on a
+/// machine that may be busy with something else; the table says how long it took.
+const RECOVERY_S: i64 = 600;
 
 const FINDINGS_SHOWN: usize = 20;
 
