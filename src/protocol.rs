@@ -13,6 +13,7 @@ pub mod dead;
 pub mod advisory;
 pub mod rate;
 pub mod live;
+pub mod trace;
 // DingTalk
 pub mod loose;
 pub mod callback;

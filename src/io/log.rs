@@ -13,7 +13,7 @@ use crate::domain::entry::{Entry, EntryKind, Logged};
 use crate::domain::id::{Conversation, IntegrationId, MsgId, Seq};
 use crate::domain::time::Timestamp;
 use crate::protocol::envelope;
-use crate::protocol::{entry, subject};
+use crate::protocol::{entry, subject, trace};
 
 pub const STREAM: &str = "DT_IN";
 
@@ -92,6 +92,7 @@ impl Log {
             headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
             headers.insert(KIND, kind.as_str());
             headers.insert(MSG_ID, message_id);
+            headers.insert(trace::HEADER, trace::of(message_id));
             self.nats.sign(&mut headers);
             return match self.nats.publish(&subject, headers, bytes.clone()).await {
                 Ok(stored) if stored.is_duplicate => Ok(Appended::Duplicate(stored.seq)),

@@ -10,6 +10,7 @@ pub mod pull;
 pub mod settle;
 pub mod remove;
 pub mod skew;
+pub mod trace;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

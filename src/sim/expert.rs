@@ -41,6 +41,8 @@ pub struct Call {
     pub webhook_id: String,
     /// Whether the signature was right.
     pub is_signed: bool,
+    /// Its `traceparent`.
+    pub trace: String,
     pub body: Value,
 }
 
@@ -134,7 +136,8 @@ async fn turn(State(expert): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
         });
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     {
-        let call = Call { at_ms: now_ms, webhook_id: id, is_signed, body: body.clone() };
+        let trace = header("traceparent");
+        let call = Call { at_ms: now_ms, webhook_id: id, is_signed, trace, body: body.clone() };
         let mut calls = locked(&expert.calls);
         calls.push_back(Arc::new(call));
         if calls.len() > CALLS_MAX {

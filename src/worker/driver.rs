@@ -11,8 +11,8 @@ use tokio::time::sleep;
 
 use super::gate::Gate;
 use crate::context::Context;
-use crate::io::nats::Nats;
 use crate::io::nats::pull::{Delivery, Puller};
+use crate::io::nats::{Nats, trace};
 use crate::telemetry::metrics::{Stage, StageOutcome};
 
 /// A consumer and how much of it one worker handles at once.
@@ -73,7 +73,8 @@ where
             let (handler, nats, metrics) = (handle.clone(), nats.clone(), context.metrics.clone());
             context.spawn(async move {
                 let began = delivery.taken;
-                let outcome = handler(delivery.clone()).await;
+                let handling = handler(delivery.clone());
+                let outcome = trace::within(&delivery.headers, handling).await;
                 let word = settle(&nats, &delivery, source.stage, outcome).await;
                 let stage = source.stage;
                 metrics.stage_outcomes.get_or_create(&StageOutcome { stage, outcome: word }).inc();

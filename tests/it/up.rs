@@ -4,6 +4,7 @@
 mod roads;
 mod files;
 mod windows;
+mod trace;
 mod waiting;
 mod controls;
 mod sending;

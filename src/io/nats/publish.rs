@@ -7,7 +7,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{ApiError, Error, Nats};
+use super::{ApiError, Error, Nats, trace};
 use crate::domain::id::Seq;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,17 +46,18 @@ struct PubAck {
 }
 
 impl Nats {
-    /// Publishes and waits for the acknowledgement.
+    /// Publishes under the trace of this task and waits for the acknowledgement.
     pub async fn publish(
         &self,
         subject: &str,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         payload: Bytes,
     ) -> Result<Stored, PublishError> {
         // Headers count as well; a kilobyte is more than ours ever take.
         if payload.len().saturating_add(1024) > self.client.max_payload() {
             return Err(PublishError::TooLarge);
         }
+        trace::add(&mut headers);
         let asked = self.ask(subject.to_owned(), Some(headers), payload).await?;
         let ack: PubAck =
             serde_json::from_slice(&asked.payload).map_err(|e| Error::Unreadable(e.to_string()))?;

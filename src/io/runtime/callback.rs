@@ -11,9 +11,11 @@ use crate::domain::answer::{Answer, Failure};
 use crate::domain::invocation::TurnRequest;
 use crate::domain::reason::Reason;
 use crate::domain::secret::Secret;
+use crate::io::nats::trace;
 use crate::io::runtime::{Call, Outcome, broken, permanent, retryable, silent};
 use crate::protocol::runtime as wire;
 use crate::protocol::sse;
+use crate::protocol::trace::HEADER;
 use crate::protocol::webhook::Key;
 
 pub(super) async fn invoke(
@@ -49,6 +51,10 @@ async fn ask(
         .header("webhook-timestamp", timestamp)
         .header("webhook-signature", key.sign(&id, timestamp, &body))
         .body(body);
+    let request = match trace::current() {
+        Some(trace) => request.header(HEADER, trace),
+        None => request,
+    };
     // A runtime may think before its first byte for as long as it may take in all.
     let response = match timeout_at(call.deadline, request.send()).await {
         Ok(Ok(response)) => response,
