@@ -28,6 +28,9 @@ const RESTART_LAST: Duration = Duration::from_secs(5);
 const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const LOG_FILES_MAX: u64 = 3;
 const PORT_RANDOM: i32 = -1;
+/// More than the streams reserve. Left to itself the server takes three quarters of the free disk for its
+/// limit, and on a small disk refuses the streams before anything was stored.
+const STORE_BYTES_MAX: u64 = 64 << 30;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -174,7 +177,7 @@ impl Server {
             "log_file": files.log,
             "logfile_size_limit": LOG_BYTES_MAX,
             "logfile_max_num": LOG_FILES_MAX,
-            "jetstream": { "sync_interval": "1s" },
+            "jetstream": { "sync_interval": "1s", "max_file_store": STORE_BYTES_MAX },
         })
     }
 
@@ -295,7 +298,19 @@ fn read_ports(directory: &Path) -> Option<(String, i32)> {
 mod tests {
     use std::fs;
 
-    use super::{Config, find};
+    use super::{Config, STORE_BYTES_MAX, find};
+
+    #[test]
+    fn the_server_grants_what_the_streams_reserve() {
+        let streams = concat!(env!("CARGO_MANIFEST_DIR"), "/streams");
+        let reserved = fs::read_dir(streams).unwrap().map(|file| {
+            let text = fs::read_to_string(file.unwrap().path()).unwrap();
+            let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+            config["max_bytes"].as_u64().unwrap_or(0)
+        });
+        let reserved: u64 = reserved.sum();
+        assert!((1..=STORE_BYTES_MAX).contains(&reserved), "{reserved}");
+    }
 
     #[test]
     fn the_binary_is_the_setting_or_the_first_found() {
