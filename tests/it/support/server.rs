@@ -12,6 +12,8 @@ use crate::support::env;
 use crate::support::wait::{wait_for, wait_until};
 
 const START: Duration = Duration::from_secs(20);
+/// What the streams reserve is granted on a small disk too.
+const CONFIG: &str = "jetstream { max_file_store: 64GB }";
 
 pub(crate) struct Server {
     directory: PathBuf,
@@ -35,7 +37,11 @@ impl Server {
             .append(true)
             .open(self.log())
             .expect("open the server's log");
+        let config = self.directory.join("server.conf");
+        fs::write(&config, CONFIG).expect("write the server's configuration");
         let child = Command::new(env::nats_server())
+            .arg("-c")
+            .arg(config)
             .args(["-a", "127.0.0.1", "-js", "-sd"])
             .arg(self.directory.join("store"))
             .arg("--ports_file_dir")
