@@ -1,8 +1,10 @@
 //! Consumers paused, removed and added again; streams that may hold nothing more; timers purged.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::stand::{SWEEP, Stand};
+use crate::support::oracle::doubt;
 use crate::support::program::LIMIT;
 use crate::support::wait::wait_until;
 
@@ -17,7 +19,7 @@ async fn consumers_and_limits_in_an_operators_hands_cost_seconds_and_no_message(
     stand.service.finish().await;
 }
 
-async fn work(stand: &Stand) -> Vec<i64> {
+async fn work(stand: &Stand) -> Vec<RangeInclusive<i64>> {
     let hands = &stand.hands;
     for (stream, consumer) in CONSUMERS {
         hands.pause(stream, consumer).await;
@@ -43,7 +45,8 @@ async fn work(stand: &Stand) -> Vec<i64> {
         stand.piled_up("messages wait for the consumer").await;
         hands.add_consumer(stream, consumer).await;
         // What a run had in its hands is handed out again at once.
-        doubts.push(stand.outside.now_ms());
+        let now = stand.outside.now_ms();
+        doubts.push(doubt(now, now));
         let bound = Duration::from_secs(20);
         stand.recovered(&format!("{consumer} removed and added again"), bound).await;
     }

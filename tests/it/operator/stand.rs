@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use dingtalk_trigger::sim::dingtalk::message::{Said, Say};
@@ -173,7 +174,7 @@ impl Stand {
 
     /// Everything is answered, in order, and once but for what was counted. `doubts`: when an operator
     /// took away what a run had in its hands.
-    pub(super) async fn judge(&self, doubts: &[i64]) {
+    pub(super) async fn judge(&self, doubts: &[RangeInclusive<i64>]) {
         self.recovered("at the end", LIMIT).await;
         let ambiguous = self.service.metric("dt_ambiguous_sends_total", "").await;
         let mut verdict = judge(&self.outside.cloud, doubts);

@@ -4,12 +4,19 @@
 //! Reads the simulator's records alone. Messages carry a [`mark`], and their answers end with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use dingtalk_trigger::sim::dingtalk::Sim;
 use dingtalk_trigger::sim::dingtalk::record::Kind;
 
-/// How long before a kill a POST may have begun that was under way then.
+/// How long before a kill a POST may have been read that was under way then.
 const UNDER_WAY_MS: i64 = 3000;
+
+/// When an answer was read that may come again: its POST was under way at `from`, and what the dead had
+/// sent by then was read at `to` at the latest.
+pub(crate) fn doubt(from: i64, to: i64) -> RangeInclusive<i64> {
+    from - UNDER_WAY_MS..=to
+}
 
 /// The text of one message, unlike any other's.
 pub(crate) fn mark(conversation: usize, number: usize) -> String {
@@ -54,8 +61,8 @@ impl Verdict {
     }
 }
 
-/// `kills`: when processes were killed.
-pub(crate) fn judge(cloud: &Sim, kills: &[i64]) -> Verdict {
+/// `doubts`: what kills explain, each a [`doubt`].
+pub(crate) fn judge(cloud: &Sim, doubts: &[RangeInclusive<i64>]) -> Verdict {
     let messages = messages(cloud);
     let mut verdict = Verdict {
         said: messages.len(),
@@ -71,8 +78,11 @@ pub(crate) fn judge(cloud: &Sim, kills: &[i64]) -> Verdict {
             Some((_, [])) => {}
             Some(((first, _), others)) => {
                 verdict.doubled += others.len();
-                if !kills.iter().any(|kill| (kill - UNDER_WAY_MS..=*kill).contains(first)) {
-                    verdict.doubled_without_reason.push(mark.clone());
+                if !doubts.iter().any(|doubt| doubt.contains(first)) {
+                    let again = others.iter().map(|(at, _)| at - first);
+                    let again: Vec<_> = again.map(|late| format!("{late} ms later")).collect();
+                    let why = format!("{mark}, read at {first} and {}", again.join(", "));
+                    verdict.doubled_without_reason.push(why);
                 }
             }
         }
@@ -175,12 +185,13 @@ mod tests {
         for (number, at_ms) in [(1, 10_000), (0, 10_001), (2, 10_002), (2, 20_000)] {
             book.append(record(Kind::Reply, number, at_ms, 0));
         }
-        let verdict = judge(&outside.cloud, &[11_000]);
+        let verdict = judge(&outside.cloud, &[doubt(11_000, 11_100)]);
         assert_eq!((verdict.said, verdict.doubled), (4, 1));
         assert_eq!(verdict.lost, [mark(1, 3)]);
         assert_eq!(verdict.reordered, [format!("{} before {}", mark(1, 1), mark(1, 0))]);
         assert!(verdict.doubled_without_reason.is_empty(), "its first answer was at the kill");
-        assert_eq!(judge(&outside.cloud, &[]).doubled_without_reason, [mark(1, 2)]);
+        let without = judge(&outside.cloud, &[doubt(20_000, 20_100)]).doubled_without_reason;
+        assert_eq!(without, [format!("{}, read at 10002 and 9998 ms later", mark(1, 2))]);
         // What DingTalk had to push again may have been overtaken on its way to us.
         book.append(record(Kind::Pushed, 0, 30_000, 2));
         assert!(judge(&outside.cloud, &[]).reordered.is_empty());

@@ -8,7 +8,7 @@ use dingtalk_trigger::sim::dingtalk::message::Say;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::oracle::{answered, assert_turns_in_order, judge, mark};
+use crate::support::oracle::{answered, assert_turns_in_order, doubt, judge, mark};
 use crate::support::outside::Outside;
 use crate::support::program::report;
 use crate::support::service::{Service, callback};
@@ -61,6 +61,8 @@ async fn check(outside: &Outside, mut service: Service, reach: Reach) {
         outside.say(say(number));
     }
     let ready = service.restart().await;
+    // The simulator reads what the dead process had sent while the new one starts.
+    let ready_at = outside.now_ms();
     wait_until("an answer after the restart", LIMIT, async || answered(&outside.cloud) > before)
         .await;
     let first = killed.elapsed();
@@ -68,7 +70,7 @@ async fn check(outside: &Outside, mut service: Service, reach: Reach) {
         .await;
     let all = killed.elapsed();
     service.settled().await;
-    let verdict = judge(&outside.cloud, &[killed_at]);
+    let verdict = judge(&outside.cloud, &[doubt(killed_at, ready_at)]);
     let ambiguous = service.metric("dt_ambiguous_sends_total", "").await;
     report(&format!(
         "measured: {before} answered at the kill; ready again after {ready:?}, first answer {first:?}, \
