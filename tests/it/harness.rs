@@ -86,7 +86,12 @@ async fn a_cluster_goes_on_without_one_of_its_nodes() {
     let mut cluster = Cluster::start().await;
     assert_eq!(cluster.url().split(',').count(), NODES);
     let jetstream = cluster.jetstream().await;
-    jetstream.create_stream(Config { num_replicas: NODES, ..slots() }).await.unwrap();
+    // A cluster that is busy may hold an election at any time.
+    wait_until("the stream is there", Duration::from_secs(60), async || {
+        let replicated = Config { num_replicas: NODES, ..slots() };
+        jetstream.create_or_update_stream(replicated).await.is_ok()
+    })
+    .await;
     let first = cluster.leader("DT_RUN").await;
     cluster.step_down("DT_RUN").await;
     wait_until("another node leads", Duration::from_secs(60), async || {
@@ -103,8 +108,11 @@ async fn a_cluster_goes_on_without_one_of_its_nodes() {
     })
     .await;
     cluster.restart(killed).await;
-    let stream = jetstream.get_stream("DT_RUN").await.unwrap();
-    assert!(stream.cached_info().state.messages >= 1);
+    wait_until("the message is there", Duration::from_secs(60), async || {
+        let stream = jetstream.get_stream("DT_RUN").await;
+        stream.is_ok_and(|stream| stream.cached_info().state.messages >= 1)
+    })
+    .await;
     assert!(cluster.logs.unexpected().is_empty());
 }
 

@@ -3,7 +3,6 @@
 //!
 //! A node can be killed, started again on its store, and asked to hand over a stream's leadership.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -12,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::logs::Logs;
+use crate::support::program::free_port;
 use crate::support::server::{Server, connect, wait_for_jetstream};
 use crate::support::wait::{wait_for, wait_until};
 
@@ -30,8 +30,7 @@ impl Cluster {
     pub(crate) async fn start() -> Self {
         let logs = Logs::watch();
         let directory = TempDir::new().expect("create a directory for the cluster");
-        let ports = free_ports(2 * NODES);
-        let (clients, routes) = ports.split_at(NODES);
+        let [clients, routes] = [(); 2].map(|()| [(); NODES].map(|()| free_port()));
         let all_routes: Vec<_> = routes.iter().map(|p| format!("nats://127.0.0.1:{p}")).collect();
         let mut nodes = Vec::new();
         for (node, client) in clients.iter().enumerate() {
@@ -128,13 +127,4 @@ impl Cluster {
         })
         .await;
     }
-}
-
-/// Ports nobody listens on now. They are all held until the last is found, so no two are equal.
-fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<_> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("find a free port")).collect();
-    held.iter()
-        .map(|socket| socket.local_addr().expect("a bound socket has a port").port())
-        .collect()
 }

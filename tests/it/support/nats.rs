@@ -13,11 +13,12 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::support::logs::Logs;
+use crate::support::program::free_port;
 use crate::support::server::{Server, connect, wait_for_jetstream};
 
-const SETTLE: Duration = Duration::from_secs(15);
+const SETTLE: Duration = Duration::from_secs(40);
 /// A drop blocks the test's own tasks, so it waits only for what the server still does by itself.
-const SETTLE_AT_DROP: Duration = Duration::from_secs(1);
+const SETTLE_AT_DROP: Duration = Duration::from_secs(5);
 
 pub(crate) struct Nats {
     pub(crate) logs: Logs,
@@ -32,12 +33,11 @@ impl Nats {
     pub(crate) async fn start() -> Self {
         let logs = Logs::watch();
         let directory = TempDir::new().expect("create a directory for nats-server");
-        let mut server = Server::new(directory.path(), &["-p".to_owned(), "-1".to_owned()]);
+        // What is started again must be found where it was, and the port still be free.
+        let port = free_port().to_string();
+        let mut server = Server::new(directory.path(), &["-p".to_owned(), port]);
         server.start();
         let url = server.url().await;
-        let port = url.rsplit(':').next().expect("a server's URL ends with its port").to_owned();
-        // What is started again must be found where it was.
-        server.set_arguments(&["-p".to_owned(), port]);
         let nats =
             Self { logs, server, url, leaves_work: AtomicBool::new(false), _directory: directory };
         wait_for_jetstream(&nats.client().await).await;

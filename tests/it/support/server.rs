@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::env;
 use crate::support::wait::{wait_for, wait_until};
 
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 /// What the streams reserve is granted on a small disk too.
 const CONFIG: &str = "jetstream { max_file_store: 64GB }";
 
@@ -62,11 +62,6 @@ impl Server {
             read_ports(&self.ports())
         })
         .await
-    }
-
-    /// What the next start uses.
-    pub(crate) fn set_arguments(&mut self, arguments: &[String]) {
-        self.arguments = arguments.to_vec();
     }
 
     pub(crate) fn kill(&mut self) {
