@@ -49,14 +49,20 @@ pub(crate) fn turn(text: &str) -> TurnRequest {
     }
 }
 
-/// Limits short enough for a test.
+/// Limits that nothing reaches which works, however slow the machine is.
 pub(crate) fn config() -> Config {
     Config {
-        total_timeout: Duration::from_secs(10),
-        idle_timeout: Duration::from_millis(300),
-        request_timeout: Duration::from_millis(300),
+        total_timeout: Duration::from_mins(1),
+        idle_timeout: Duration::from_secs(10),
+        request_timeout: Duration::from_secs(20),
         ..Config::default()
     }
+}
+
+/// For what never answers: silence ends soon.
+pub(crate) fn impatient() -> Config {
+    let idle_timeout = Duration::from_millis(300);
+    Config { idle_timeout, request_timeout: Duration::from_secs(1), ..config() }
 }
 
 /// One call: its outcome, and the names of runs that it let be recorded.

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::runtime::{Asked, Caller, answer, config, failure, turn};
+use crate::runtime::{Asked, Caller, answer, config, failure, impatient, turn};
 
 mod gotchas;
 mod steering;
@@ -193,14 +193,15 @@ async fn cancelling_a_turn_cancels_its_run_at_the_server() {
 
 #[tokio::test]
 async fn a_run_without_end_is_given_up_after_the_total_time_and_cancelled() {
-    let total_timeout = Duration::from_millis(800);
-    let bench = Bench::start(Config { total_timeout, ..config() }).await;
+    // Long enough for the run to begin.
+    let total_timeout = Duration::from_secs(3);
+    let bench = Bench::start(Config { total_timeout, ..impatient() }).await;
     let started = Instant::now();
     let asked = failure(bench.ask(&turn("hang")).await);
     assert_eq!(class(&asked), (NOW, Reason::RuntimeTimeout));
     assert!(started.elapsed() >= total_timeout);
     assert!(
-        started.elapsed() > config().idle_timeout,
+        started.elapsed() > impatient().idle_timeout,
         "silence alone does not end a run that works"
     );
     assert_eq!(answer(bench.ask(&turn("hello")).await).text, "You said: hello");
@@ -209,7 +210,7 @@ async fn a_run_without_end_is_given_up_after_the_total_time_and_cancelled() {
 
 #[tokio::test]
 async fn a_server_that_goes_away_is_given_up_after_the_idle_time() {
-    let bench = Bench::start(config()).await;
+    let bench = Bench::start(impatient()).await;
     let stop = |_: &str| {
         bench.xpert.stop();
         true
@@ -218,17 +219,17 @@ async fn a_server_that_goes_away_is_given_up_after_the_idle_time() {
     let never = CancellationToken::new();
     let asked = bench.caller.ask_until(&bench.kind, &turn("hang"), &never, stop).await;
     assert_eq!(class(&failure(asked)), (NOW, Reason::RuntimeExhausted));
-    assert!(started.elapsed() >= config().idle_timeout);
-    assert!(started.elapsed() < config().total_timeout);
+    assert!(started.elapsed() >= impatient().idle_timeout);
+    assert!(started.elapsed() < impatient().total_timeout);
 }
 
 #[tokio::test]
 async fn a_call_that_gets_no_answer_is_given_up_after_its_own_time() {
-    let bench = Bench::start(config()).await;
+    let bench = Bench::start(impatient()).await;
     bench.xpert.fault(Fault::Hang);
     let started = Instant::now();
     assert_eq!(class(&failure(bench.ask(&turn("hello")).await)), (NOW, Reason::RuntimeTimeout));
-    assert!(started.elapsed() < config().total_timeout);
+    assert!(started.elapsed() < impatient().total_timeout);
     assert_eq!(bench.runs(), 0);
 }
 

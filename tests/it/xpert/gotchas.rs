@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{Bench, KEY, NOW, again, class, decision};
-use crate::runtime::{Caller, answer, config, failure, turn};
+use crate::runtime::{Caller, answer, config, failure, impatient, turn};
 
 #[tokio::test]
 async fn a_lost_answer_to_a_create_makes_the_next_attempt_look_for_the_run() {
@@ -124,7 +124,7 @@ async fn d_a_busy_thread_gets_no_second_run_of_the_same_turn() {
 
 #[tokio::test]
 async fn e_where_the_end_is_missing_the_state_of_the_run_decides() {
-    let bench = Bench::start(config()).await;
+    let bench = Bench::start(impatient()).await;
     bench.xpert.fault(Fault::EndMissing);
     assert_eq!(answer(bench.ask(&turn("hello")).await).text, "You said: hello");
     assert_eq!(bench.runs(), 1);
