@@ -14,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::media::stand::{FILE_MAX_BYTES, FILES_MAX, Stand, message, picture};
 
+/// Less than a file has to come.
+const LIMIT: Duration = Duration::from_secs(20);
+
 fn large() -> Vec<u8> {
     vec![b'x'; usize::try_from(FILE_MAX_BYTES).expect("it fits") + 1]
 }
@@ -88,7 +91,7 @@ async fn ten_thousand_segments_are_one_question_and_a_few_files() {
 
 #[tokio::test]
 async fn a_file_that_does_not_come_is_given_up_and_holds_up_nobody_else() {
-    let stand = Stand::start().await;
+    let stand = Stand::start_in("", Duration::from_secs(2)).await;
     let code = stand.cloud.put_file("x", "GIF89a\u{1}");
     stand.cloud.fault(Fault::new("file", fault::Outcome::Hang));
     let started = Instant::now();
@@ -116,16 +119,15 @@ async fn cancelling_ends_a_download() {
     let said = [picture("code")];
     let asked = stand.ask(stand.callback(), &said, cancel.clone());
     let cancelled = async {
-        let limit = Duration::from_secs(5);
         let is_faulted = |record: &dingtalk_trigger::sim::dingtalk::record::Record| {
             record.kind == dingtalk_trigger::sim::dingtalk::record::Kind::Faulted
         };
-        stand.cloud.wait_for(limit, is_faulted).await.expect("the download began");
+        stand.cloud.wait_for(LIMIT, is_faulted).await.expect("the download began");
         cancel.cancel();
     };
-    let (outcome, ()) = timeout(Duration::from_secs(5), async { tokio::join!(asked, cancelled) })
+    let (outcome, ()) = timeout(LIMIT, async { tokio::join!(asked, cancelled) })
         .await
-        .expect("the call ends soon");
+        .expect("the call ends before the file's own time");
     assert_eq!(outcome, Ok(Outcome::Cancelled));
     assert!(stand.expert.calls().is_empty());
 }

@@ -55,6 +55,11 @@ impl Stand {
 
     /// Files may come from `hosts` too.
     pub(super) async fn start_with(hosts: &str) -> Self {
+        Self::start_in(hosts, Duration::from_secs(30)).await
+    }
+
+    /// A file has so long to come.
+    pub(super) async fn start_in(hosts: &str, timeout: Duration) -> Self {
         let context = Context::new(Clock::system());
         let robot = App { robot_code: Some("robot-code".into()), ..App::stream("robot", "secret") };
         let settings = settings::Config { apps: vec![robot], ..settings::Config::default() };
@@ -70,7 +75,7 @@ impl Stand {
             hosts: HostList::parse(&format!("{address},{hosts}"), Scheme::HttpToo)
                 .expect("a list of hosts"),
             file_max_bytes: FILE_MAX_BYTES,
-            timeout: Duration::from_millis(500),
+            timeout,
             held_max: 2,
         };
         let tokens = Tokens::new(context.clone(), egress.clone(), cloud.url());
