@@ -30,6 +30,7 @@ use dingtalk_trigger::telemetry::metrics::Limit;
 use serde_json::{Value, json};
 
 use crate::support::nats::Nats;
+use crate::support::wait::wait_until;
 
 mod routes;
 mod verdicts;
@@ -59,6 +60,11 @@ impl Bench {
 
     /// `api` says where DingTalk's API is instead of at the simulated cloud.
     async fn with(api: impl Fn(&str) -> String) -> Self {
+        Self::patient(Duration::from_secs(20), api).await
+    }
+
+    /// A call has so long for its answer.
+    async fn patient(timeout: Duration, api: impl Fn(&str) -> String) -> Self {
         let nats = Nats::start().await;
         let context = Context::new(Clock::system());
         let broker = connect(&context, nats.url(), 1).await;
@@ -74,7 +80,7 @@ impl Bench {
         let config = send::Config {
             api_url,
             reply_hosts: HostList::parse(host, Scheme::HttpsOnly).unwrap(),
-            timeout: Duration::from_millis(400),
+            timeout,
         };
         let sender = Sender::new(context.clone(), egress, tokens.clone(), governor, config);
         Self { context, sim, tokens, sender, broker, integration: integration(SECRET), nats }
@@ -141,11 +147,15 @@ async fn connect(context: &Context, url: &str, replicas: u64) -> broker::Nats {
         url: url.to_owned(),
         credentials: None,
         name: "it".to_owned(),
-        request_timeout: Duration::from_secs(2),
+        request_timeout: Duration::from_secs(5),
     };
     let broker = broker::Nats::connect(context, &config).await.unwrap();
     let streams = topology::Config { replicas, dedupe_window: Duration::from_secs(120) };
-    topology::apply(&broker, streams, context.clock.now()).await.unwrap();
+    // A cluster that is busy may hold an election at any time.
+    wait_until("the streams are there", Duration::from_mins(1), async || {
+        topology::apply(&broker, streams, context.clock.now()).await.is_ok()
+    })
+    .await;
     broker
 }
 

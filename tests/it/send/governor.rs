@@ -5,7 +5,7 @@ use std::time::Duration;
 use dingtalk_trigger::context::{Clock, Context};
 use dingtalk_trigger::domain::entry::Origin;
 use dingtalk_trigger::io::dingtalk::send::SendClass;
-use dingtalk_trigger::io::governor::{Api, Config, Governor, Permit};
+use dingtalk_trigger::io::governor::{Api, Config, Error, Governor, Permit};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout};
@@ -13,8 +13,9 @@ use tokio::time::{Instant, timeout};
 use super::{Bench, bucket, connect, id};
 use crate::support::cluster::{Cluster, NODES};
 use crate::support::nats::Nats;
+use crate::support::wait::wait_for;
 
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_secs(30);
 
 async fn pod(context: &Context, url: &str, replicas: usize, rate_per_s: u32) -> Governor {
@@ -31,10 +32,19 @@ async fn two_pods_take_permits(url: &str, replicas: usize) {
     let (began, started_us) = (Instant::now(), context.clock.now().0 * 1000);
     let calls = (0..80).map(|call| {
         let pod = pods[call % 2].clone();
-        async move { pod.permit(&id(), apis[call / 2 % 2]).await }
+        async move {
+            // Between two leaders of a cluster there is none to ask: a worker comes again as well.
+            wait_for("a permit", PAUSE, async || {
+                match pod.permit(&id(), apis[call / 2 % 2]).await {
+                    Err(Error::Read(_) | Error::Write(_)) if replicas > 1 => None,
+                    permit => Some(permit.expect("a permit")),
+                }
+            })
+            .await
+        }
     });
     for permit in join_all(calls).await {
-        assert_eq!(permit.expect("a permit"), Permit::Granted);
+        assert_eq!(permit, Permit::Granted);
     }
     let spaced = Duration::from_millis(39 * 20);
     assert!(began.elapsed() >= spaced, "40 permits came in {:?}", began.elapsed());
@@ -74,7 +84,7 @@ async fn a_complaint_to_one_pod_holds_back_the_other_and_a_long_wait_is_returned
             panic!("a permit in the middle of the pause");
         };
         assert!(wait > PAUSE / 2 && wait <= PAUSE, "{wait:?}");
-        assert!(began.elapsed() < Duration::from_secs(2), "it was waited for");
+        assert!(began.elapsed() < PAUSE / 2, "it was waited for");
     }
     assert_eq!(other.permit(&id(), Api::Group).await.unwrap(), Permit::Granted);
 }
@@ -98,11 +108,12 @@ async fn a_wait_of_up_to_two_seconds_is_waited() {
     let context = Context::new(Clock::system());
     let pod = pod(&context, nats.url(), 1, 50).await;
     let pause = Duration::from_millis(300);
-    pod.slow_down(&id(), Api::Direct, pause).await.unwrap();
     let began = Instant::now();
+    pod.slow_down(&id(), Api::Direct, pause).await.unwrap();
     assert_eq!(pod.permit(&id(), Api::Direct).await.unwrap(), Permit::Granted);
     let waited = began.elapsed();
-    assert!(waited > pause / 2 && waited < Duration::from_secs(2), "{waited:?}");
+    // The clock counts whole milliseconds.
+    assert!(waited + Duration::from_millis(2) >= pause && waited < LIMIT, "{waited:?}");
 }
 
 #[tokio::test]

@@ -85,7 +85,6 @@ async fn what_was_written_and_not_answered_may_have_been_delivered() {
     let answer = |status, body| Outcome::AcceptThenAnswer { status, body };
     let table = [
         (Outcome::Reset, 0),
-        (Outcome::Hang, 0),
         (Outcome::AcceptThenReset, 1),
         (answer(504, json!({ "code": "service.timeout" })), 1),
         (answer(200, json!("<html>a page</html>")), 1),
@@ -105,6 +104,22 @@ async fn what_was_written_and_not_answered_may_have_been_delivered() {
             assert_eq!(bench.seen().len() - before, replies, "{api} {outcome:?}: once at most");
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_not_answered_in_time_may_have_been_delivered() {
+    let bench = Bench::patient(SECOND, str::to_owned).await;
+    for (api, origin) in [
+        ("webhook", bench.alone()),
+        ("oto", Origin { webhook: None, ..bench.alone() }),
+        ("group", Origin { webhook: None, ..bench.grouped() }),
+    ] {
+        bench.sim.fault(Fault::new(api, Outcome::Hang));
+        let failed = bench.send(&origin).await.unwrap_err();
+        let expected = (SendClass::Retryable { after: None }, true);
+        assert_eq!((failed.class, failed.is_ambiguous), expected, "{api}");
+    }
+    assert!(bench.seen().is_empty());
 }
 
 #[tokio::test]
@@ -143,9 +158,10 @@ async fn a_refused_connection_delivered_nothing() {
     stopped.cancelled().await;
     for webhook in [origin.webhook.clone(), None] {
         origin.webhook = webhook;
-        let failed = crate::support::wait::wait_for("the port is closed", 5 * SECOND, async || {
-            bench.send(&origin).await.err().filter(|failed| !failed.is_ambiguous)
-        });
+        let failed =
+            crate::support::wait::wait_for("the port is closed", 20 * SECOND, async || {
+                bench.send(&origin).await.err().filter(|failed| !failed.is_ambiguous)
+            });
         assert_eq!(failed.await.class, SendClass::Retryable { after: None });
     }
     let bench = Bench::with(|_| format!("http://{closed}")).await;
