@@ -193,7 +193,7 @@ async fn a_kicked_connection_comes_back_ever_slower_and_says_why() {
 async fn a_refusal_is_reported_and_tried_again() {
     let server = Nats::start().await;
     let mut gateway = Gateway::start().await;
-    for _ in 0..2 {
+    for _ in 0..3 {
         gateway.refuse(401, r#"{"requestid":"E","code":"authFailed","message":"no"}"#);
     }
     let pod = Pod::of_one(&server, &gateway.url, Handler::held()).await;
@@ -208,7 +208,10 @@ async fn a_refusal_is_reported_and_tried_again() {
         pod.links("robot").await.iter().any(|link| link.state == LinkState::Connected)
     })
     .await;
-    assert!(reported.elapsed() < Duration::from_secs(2));
+    assert!(
+        reported.elapsed() < Duration::from_secs(8),
+        "a report of its own, not the next in turn"
+    );
     assert!(pod.context.metrics.render().contains("dt_stream_connected{integration=\"robot\"} 1"));
     pod.stop().await;
 }
@@ -226,7 +229,7 @@ async fn integrations_come_change_and_go_without_a_restart() {
     // No hint: it may be lost.
     let changed = Instant::now();
     let mut second = gateway.peer().await;
-    assert!(changed.elapsed() < Duration::from_secs(5));
+    assert!(changed.elapsed() < Duration::from_secs(10));
     first.closed().await;
     assert_eq!(gateway.requests()[1]["clientSecret"], "two");
     all.lock().unwrap().clear();

@@ -84,7 +84,7 @@ pub(crate) async fn broker(context: &Context, server: &Nats) -> nats::Nats {
         url: server.url().to_owned(),
         credentials: None,
         name: "test".to_owned(),
-        request_timeout: Duration::from_secs(1),
+        request_timeout: Duration::from_secs(5),
     };
     let broker = nats::Nats::connect(context, &config).await.expect("connect");
     let settings = topology::Config { replicas: 1, dedupe_window: Duration::from_secs(120) };
@@ -95,8 +95,8 @@ pub(crate) async fn broker(context: &Context, server: &Nats) -> nats::Nats {
 fn config() -> Config {
     Config {
         ping_every: Duration::from_millis(100),
-        silence_max: Duration::from_millis(500),
-        drain_max: Duration::from_secs(1),
+        silence_max: Duration::from_secs(3),
+        drain_max: Duration::from_secs(5),
         ..Config::default()
     }
 }
