@@ -38,9 +38,9 @@ use crate::protocol::record;
 const WINDOWS: usize = 100_000;
 /// Conversations that say a second word.
 const AGAIN: usize = WINDOWS / 10;
-const WINDOW: Duration = Duration::from_secs(300);
+const WINDOW: Duration = Duration::from_secs(380);
 /// Messages a second: all windows are open before the first one ends.
-const PACE: usize = 400;
+const PACE: usize = 300;
 const TICK: Duration = Duration::from_millis(10);
 /// For all of them, once the first one has ended.
 const LIMIT: Duration = Duration::from_secs(420);

@@ -1,8 +1,10 @@
 //! The sweep: finds what is stranded, closes questions whose time has run out, and makes room.
 //!
 //! Nothing strands by itself; purged timers, restored backups and operators' hands do it. Whoever wins
-//! the pass looks at every conversation whose log goes on behind its position.
+//! the pass looks at every conversation of the log that no timer, token or slot will bring back; at all
+//! of them where room is to be made.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,7 +31,7 @@ use crate::protocol::subject;
 use crate::protocol::token::Slot;
 
 /// Conversations looked at side by side, and how often so many are: 400 a second. A pass over a hundred
-/// thousand takes minutes; those whose timers fire meanwhile do not feel it.
+/// thousand that have nothing on its way takes minutes; those whose timers fire meanwhile do not feel it.
 const ABREAST: usize = 8;
 const PACE: Duration = Duration::from_millis(20);
 
@@ -100,9 +102,11 @@ impl Sweep {
             log: is_pressed(of_log.bytes, log_max),
             journal: is_pressed(of_journal.bytes, journal_max),
         };
-        let subjects = state::subjects(&self.nats, log::STREAM, "dt.in.>").await?;
-        let conversations: Vec<_> =
-            subjects.keys().filter_map(|text| subject::conversation_of(text)).collect();
+        let mut conversations = self.named(log::STREAM, "dt.in.>").await?;
+        if !pressed.log && !pressed.journal {
+            self.leave_out(&mut conversations).await?;
+        }
+        let conversations: Vec<_> = conversations.into_iter().collect();
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stranded = 0;
@@ -126,6 +130,26 @@ impl Sweep {
             tracing::warn!(stranded, "brought stranded conversations back");
         }
         Ok(stranded)
+    }
+
+    /// The conversations that a stream's subjects name.
+    async fn named(&self, stream: &str, filter: &str) -> anyhow::Result<BTreeSet<Conversation>> {
+        let subjects = state::subjects(&self.nats, stream, filter).await?;
+        let subjects = subjects.into_keys().filter(|subject| !timer::is_expiry(subject));
+        Ok(subjects.filter_map(|text| subject::conversation_of(&text)).collect())
+    }
+
+    /// What a timer, a token or a slot will bring back needs no look: with a hundred thousand open
+    /// windows that is nearly all of them.
+    async fn leave_out(&self, conversations: &mut BTreeSet<Conversation>) -> anyhow::Result<()> {
+        for (stream, filter) in
+            [(timer::STREAM, "dt.timer.>"), (timer::STREAM, "dt.due.>"), (slot::STREAM, "dt.run.>")]
+        {
+            for conversation in self.named(stream, filter).await? {
+                conversations.remove(&conversation);
+            }
+        }
+        Ok(())
     }
 
     async fn look(
