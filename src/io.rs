@@ -10,6 +10,7 @@ pub mod log;
 pub mod asker;
 pub mod timer;
 pub mod slot;
+pub mod settled;
 pub mod journal;
 pub mod handoff;
 pub mod dead;

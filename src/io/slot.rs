@@ -6,8 +6,9 @@
 
 use async_nats::HeaderMap;
 
-use super::nats::Nats;
 use super::nats::publish::PublishError;
+use super::nats::{self, Nats};
+use super::settled::{self, Queue};
 use super::timer::LEFT_SINCE;
 use crate::domain::id::Conversation;
 use crate::domain::time::Timestamp;
@@ -15,6 +16,8 @@ use crate::protocol::subject;
 use crate::protocol::token::{self, Slot};
 
 pub const STREAM: &str = "DT_RUN";
+
+const QUEUE: Queue = Queue { stream: STREAM, consumer: "dispatch", filter: "dt.run.>" };
 
 #[derive(Clone)]
 pub struct Slots {
@@ -60,5 +63,10 @@ impl Slots {
             Err(PublishError::Occupied) => Ok(Offered::Occupied),
             Err(e) => Err(e),
         }
+    }
+    /// Takes out slots that are confirmed already, which would keep their conversations occupied for ever.
+    /// Gives how many there were.
+    pub async fn clear(&self) -> Result<usize, nats::Error> {
+        settled::clear(&self.nats, QUEUE).await
     }
 }

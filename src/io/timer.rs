@@ -10,6 +10,7 @@ use serde_json::json;
 use super::nats::publish::PublishError;
 use super::nats::read::rfc3339;
 use super::nats::{self, Nats};
+use super::settled::{self, Queue};
 use super::state;
 use crate::domain::debounce::Token;
 use crate::domain::id::Conversation;
@@ -17,6 +18,8 @@ use crate::domain::time::Timestamp;
 use crate::protocol::{subject, token};
 
 pub const STREAM: &str = "DT_TIMER";
+
+const QUEUE: Queue = Queue { stream: STREAM, consumer: "due", filter: "dt.due.>" };
 
 /// The purpose of a timer that ends a wait, behind the sequence of the turn that waits.
 pub const EXPIRY: &str = "x";
@@ -88,6 +91,11 @@ impl Timers {
             }
         }
         Ok(())
+    }
+
+    /// Takes out tokens that are acknowledged already.
+    pub async fn clear(&self) -> Result<usize, nats::Error> {
+        settled::clear(&self.nats, QUEUE).await
     }
 
     /// Puts a token into the due stage's queue without a timer.

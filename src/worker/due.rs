@@ -118,7 +118,11 @@ impl DueStage {
         since: Option<Timestamp>,
     ) -> anyhow::Result<()> {
         let slot = Slot { to: token.seq, window: token.window };
-        let offered = self.slots.offer_left(conversation, &slot, since).await;
+        let mut offered = self.slots.offer_left(conversation, &slot, since).await;
+        // What occupies it may be a slot that nobody will ever get.
+        if matches!(offered, Ok(Offered::Occupied)) && self.slots.clear().await? > 0 {
+            offered = self.slots.offer_left(conversation, &slot, since).await;
+        }
         if offered.context("offer slot")? == Offered::Taken {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! The sweep: finds what is stranded, closes questions whose time has run out, and makes room.
 //!
-//! Nothing strands by itself; purged timers, restored backups and operators' hands do it. Whoever wins
-//! the pass looks at every conversation of the log that no timer, token or slot will bring back; at all
+//! Nothing strands by itself; killed brokers, purged timers, restored backups and operators' hands do it.
+//! Whoever wins the pass looks at every conversation of the log that no timer, token or slot will bring back; at all
 //! of them where room is to be made.
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::turn::{Head, OpenTurn, Phase};
 use crate::io::journal::{self, Journal};
 use crate::io::log::{self, Log};
-use crate::io::nats::Nats;
+use crate::io::nats::{self, Nats};
 use crate::io::slot::Slots;
 use crate::io::state;
 use crate::io::store::{Store, dead, messages};
@@ -61,6 +61,9 @@ impl Sweep {
                 () = self.context.stop().cancelled() => return,
                 _ = every.tick() => {}
             }
+            if let Err(error) = self.clear().await {
+                tracing::warn!(%error, "what is acknowledged is taken out later");
+            }
             if !self.gate.is_open() {
                 continue;
             }
@@ -68,6 +71,13 @@ impl Sweep {
                 tracing::warn!(error = %format!("{error:#}"), "the sweep is done later");
             }
         }
+    }
+
+    /// Every pod and at once at its start: a broker that was killed may hold what nobody will ever get.
+    async fn clear(&self) -> Result<(), nats::Error> {
+        self.slots.clear().await?;
+        self.timers.clear().await?;
+        Ok(())
     }
 
     async fn pass(&self) -> anyhow::Result<()> {

@@ -10,4 +10,5 @@ mod controls;
 mod sending;
 mod life;
 mod crash;
+mod forgetful;
 mod operator;

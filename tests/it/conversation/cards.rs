@@ -69,7 +69,7 @@ async fn a_question_is_as_open_as_it_was_when_the_service_was_killed() {
     publish(&service, &outside, &Value::Null).await;
     let said = outside.say(Say::direct("robot", "ann", "confirm it"));
     let card = card_in(&outside, &said.conversation, 0).await;
-    service.kill().await;
+    service.kill_group().await;
     service.restart().await;
     outside.cloud.click(click(&card, "ann", "confirm")).await;
     outside.reply(&said.conversation, CONFIRMED).await;
