@@ -145,7 +145,7 @@ impl Bench {
     }
 
     async fn finish(self) {
-        assert!(self.context.finish(Duration::from_secs(10)).await, "the edge does not stop");
+        assert!(self.context.finish(Duration::from_secs(30)).await, "the edge does not stop");
     }
 }
 

@@ -178,7 +178,7 @@ async fn a_refusal_is_counted_and_shown_in_the_status() {
         let id = IntegrationId::parse("http").expect("an id");
         bench.store.seen(&id).await.expect("read what was seen").rejected
     };
-    let (_, code) = wait_for("the refusal is recorded", Duration::from_secs(10), rejected).await;
+    let (_, code) = wait_for("the refusal is recorded", Duration::from_secs(30), rejected).await;
     assert_eq!(code, "SIGNATURE_MISMATCH");
     let metrics = bench.context.metrics.render();
     for (integration, result) in

@@ -78,7 +78,7 @@ async fn check_url_is_answered_under_every_name_of_its_parameters() {
         let seen = bench.store.seen(&id).await.expect("read what was seen");
         seen.verified_at.filter(|_| seen.last_event_at.is_some())
     };
-    wait_for("the verification is recorded", Duration::from_secs(10), status).await;
+    wait_for("the verification is recorded", Duration::from_secs(30), status).await;
     bench.finish().await;
 }
 
@@ -118,7 +118,7 @@ async fn the_quota_notice_becomes_the_last_error() {
         let id = IntegrationId::parse("http").expect("an id");
         bench.store.seen(&id).await.expect("read what was seen").last_error
     };
-    let limit = Duration::from_secs(10);
+    let limit = Duration::from_secs(30);
     let (_, text) = wait_for("the error is recorded", limit, last_error).await;
     assert_eq!(text, "quota used up");
     assert!(bench.logged().await.is_empty());

@@ -1,11 +1,9 @@
 //! What an operator moves in a cluster: the leaders of streams and consumers; and a log put back there.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::restored::put_back;
-use super::stand::Stand;
+use super::stand::{REDELIVERED, Stand};
 use crate::support::cluster::Cluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,7 +18,7 @@ async fn leaders_step_down_and_a_log_is_put_back_in_a_cluster_without_a_loss() {
 }
 
 async fn work(stand: &Stand) {
-    let bound = Duration::from_secs(20);
+    let bound = REDELIVERED;
     for stream in ["DT_IN", "DT_TIMER", "DT_RUN", "DT_JOURNAL", "KV_DT_LIVE"] {
         let begun = Instant::now();
         stand.hands.step_down(stream).await;

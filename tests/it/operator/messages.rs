@@ -1,18 +1,13 @@
 //! One message removed from each stream: what each of them means, and what brings the rest back.
 
-use std::time::Duration;
-
 use dingtalk_trigger::sim::dingtalk::fault::Fault;
 use dingtalk_trigger::sim::dingtalk::message::Say;
 use serde_json::{Value, json};
 
-use super::stand::{SWEEP, Stand};
+use super::stand::{SWEPT, Stand};
 use crate::support::program::LIMIT;
 use crate::support::service::callback;
 use crate::support::wait::wait_until;
-
-/// The sweep finds what has waited for one interval, an interval later at the most.
-const SWEPT: Duration = Duration::from_secs(SWEEP.as_secs() * 2 + 5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_removed_from_any_stream_takes_nothing_else_with_it() {

@@ -3,10 +3,13 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::stand::{SWEEP, Stand};
+use super::stand::{REDELIVERED, SWEPT, Stand};
 use crate::support::oracle::doubt;
 use crate::support::program::LIMIT;
 use crate::support::wait::wait_until;
+
+/// Without a wait for a redelivery, the longest of which is 15 s.
+const AT_ONCE: Duration = Duration::from_secs(14);
 
 const CONSUMERS: [(&str, &str); 3] =
     [("DT_IN", "intake"), ("DT_TIMER", "due"), ("DT_RUN", "dispatch")];
@@ -25,20 +28,20 @@ async fn work(stand: &Stand) -> Vec<RangeInclusive<i64>> {
         hands.pause(stream, consumer).await;
         stand.piled_up("messages wait for the paused consumer").await;
         hands.resume(stream, consumer).await;
-        stand.recovered(&format!("{consumer} paused and resumed"), Duration::from_secs(8)).await;
+        stand.recovered(&format!("{consumer} paused and resumed"), AT_ONCE).await;
     }
     for (stream, what) in [("DT_IN", "a full log"), ("DT_JOURNAL", "a full journal")] {
         hands.max_bytes(stream, 1).await;
         stand.piled_up("messages wait for room").await;
         hands.max_bytes(stream, 1 << 30).await;
-        stand.recovered(what, Duration::from_secs(8)).await;
+        stand.recovered(what, AT_ONCE).await;
     }
     wait_until("timers are pending", LIMIT, async || {
         hands.info("DT_TIMER").await["state"]["messages"].as_u64() >= Some(3)
     })
     .await;
     hands.purge("DT_TIMER").await;
-    stand.recovered("DT_TIMER purged", SWEEP * 2 + Duration::from_secs(5)).await;
+    stand.recovered("DT_TIMER purged", SWEPT).await;
     let mut doubts = vec![];
     for (stream, consumer) in CONSUMERS {
         hands.remove_consumer(stream, consumer).await;
@@ -47,7 +50,7 @@ async fn work(stand: &Stand) -> Vec<RangeInclusive<i64>> {
         // What a run had in its hands is handed out again at once.
         let now = stand.outside.now_ms();
         doubts.push(doubt(now, now));
-        let bound = Duration::from_secs(20);
+        let bound = REDELIVERED;
         stand.recovered(&format!("{consumer} removed and added again"), bound).await;
     }
     doubts

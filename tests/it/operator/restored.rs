@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::stand::Stand;
+use super::stand::{REDELIVERED, Stand};
 use crate::support::oracle::answered;
 use crate::support::program::{LIMIT, report};
 use crate::support::wait::wait_until;
@@ -35,7 +35,8 @@ pub(super) async fn put_back(stand: &Stand, urls: &str) {
     stand.removed_log().await;
     hands.restore("DT_IN").await;
     let restored = Instant::now();
-    wait_until("the workers say what is wrong", Duration::from_secs(5), async || {
+    // Each message makes them look; by themselves they do so every 10 s.
+    wait_until("the workers say what is wrong", Duration::from_secs(9), async || {
         let missing = stand.missing().await;
         missing["log"].as_str().is_some_and(|why| why.contains("streams apply"))
     })
@@ -49,7 +50,7 @@ pub(super) async fn put_back(stand: &Stand, urls: &str) {
     let (code, said) = stand.command("streams apply", urls).await;
     assert!(code == 0 && said.contains("conversations moved"), "{code} {said}");
     report(said.trim());
-    stand.recovered("DT_IN restored, after streams apply", Duration::from_secs(20)).await;
+    stand.recovered("DT_IN restored, after streams apply", REDELIVERED).await;
     let (code, said) = stand.command("streams diff", urls).await;
     assert_eq!(code, 0, "{said}");
     assert!(stand.missing().await["log"].is_null());
@@ -61,6 +62,6 @@ async fn made_anew(stand: &Stand, urls: &str) {
     stand.piled_up("messages wait for the log").await;
     let (code, said) = stand.command("streams apply", urls).await;
     assert!(code == 0 && said.contains("DT_IN does not exist"), "{code} {said}");
-    stand.recovered("DT_IN removed and applied again", Duration::from_secs(20)).await;
+    stand.recovered("DT_IN removed and applied again", REDELIVERED).await;
     assert!(stand.hands.info("DT_IN").await["state"]["first_seq"].as_u64() > highest);
 }

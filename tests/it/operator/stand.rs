@@ -19,7 +19,12 @@ use crate::support::program::{LIMIT, Program, report};
 use crate::support::service::{Service, callback, echo};
 use crate::support::wait::wait_until;
 
-pub(super) const SWEEP: Duration = Duration::from_secs(2);
+/// `DT_SWEEP_INTERVAL`.
+const SWEEP: Duration = Duration::from_secs(2);
+/// The sweep finds what has waited for one interval, an interval later at the most.
+pub(super) const SWEPT: Duration = Duration::from_secs(SWEEP.as_secs() * 2 + 10);
+/// One redelivery of a run comes after 15 s, a second one after 30.
+pub(super) const REDELIVERED: Duration = Duration::from_secs(27);
 /// Between two messages.
 const PACE: Duration = Duration::from_millis(50);
 const PEOPLE: usize = 12;

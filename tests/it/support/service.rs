@@ -144,10 +144,8 @@ impl Service {
     pub(crate) async fn stream_robot(&self, outside: &Outside, robot: &str) {
         outside.cloud.put_app(App::stream(robot, "app-secret"));
         self.admin().integrate(&json!({ "id": robot, "mode": "stream" })).await;
-        wait_until("the robot is connected", Duration::from_secs(10), async || {
-            outside.cloud.connections(robot) == 1
-        })
-        .await;
+        wait_until("the robot is connected", LIMIT, async || outside.cloud.connections(robot) == 1)
+            .await;
     }
 
     /// An HTTP robot in the cloud and an integration of the same name.

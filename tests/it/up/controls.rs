@@ -33,7 +33,7 @@ async fn stop_cancels_the_run_and_what_waits_behind_it() {
         let told = Instant::now();
         outside.ask(Say::direct(robot, "ann", "/stop"), STOPPED).await;
         report(&format!("measured: {robot} stopped in {:?}", told.elapsed()));
-        assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+        assert!(told.elapsed() < Duration::from_secs(20), "by itself it ends after 60 s");
         outside.ask(Say::direct(robot, "ann", "next"), "You said: next").await;
         assert_eq!(outside.read_in(&said.conversation), [STOPPED, "You said: next"]);
     }

@@ -51,7 +51,7 @@ async fn a_runtime_that_answers_202_answers_later_and_once() {
     let begun = Instant::now();
     assert_eq!(post(&outside, url, EXPERT_SECRET, &answer).await, 204);
     let reply = outside.ask(Say::direct("robot", "ann", "next"), "You said: next").await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let read = outside.read_in(&reply.conversation);
     assert_eq!(read, ["the late answer", "You said: next"]);
     for second in [url.to_owned(), url.replace(&service.edge, &service.console)] {

@@ -127,14 +127,11 @@ async fn an_integration_that_is_taken_away_is_disconnected() {
     // Another app under the same integration: the connection moves to it.
     outside.cloud.put_app(App::stream("other", "app-secret"));
     admin.done("PATCH", "/api/integrations/robot", &json!({ "clientId": "other" })).await;
-    wait_until("the connection moved", Duration::from_secs(5), async || {
+    wait_until("the connection moved", LIMIT, async || {
         outside.cloud.connections("robot") == 0 && outside.cloud.connections("other") == 1
     })
     .await;
     admin.done("DELETE", "/api/integrations/robot", &Value::Null).await;
-    wait_until("it is disconnected", Duration::from_secs(5), async || {
-        outside.cloud.connections("other") == 0
-    })
-    .await;
+    wait_until("it is disconnected", LIMIT, async || outside.cloud.connections("other") == 0).await;
     service.finish().await;
 }
