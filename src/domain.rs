@@ -27,6 +27,7 @@ pub mod dead;
 pub mod words;
 pub mod reason;
 pub mod retry;
+pub mod poison;
 pub mod rate;
 pub mod skew;
 pub mod reply;

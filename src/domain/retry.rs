@@ -13,6 +13,9 @@ pub const ATTEMPTS_MAX: u32 = 8;
 
 const SCHEDULE_S: [u64; 5] = [1, 5, 30, 120, 600];
 
+const SOON_MIN: Duration = Duration::from_millis(50);
+const SOON_MAX: Duration = Duration::from_secs(1);
+
 /// How long to wait after the failed `attempt` (1 is the first), or `None` when attempts are spent.
 /// `after` is what the other side asked for; it wins where it is longer, bounded by an hour.
 pub fn backoff(turn: &TurnId, attempt: u32, after: Option<Duration>) -> Option<Duration> {
@@ -26,6 +29,13 @@ pub fn backoff(turn: &TurnId, attempt: u32, after: Option<Duration>) -> Option<D
     let jitter = base.mul_f64(0.2 * fraction(turn, attempt));
     let asked = after.unwrap_or_default().min(Duration::from_secs(3600));
     Some((base + jitter).max(asked))
+}
+
+/// The waits between two tries at what the broker may take again at any moment: soon at first, and ever more slowly
+/// up to a second, because a stream that is full or has no leader may stay so for long.
+pub fn soon() -> impl Iterator<Item = Duration> {
+    let longer = |wait: &Duration| Some((*wait * 2).min(SOON_MAX));
+    std::iter::successors(Some(SOON_MIN), longer)
 }
 
 /// A number in 0..1 from FNV-1a over the turn's name and the attempt.
@@ -62,5 +72,11 @@ mod tests {
         assert_eq!(asked(0), 1);
         assert_eq!(asked(90), 90);
         assert_eq!(asked(90_000), 3600);
+    }
+
+    #[test]
+    fn what_may_pass_at_any_moment_is_tried_soon_and_ever_more_slowly() {
+        let waits: Vec<_> = soon().take(7).map(|wait| wait.as_millis()).collect();
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000]);
     }
 }

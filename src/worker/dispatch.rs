@@ -30,6 +30,7 @@ use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::entry::{Entry, Logged};
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::plan::{self, plan};
+use crate::domain::poison::{is_poisoned, leaves_rest};
 use crate::domain::press::Standing;
 use crate::domain::reply;
 use crate::domain::turn::{Availability, Event, Head, Policy};
@@ -50,9 +51,6 @@ use crate::protocol::envelope;
 use crate::protocol::subject;
 use crate::protocol::token::{Slot, decode_slot};
 use turning::Turning;
-
-/// Deliveries of one slot beyond which its open turn is buried: waiting never counts, crashes do.
-const DELIVERIES_MAX: u64 = 20;
 /// How long something that needs an absent database is left alone.
 const LATER: Duration = Duration::from_secs(5);
 
@@ -172,14 +170,12 @@ impl Dispatch {
         let mut page: Vec<Logged> = Vec::new();
         let mut beyond = None;
         if run.head().turn.is_some() {
-            if deliveries > DELIVERIES_MAX {
+            if is_poisoned(deliveries) {
                 self.poisoned(run, integration.as_deref(), deliveries).await?;
             } else {
                 beyond = self.resume(run, integration.as_deref()).await?;
             }
-            let head = run.head();
-            if deliveries > 1 && head.turn.is_none() && head.position < slot.to {
-                // The crashes that this slot has counted are none of what follows: that gets a slot anew.
+            if leaves_rest(deliveries, run.head(), slot.to) {
                 self.later(&run.conversation, slot).await?;
                 return Ok(Worked::Through);
             }

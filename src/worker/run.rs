@@ -10,13 +10,10 @@ use tokio::time::sleep;
 use super::lease::Lease;
 use crate::domain::answer::Answer;
 use crate::domain::id::Conversation;
+use crate::domain::retry;
 use crate::domain::turn::{Head, Step};
 use crate::io::journal::{self, Journal, Last};
 use crate::protocol::record::Record;
-
-/// Between two tries to store a record, the first and every later one.
-const AGAIN_MIN: Duration = Duration::from_millis(50);
-const AGAIN_MAX: Duration = Duration::from_secs(1);
 
 pub struct Run {
     pub conversation: Conversation,
@@ -79,7 +76,7 @@ impl Run {
     ) -> Result<(), Stopped> {
         self.count += 1;
         let record = Record { nonce: self.nonce, count: self.count, step, head, answer };
-        let mut wait = AGAIN_MIN;
+        let mut waits = retry::soon();
         loop {
             self.check()?;
             let appended = self.journal.append(&self.conversation, self.last.seq, &record).await;
@@ -101,9 +98,7 @@ impl Run {
             if last.seq != self.last.seq {
                 return Err(Stopped::Lost);
             }
-            // A journal that is full, or has no leader, may stay so for long.
-            sleep(wait).await;
-            wait = (wait * 2).min(AGAIN_MAX);
+            sleep(waits.next().unwrap_or_default()).await;
         }
     }
 

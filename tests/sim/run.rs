@@ -7,6 +7,7 @@ use dingtalk_trigger::domain::debounce::{TimerKind, Token};
 use dingtalk_trigger::domain::entry::{Entry, Logged};
 use dingtalk_trigger::domain::id::Seq;
 use dingtalk_trigger::domain::plan::{Limits, Planned, PlannedKind, plan};
+use dingtalk_trigger::domain::poison::{is_poisoned, leaves_rest};
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::session::Session;
 use dingtalk_trigger::domain::turn::decide::decide;
@@ -23,7 +24,6 @@ use crate::world::{Bug, Died, POLICY, World, conversation, expert};
 /// Four fifths of the slots' `ack_wait`.
 const LEASE_MS: i64 = 12_000;
 const PAGE_MAX: usize = 6;
-const DELIVERIES_MAX: u64 = 20;
 pub(crate) const LIMITS: Limits = Limits { messages_max: 4, bytes_max: 16 };
 
 pub(crate) struct Run {
@@ -127,7 +127,7 @@ impl World {
         if let Some(turn) = run.last.head.turn.clone() {
             let at = self.clock();
             let event = match self.broker.control_after(run.place, turn.last) {
-                _ if deliveries > DELIVERIES_MAX => Event::Poisoned { deliveries },
+                _ if is_poisoned(deliveries) => Event::Poisoned { deliveries },
                 Some(by) => Event::Controlled { by },
                 None if turn.asked.is_none() => Event::Taken { runtime: Availability::Ready, at },
                 None => Event::Taken { runtime: self.availability, at },
@@ -136,8 +136,7 @@ impl World {
                 beyond = Some(by);
             }
             self.drive(run, event)?;
-            let Head { position, turn, .. } = &run.last.head;
-            if deliveries > 1 && turn.is_none() && *position < slot.to {
+            if leaves_rest(deliveries, &run.last.head, slot.to) {
                 self.later(run.place, slot);
                 return Ok(());
             }
