@@ -1,12 +1,13 @@
 //! Reading a request's body up to the limit.
 //!
 //! What is over the limit is read and thrown away for a moment: a sender that is cut off while it still
-//! writes sees a broken connection instead of the answer.
+//! writes sees a broken connection instead of the answer. A body that comes in one piece is not copied.
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use futures_util::StreamExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::refusal::Refusal;
 use crate::protocol::callback;
@@ -15,26 +16,27 @@ use crate::protocol::callback;
 const LINGER_FACTOR: usize = 8;
 const LINGER: Duration = Duration::from_millis(500);
 
-pub async fn read(body: Body, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
-    let mut stream = body.into_data_stream();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|_| callback::Error::Malformed("the body"))?;
-        if bytes.len() + chunk.len() > max_bytes {
-            let mut left = max_bytes.saturating_mul(LINGER_FACTOR);
-            let linger = async {
-                while let Some(Ok(chunk)) = stream.next().await
-                    && chunk.len() < left
-                {
-                    left -= chunk.len();
-                }
-            };
-            // Enough was read or enough time has passed: either way the answer is the same.
-            tokio::time::timeout(LINGER, linger).await.ok();
+pub async fn read(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
+    match Limited::new(&mut body, max_bytes).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Box::pin(linger(body, max_bytes.saturating_mul(LINGER_FACTOR))).await;
             let message = format!("the body has more than DT_BODY_MAX_BYTES = {max_bytes} bytes");
-            return Err(Refusal::too_large(message));
+            Err(Refusal::too_large(message))
         }
-        bytes.extend_from_slice(&chunk);
+        Err(_) => Err(callback::Error::Malformed("the body").into()),
     }
-    Ok(bytes)
+}
+
+/// Ends when enough was read or enough time has passed: either way the answer is the same.
+async fn linger(body: Body, mut bytes_left: usize) {
+    let mut stream = body.into_data_stream();
+    let rest = async {
+        while let Some(Ok(chunk)) = stream.next().await
+            && chunk.len() < bytes_left
+        {
+            bytes_left -= chunk.len();
+        }
+    };
+    tokio::time::timeout(LINGER, rest).await.ok();
 }

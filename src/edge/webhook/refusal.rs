@@ -7,7 +7,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::edge::accept::Malformed;
 use crate::io::{log, store};
 use crate::protocol::callback;
 
@@ -67,12 +66,6 @@ impl From<callback::Error> for Refusal {
             | callback::Error::ReceiverMismatch => StatusCode::UNAUTHORIZED,
         };
         Self { status, code: error.code(), message: error.to_string() }
-    }
-}
-
-impl From<Malformed> for Refusal {
-    fn from(error: Malformed) -> Self {
-        callback::Error::Malformed(error.0).into()
     }
 }
 

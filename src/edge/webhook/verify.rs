@@ -1,0 +1,135 @@
+//! Whether a callback is what it claims to be, and what it comes to.
+//!
+//! Waits for nothing, so that what it reads lives no longer than the reading. Guarantees that nothing is
+//! decided before the signature matched. What a payload means is decided in [`accept`].
+
+use axum::body::Bytes;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, http::header};
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+use serde_json_borrow::Value;
+
+use crate::domain::binding::Integration;
+use crate::domain::time::Timestamp;
+use crate::edge::Edge;
+use crate::edge::accept::{self, Decision, Payload};
+use crate::protocol::callback::signed::{
+    CARD_SIGN, CARD_TIMESTAMP, ROBOT_SIGN, ROBOT_TIMESTAMP, verify_card, verify_robot,
+};
+use crate::protocol::callback::{Envelopes, Error, Stamp};
+use crate::protocol::loose;
+
+const DECRYPTED: &str = "the decrypted text";
+
+/// A request as it was received.
+pub struct Callback {
+    pub head: Parts,
+    pub body: Bytes,
+}
+
+/// How success is told to the sender.
+pub enum Answer {
+    Plain,
+    /// With what the card shows from now on.
+    Card,
+    /// Encrypted as the question was.
+    Envelope(Envelopes),
+}
+
+impl Callback {
+    /// Verifies and decrypts it with the keys of `integration` as it is known now.
+    pub fn decide(
+        &self,
+        edge: &Edge,
+        integration: &Integration,
+    ) -> Result<(Decision, Answer), Error> {
+        let body = read(&self.body, "the body")?;
+        if let Some(encrypt) = loose::field(&body, "encrypt") {
+            return self.decide_envelope(integration, encrypt);
+        }
+        let payload = accept::payload(&body);
+        self.verify(edge, integration, payload.as_ref())?;
+        let payload = payload.ok_or(Error::Malformed("the body"))?;
+        let answer = match payload {
+            Payload::Card => Answer::Card,
+            Payload::Robot | Payload::Event(_) => Answer::Plain,
+        };
+        Ok((decide(integration, &payload, &body)?, answer))
+    }
+
+    fn decide_envelope(
+        &self,
+        integration: &Integration,
+        encrypt: &Value<'_>,
+    ) -> Result<(Decision, Answer), Error> {
+        let query = self.head.uri.query().unwrap_or_default();
+        let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        let get = |names: &[&str], missing| {
+            let value = names.iter().find_map(|wanted| {
+                query.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value)
+            });
+            value.filter(|value| !value.is_empty()).ok_or(Error::SignatureMissing(missing))
+        };
+        let stamp = Stamp {
+            signature: get(&["msg_signature", "signature"], "the query parameter signature")?,
+            timestamp: get(&["timestamp", "timeStamp"], "the query parameter timestamp")?,
+            nonce: get(&["nonce"], "the query parameter nonce")?,
+        };
+        let encrypt = encrypt.as_str().ok_or(Error::Malformed("encrypt"))?;
+        // Without token and key nothing can match.
+        let envelopes = Envelopes::of(integration).ok_or(Error::SignatureMismatch)?;
+        let plain = envelopes.decrypt(&stamp, encrypt)?;
+        let value = read(&plain, DECRYPTED)?;
+        let payload = accept::payload(&value).ok_or(Error::Malformed(DECRYPTED))?;
+        Ok((decide(integration, &payload, &value)?, Answer::Envelope(envelopes)))
+    }
+
+    /// A callback in the clear, by the signature in its headers.
+    fn verify(
+        &self,
+        edge: &Edge,
+        integration: &Integration,
+        payload: Option<&Payload>,
+    ) -> Result<(), Error> {
+        let header = |name| self.head.headers.get(name).and_then(|value| value.to_str().ok());
+        let now = edge.context.clock.now();
+        if payload == Some(&Payload::Card) {
+            let secret = edge.action_key.card_api_secret(&integration.id);
+            verify_card(secret.expose(), header(CARD_TIMESTAMP), header(CARD_SIGN), now)
+        } else {
+            let secret = integration.client_secret.expose();
+            verify_robot(secret, header(ROBOT_TIMESTAMP), header(ROBOT_SIGN), now)
+        }
+    }
+}
+
+fn read<'a>(bytes: &'a [u8], what: &'static str) -> Result<Value<'a>, Error> {
+    serde_json::from_slice(bytes).map_err(|_| Error::Malformed(what))
+}
+
+fn decide(
+    integration: &Integration,
+    payload: &Payload,
+    value: &Value<'_>,
+) -> Result<Decision, Error> {
+    accept::decide(integration, payload, value).map_err(|error| Error::Malformed(error.0))
+}
+
+/// Success for what has no card to change.
+pub fn plain() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], r#"{"msgtype":"empty"}"#).into_response()
+}
+
+/// Success, encrypted.
+pub fn sealed(envelopes: &Envelopes, now: Timestamp) -> Response {
+    let nonce = String::from_utf8_lossy(&random::<8>()).into_owned();
+    Json(envelopes.encrypt(b"success", random(), &now.0.to_string(), &nonce)).into_response()
+}
+
+/// Letters and digits, as DingTalk's own samples use.
+fn random<const N: usize>() -> [u8; N] {
+    let mut generator = rand::rng();
+    std::array::from_fn(|_| generator.sample(Alphanumeric))
+}
