@@ -57,7 +57,8 @@ use crate::telemetry::metrics::Stage as StageLabel;
 
 const INTAKE: Source =
     Source { stage: "intake", stream: "DT_IN", consumer: "intake", concurrency: 256 };
-const DUE: Source = Source { stage: "due", stream: "DT_TIMER", consumer: "due", concurrency: 256 };
+/// Few abreast: the broker fires in bursts, latest first, and who waited longest is through first.
+const DUE: Source = Source { stage: "due", stream: "DT_TIMER", consumer: "due", concurrency: 32 };
 const DISPATCH: Source =
     Source { stage: "dispatch", stream: "DT_RUN", consumer: "dispatch", concurrency: 256 };
 
