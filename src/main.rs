@@ -7,6 +7,10 @@ use std::process::ExitCode;
 use dingtalk_trigger::commands;
 use dingtalk_trigger::config;
 
+/// A message is many small pieces that live for a moment: this one hands them out at half the price.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     commands::main(config::variable).await
