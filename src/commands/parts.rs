@@ -14,12 +14,15 @@ use crate::io::log::Log;
 use crate::io::nats::{Nats, skew};
 use crate::io::routing::Routing;
 use crate::io::store::{self, Store};
-use crate::io::topology::{self, Difference};
+use crate::io::topology;
 use crate::io::{log, nats};
 use crate::protocol::action;
 
 /// Between two looks for a broker or a database that is not there yet.
 const START_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+const DATABASE: &str = "the database; check DATABASE_URL";
+const BROKER: &str = "NATS; check NATS_URL";
 
 /// What every role has: the broker, the database, and the routes through them.
 pub struct Parts {
@@ -39,15 +42,20 @@ impl Parts {
         let settings = settings.ok_or_else(|| Failure::Configuration(missing.to_owned()))?;
         let nats = Nats::connect(context, &config.nats).await.context("connect to NATS")?;
         verify_streams(&nats, config).await?;
-        follow_time(context, &nats).await.context("read the broker's time")?;
+        let follow = async || skew::follow(context, &nats, log::STREAM).await;
+        wait_for(BROKER, nats::Error::is_unavailable, follow)
+            .await
+            .context("read the broker's time")?;
         let (store, pending) = open_store(context, settings).await?;
         if !pending.is_empty() {
             let remedy = "the database is older than this release: run `dingtalk-trigger migrate`";
             return Err(Failure::Configuration(remedy.to_owned()));
         }
-        let client = nats.client().clone();
-        let routing = Routing::start(context, store.clone(), Some(client));
-        let routing = routing.await.context("read integrations and triggers")?;
+        let read =
+            async || Routing::start(context, store.clone(), Some(nats.client().clone())).await;
+        let routing = wait_for(DATABASE, store::Error::is_unavailable, read)
+            .await
+            .context("read integrations and triggers")?;
         let log = Log::new(&nats, config.limits.entry_max_bytes);
         let egress = Egress::new(&egress::Config::default()).context("start the HTTP client")?;
         let links = action::Key::derive(settings.master_key.expose().as_bytes());
@@ -65,7 +73,9 @@ impl Parts {
 
 /// What breaks the protocol stops a program; the rest is a warning.
 async fn verify_streams(nats: &Nats, config: &Config) -> Result<(), Failure> {
-    let differences = read_streams(nats, config).await.context("read the streams")?;
+    let read = async || topology::diff(nats, config.topology).await;
+    let differences =
+        wait_for(BROKER, nats::Error::is_unavailable, read).await.context("read the streams")?;
     let mut breaking = vec![];
     for difference in differences {
         if difference.is_breaking() {
@@ -88,46 +98,28 @@ async fn open_store(
     context: &Context,
     settings: &store::Config,
 ) -> Result<(Store, Vec<String>), Failure> {
-    loop {
-        match read_store(settings).await {
-            Err(store::Error::Unavailable(why)) => {
-                context.health.lacks("database", "waiting for it; check DATABASE_URL");
-                tracing::warn!(%why, "waiting for the database; check DATABASE_URL");
-                tokio::time::sleep(START_WAIT).await;
-            }
-            outcome => {
-                context.health.has("database");
-                return Ok(outcome.context("connect to the database")?);
-            }
-        }
-    }
+    context.health.lacks("database", "waiting for it; check DATABASE_URL");
+    let opened = wait_for(DATABASE, store::Error::is_unavailable, async || {
+        let store = Store::connect(settings).await?;
+        // What its database has yet to be given for this release.
+        let pending = store.pending().await?;
+        Ok((store, pending))
+    });
+    let opened = opened.await.context("connect to the database")?;
+    context.health.has("database");
+    Ok(opened)
 }
 
-/// The store, and what its database has yet to be given for this release.
-async fn read_store(settings: &store::Config) -> Result<(Store, Vec<String>), store::Error> {
-    let store = Store::connect(settings).await?;
-    let pending = store.pending().await?;
-    Ok((store, pending))
-}
-
-async fn follow_time(context: &Context, nats: &Nats) -> Result<(), nats::Error> {
+/// A process that starts before what it needs asks again until it is there.
+async fn wait_for<T, E: std::fmt::Display>(
+    what: &'static str,
+    is_unavailable: fn(&E) -> bool,
+    ask: impl AsyncFn() -> Result<T, E>,
+) -> Result<T, E> {
     loop {
-        match skew::follow(context, nats, log::STREAM).await {
-            Err(nats::Error::Unavailable(why)) => {
-                tracing::warn!(why, "waiting for NATS; check NATS_URL");
-                tokio::time::sleep(START_WAIT).await;
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// A process that starts before its broker waits for it; `/readyz` says so meanwhile.
-async fn read_streams(nats: &Nats, config: &Config) -> Result<Vec<Difference>, nats::Error> {
-    loop {
-        match topology::diff(nats, config.topology).await {
-            Err(nats::Error::Unavailable(why)) => {
-                tracing::warn!(why, "waiting for NATS; check NATS_URL");
+        match ask().await {
+            Err(why) if is_unavailable(&why) => {
+                tracing::warn!(%why, "waiting for {what}");
                 tokio::time::sleep(START_WAIT).await;
             }
             outcome => return outcome,

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, RequestErrorKind};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, HeaderName, Message, RequestErrorKind};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same may work in a moment.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
     pub fn is_not_found(&self) -> bool {
         // message, stream, consumer
         matches!(self, Self::Refused { code: 10037 | 10059 | 10014, .. })
@@ -132,7 +137,7 @@ impl Nats {
 
     /// A header that names who stores a message.
     pub(super) fn sign(&self, headers: &mut HeaderMap) {
-        headers.insert(POD, &*self.pod);
+        headers.insert(HeaderName::from_static(POD), &*self.pod);
     }
 
     /// For how long the broker has been reachable without a break.
