@@ -8,12 +8,30 @@ use sha2::{Digest, Sha256};
 
 pub const HEADER: &str = "traceparent";
 
-/// `00-<trace: 16 bytes>-<span: 8 bytes>-01`, in hex.
+/// The flag "sampled": whoever gets it records what it does.
+const SAMPLED: &str = "01";
+
+/// `00-<trace: 16 bytes>-<span: 8 bytes>-00`, in hex. A broker takes every message apart whose trace is
+/// sampled, so that the flag stays out of the streams.
 pub fn of(message_id: &str) -> String {
-    let hex = HEXLOWER.encode(&Sha256::digest(message_id.as_bytes()));
-    let (trace, rest) = hex.split_at(32);
-    let (span, _) = rest.split_at(16);
-    format!("00-{trace}-{span}-01")
+    let digest = Sha256::digest(message_id.as_bytes());
+    let (trace, rest) = digest.split_at(16);
+    let (span, _) = rest.split_at(8);
+    let mut text = String::with_capacity(55);
+    text.push_str("00-");
+    HEXLOWER.encode_append(trace, &mut text);
+    text.push('-');
+    HEXLOWER.encode_append(span, &mut text);
+    text.push_str("-00");
+    text
+}
+
+/// A trace as it goes to others, who shall record it.
+pub fn sampled(trace: &str) -> String {
+    match trace.rsplit_once('-') {
+        Some((ids, _)) => format!("{ids}-{SAMPLED}"),
+        None => trace.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -28,5 +46,7 @@ mod tests {
         assert!(trace.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()));
         assert_eq!(trace, of("robot:msg1"));
         assert_ne!(trace, of("robot:msg2"));
+        let (ids, flags) = trace.rsplit_once('-').unwrap();
+        assert_eq!((flags, sampled(&trace)), ("00", format!("{ids}-01")));
     }
 }

@@ -5,7 +5,7 @@
 
 use async_nats::{HeaderMap, HeaderValue};
 
-use crate::protocol::trace::HEADER;
+use crate::protocol::trace::{HEADER, sampled};
 
 tokio::task_local! {
     static CURRENT: Option<HeaderValue>;
@@ -16,9 +16,9 @@ pub async fn within<F: Future>(headers: &HeaderMap, work: F) -> F::Output {
     CURRENT.scope(headers.get(HEADER).cloned(), work).await
 }
 
-/// The trace of this task, for the headers of a request.
+/// The trace of this task, for the headers of a request to somebody else.
 pub fn current() -> Option<String> {
-    CURRENT.try_with(|current| current.as_ref().map(ToString::to_string)).ok().flatten()
+    CURRENT.try_with(|current| current.as_ref().map(|it| sampled(it.as_str()))).ok().flatten()
 }
 
 /// Where `headers` say nothing else, they get the trace of this task.
