@@ -5,6 +5,7 @@
 //! and bindings, and decides nothing about a conversation: what it says of a press is a look ahead.
 
 pub mod accept;
+pub mod lane;
 pub mod order;
 pub mod press;
 pub mod webhook;
@@ -21,6 +22,7 @@ use axum::routing::get;
 use tokio::time::Instant;
 
 use self::accept::{Decision, Ignored, Publish};
+use self::lane::Lane;
 use self::order::Order;
 use crate::context::{Context, listener};
 use crate::domain::binding::{Integration, Mode};
@@ -129,11 +131,11 @@ impl Edge {
 /// Serves HTTP until the process stops, and `beside` on the same address; the listener is bound before
 /// this returns.
 pub async fn serve(edge: Edge, address: &str, beside: Router) -> std::io::Result<SocketAddr> {
-    let context = edge.context.clone();
-    let app = Router::new()
-        .route("/api/dingtalk/webhook/{integration}", get(webhook::get).post(webhook::post))
+    let (context, edge) = (edge.context.clone(), Arc::new(edge));
+    let rest = Router::new()
+        .route(webhook::PATH, get(webhook::get).post(webhook::post))
         .route(action::PATH, get(action_page::get).post(action_page::post))
-        .with_state(Arc::new(edge))
+        .with_state(edge.clone())
         .merge(beside);
-    listener::serve(&context, address, app, "edge").await
+    listener::serve(&context, address, Lane { edge, rest }, "edge").await
 }

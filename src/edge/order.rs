@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
-use crate::domain::id::Conversation;
+use crate::domain::id::{Conversation, ConversationKey};
 
 /// Cheap to clone; all clones keep one order.
 #[derive(Clone, Default)]
 pub struct Order {
-    queues: Arc<Mutex<BTreeMap<Conversation, Queue>>>,
+    /// By the key alone: the integration is in its hash.
+    queues: Arc<Mutex<BTreeMap<ConversationKey, Queue>>>,
 }
 
 #[derive(Default)]
@@ -34,19 +35,19 @@ pub struct Turn {
 /// A place among those who hold or wait.
 struct Place {
     order: Order,
-    conversation: Conversation,
+    key: ConversationKey,
 }
 
 impl Order {
     pub async fn enter(&self, conversation: &Conversation) -> Turn {
         let lock = {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            let queue = queues.entry(conversation.clone()).or_default();
+            let queue = queues.entry(conversation.key.clone()).or_default();
             queue.count += 1;
             queue.lock.clone()
         };
         // Made before the wait: a request that is given up while it waits leaves through it.
-        let place = Place { order: self.clone(), conversation: conversation.clone() };
+        let place = Place { order: self.clone(), key: conversation.key.clone() };
         Turn { _held: lock.lock_owned().await, _place: place }
     }
 }
@@ -54,10 +55,10 @@ impl Order {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut queues = self.order.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(queue) = queues.get_mut(&self.conversation) {
+        if let Some(queue) = queues.get_mut(&self.key) {
             queue.count -= 1;
             if queue.count == 0 {
-                queues.remove(&self.conversation);
+                queues.remove(&self.key);
             }
         }
     }

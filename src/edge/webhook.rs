@@ -32,27 +32,50 @@ use crate::io::store::events::Seen;
 /// DingTalk waits 1.5 s; the rest is for the way back.
 const DEADLINE: Duration = Duration::from_millis(1400);
 
-type Id = Result<Path<String>, PathRejection>;
+pub(super) const PATH: &str = "/api/dingtalk/webhook/{integration}";
+
+/// The integration that the path of a callback names, where it is spelled as we spell it.
+pub(super) fn id(path: &str) -> Option<IntegrationId> {
+    let (before, _) = PATH.split_once('{')?;
+    IntegrationId::parse(path.strip_prefix(before)?).ok()
+}
 
 /// DingTalk's console asks this address before it accepts it.
-pub async fn get(State(edge): State<Arc<Edge>>, id: Id) -> Response {
-    let found = timeout_at(Instant::now() + DEADLINE, find(&edge, id)).await;
+pub async fn get(
+    State(edge): State<Arc<Edge>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Response {
+    let found = timeout_at(Instant::now() + DEADLINE, find(&edge, parse(id))).await;
     match found.unwrap_or_else(|_| Err(Refusal::too_late())) {
         Ok(_) => "success".into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
 
-pub async fn post(State(edge): State<Arc<Edge>>, id: Id, request: Request) -> Response {
+/// For callbacks that are spelled in another way than ours.
+pub async fn post(
+    State(edge): State<Arc<Edge>>,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    answer(&edge, parse(id), request).await
+}
+
+fn parse(id: Result<Path<String>, PathRejection>) -> Option<IntegrationId> {
+    IntegrationId::parse(&id.ok()?.0).ok()
+}
+
+/// What a callback for `id` is answered; `None` stands for what cannot be one.
+pub(super) async fn answer(edge: &Edge, id: Option<IntegrationId>, request: Request) -> Response {
     let arrived = Instant::now();
     // Outside of what is waited for: a refusal is counted where it belongs, also when it comes too late.
     let mut integration = None;
     let received = {
-        let received = pin!(receive(&edge, id, request, arrived, &mut integration));
+        let received = pin!(receive(edge, id, request, arrived, &mut integration));
         timeout_at(arrived + DEADLINE, received).await
     };
     received.unwrap_or_else(|_| Err(Refusal::too_late())).unwrap_or_else(|refusal| {
-        note(&edge, integration.as_deref(), &refusal);
+        note(edge, integration.as_deref(), &refusal);
         refusal.into_response()
     })
 }
@@ -70,7 +93,7 @@ fn note(edge: &Edge, integration: Option<&Integration>, refusal: &Refusal) {
 /// `integration` is set as soon as it is known.
 async fn receive(
     edge: &Edge,
-    id: Id,
+    id: Option<IntegrationId>,
     request: Request,
     arrived: Instant,
     integration: &mut Option<Arc<Integration>>,
@@ -113,8 +136,7 @@ async fn receive(
     Ok(response)
 }
 
-async fn find(edge: &Edge, id: Id) -> Result<Arc<Integration>, Refusal> {
-    let id = id.ok().and_then(|Path(id)| IntegrationId::parse(&id).ok());
+async fn find(edge: &Edge, id: Option<IntegrationId>) -> Result<Arc<Integration>, Refusal> {
     let found = match id {
         Some(id) => edge.routing.integration(&id).await?,
         None => None,

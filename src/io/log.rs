@@ -3,7 +3,7 @@
 //! Nothing is ever copied out of it; a turn is a range of it, and the sequence of an entry is the
 //! version of its conversation.
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 
 use super::nats::publish::PublishError;
@@ -90,9 +90,10 @@ impl Log {
         loop {
             let mut headers = HeaderMap::new();
             headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
-            headers.insert(KIND, kind.as_str());
-            headers.insert(MSG_ID, message_id);
-            headers.insert(trace::HEADER, trace::of(message_id));
+            // A name that is known to be static is neither checked nor copied.
+            headers.insert(HeaderName::from_static(KIND), kind.as_str());
+            headers.insert(HeaderName::from_static(MSG_ID), message_id);
+            headers.insert(HeaderName::from_static(trace::HEADER), trace::of(message_id));
             self.nats.sign(&mut headers);
             return match self.nats.publish(&subject, headers, bytes.clone()).await {
                 Ok(stored) if stored.is_duplicate => Ok(Appended::Duplicate(stored.seq)),

@@ -23,7 +23,8 @@ pub fn conversation(
     }
     let digest = hash.finalize();
     let bytes = digest.first_chunk::<16>().copied().unwrap_or_default();
-    let text = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
+    let mut text = BASE32_NOPAD.encode(&bytes);
+    text.make_ascii_lowercase();
     let key = ConversationKey::parse(&text).expect("base32 of 16 bytes is a key");
     Conversation { integration: integration.clone(), key }
 }

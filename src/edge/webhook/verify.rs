@@ -106,7 +106,9 @@ impl Callback {
 }
 
 fn read<'a>(bytes: &'a [u8], what: &'static str) -> Result<Value<'a>, Error> {
-    serde_json::from_slice(bytes).map_err(|_| Error::Malformed(what))
+    // All of it at once is checked sooner than text by text.
+    let text = std::str::from_utf8(bytes).map_err(|_| Error::Malformed(what))?;
+    serde_json::from_str(text).map_err(|_| Error::Malformed(what))
 }
 
 fn decide(
