@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use self::refusal::Refusal;
 use self::verify::{Answer, Callback};
 use super::Edge;
+use super::accept::Decision;
 use crate::domain::binding::{Integration, Mode};
 use crate::domain::id::IntegrationId;
 use crate::io::store::events::Seen;
@@ -99,23 +100,7 @@ async fn receive(
     integration: &mut Option<Arc<Integration>>,
 ) -> Result<Response, Refusal> {
     let integration = integration.insert(find(edge, id).await?);
-    let (head, body) = request.into_parts();
-    let body = body::read(body, edge.body_max_bytes).await.inspect_err(|refusal| {
-        if refusal.status == StatusCode::PAYLOAD_TOO_LARGE {
-            edge.context.metrics.limit_breached("body_bytes");
-        }
-    })?;
-    let callback = Callback { head, body };
-    let (decision, answer) = match callback.decide(edge, integration) {
-        Err(error) if error.may_be_stale() => {
-            // The secrets may have changed a moment ago.
-            let fresh = edge.routing.integration_again(&integration.id).await?;
-            *integration = check_mode(fresh.ok_or_else(Refusal::unknown_integration)?)?;
-            callback.decide(edge, integration)?
-        }
-        outcome => outcome?,
-    };
-    drop(callback);
+    let (decision, answer) = decide(edge, integration, request).await?;
     let response = match answer {
         Answer::Plain => {
             edge.take(integration, decision, arrived).await?;
@@ -134,6 +119,30 @@ async fn receive(
     let verified_at = Some(edge.context.clock.now());
     edge.recorder.record(&integration.id, Seen { verified_at, ..Seen::default() });
     Ok(response)
+}
+
+/// Reads the request and decides about it; nothing of it is left when this returns.
+async fn decide(
+    edge: &Edge,
+    integration: &mut Arc<Integration>,
+    request: Request,
+) -> Result<(Decision, Answer), Refusal> {
+    let (head, body) = request.into_parts();
+    let body = body::read(body, edge.body_max_bytes).await.inspect_err(|refusal| {
+        if refusal.status == StatusCode::PAYLOAD_TOO_LARGE {
+            edge.context.metrics.limit_breached("body_bytes");
+        }
+    })?;
+    let callback = Callback { head, body };
+    match callback.decide(edge, integration) {
+        Err(error) if error.may_be_stale() => {
+            // The secrets may have changed a moment ago.
+            let fresh = edge.routing.integration_again(&integration.id).await?;
+            *integration = check_mode(fresh.ok_or_else(Refusal::unknown_integration)?)?;
+            Ok(callback.decide(edge, integration)?)
+        }
+        outcome => Ok(outcome?),
+    }
 }
 
 async fn find(edge: &Edge, id: Option<IntegrationId>) -> Result<Arc<Integration>, Refusal> {
