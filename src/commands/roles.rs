@@ -68,8 +68,11 @@ async fn begin(config: &Config) -> Result<Context, Failure> {
     Ok(context)
 }
 
-/// Not ready until [`started`]: it listens before anything else does.
-pub async fn serve_health(context: &Context, config: &Config) -> Result<(), Failure> {
+/// Not ready until [`started`]: it listens before anything else does. Gives the address that was bound.
+pub async fn serve_health(
+    context: &Context,
+    config: &Config,
+) -> Result<std::net::SocketAddr, Failure> {
     context.health.lacks(STARTED, "the process is starting");
     let address = &config.health_address;
     // It outlives the context that it speaks of: a process that drains says so.
@@ -77,7 +80,7 @@ pub async fn serve_health(context: &Context, config: &Config) -> Result<(), Fail
     let bound = health::serve(context, &life, address).await;
     let bound = bound.with_context(|| format!("listen on DT_HEALTH_ADDR {address}"))?;
     tracing::info!(%bound, "health endpoint");
-    Ok(())
+    Ok(bound)
 }
 
 /// Everything the process offers listens now.

@@ -4,6 +4,7 @@
 //! Guarantees that a second `up` on the same data directory does not start, and that what it starts
 //! ends with it. The roles are the same as in a fleet, and so is what they store.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -56,7 +57,7 @@ async fn serve(config: Config, own: &Own, demo: bool) -> Result<(), Failure> {
     };
     #[cfg(not(feature = "sim"))]
     let _ = demo;
-    roles::serve_health(&context, &config).await?;
+    let health = roles::serve_health(&context, &config).await?;
     prepare(&context, &config).await?;
     let parts = Parts::connect(&context, &config).await?;
     #[cfg(feature = "sim")]
@@ -67,7 +68,7 @@ async fn serve(config: Config, own: &Own, demo: bool) -> Result<(), Failure> {
     roles::start_worker(&context, &config, &parts, Stage::ALL.to_vec());
     let console = roles::start_console(&context, &config, &parts).await?;
     roles::started(&context);
-    own.introduce(&config, edge, console);
+    own.introduce(&config, &Bound { edge, console, health });
     #[cfg(feature = "sim")]
     if let Some(played) = &played {
         super::demo::introduce(played);
@@ -97,6 +98,13 @@ async fn prepare(context: &Context, config: &Config) -> Result<(), Failure> {
     super::schema::reseal(&store, settings).await?;
     store.close().await;
     Ok(())
+}
+
+/// Where it listens, also where a setting left the port to the system.
+struct Bound {
+    edge: SocketAddr,
+    console: SocketAddr,
+    health: SocketAddr,
 }
 
 /// What `up` provides itself where the environment names nothing.
@@ -145,15 +153,10 @@ impl Own {
         }
     }
 
-    fn introduce(
-        &self,
-        config: &Config,
-        edge: std::net::SocketAddr,
-        console: std::net::SocketAddr,
-    ) {
-        say(&format!("edge:      http://{edge} (public address: {})", config.public_url));
-        say(&format!("admin API: http://{console}"));
-        say(&format!("health:    http://{}/readyz", config.health_address));
+    fn introduce(&self, config: &Config, bound: &Bound) {
+        say(&format!("edge:      http://{} (public address: {})", bound.edge, config.public_url));
+        say(&format!("admin API: http://{}", bound.console));
+        say(&format!("health:    http://{}/readyz", bound.health));
         say(&format!("data:      {}", config.data_dir.display()));
         if let Key::Made(token) = &self.admin_token {
             shown_once(token);
