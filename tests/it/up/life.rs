@@ -81,6 +81,39 @@ async fn a_second_up_on_the_same_data_exits_with_2_and_names_the_first() {
 }
 
 #[tokio::test]
+async fn up_says_where_it_listens_also_where_the_system_chose_the_ports() {
+    let directory = TempDir::new().expect("create a directory");
+    let data = directory.path().join("data").display().to_string();
+    let any = "127.0.0.1:0";
+    let pairs = settings(&[
+        ("DT_DATA_DIR", &data),
+        ("DT_EDGE_ADDR", any),
+        ("DT_CONSOLE_ADDR", any),
+        ("DT_HEALTH_ADDR", any),
+    ]);
+    let mut program = Program::start(directory.path(), "up", &["up"], &pairs);
+    wait_until("it says that it is ready", LIMIT, async || {
+        program.assert_runs();
+        program.said().lines().any(|line| line == "ready")
+    })
+    .await;
+    let said = program.said();
+    let address = |what: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(what)).expect("a line for each");
+        line.split_whitespace().next().expect("an address").to_owned()
+    };
+    for (url, status) in [
+        (address("health:"), 200),
+        (format!("{}/api/dingtalk/webhook/nobody", address("edge:")), 404),
+        (format!("{}/api/status", address("admin API:")), 401),
+    ] {
+        let answer = reqwest::get(&url).await.expect("it listens there");
+        assert_eq!(answer.status(), status, "{url}");
+    }
+    assert_eq!(program.terminate().await.code(), Some(0), "{}", program.complained());
+}
+
+#[tokio::test]
 async fn every_wrong_setting_is_named_at_once() {
     let wrong = [
         ("DT_EDGE_ADDR", "8080"),
