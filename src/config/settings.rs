@@ -34,16 +34,20 @@ pub const SETTINGS: [Setting; 48] = [
     setting("DT_MASTER_KEY_OLD", "", "opens what was sealed before a rotation"),
     setting("DT_ADMIN_TOKEN", "", "token of the admin API, 16 characters or more (`up` makes one)"),
     setting("DT_DINGTALK_API_URL", "https://api.dingtalk.com", "DingTalk's API"),
-    setting("DT_DINGTALK_OAPI_URL", "https://oapi.dingtalk.com", "DingTalk's old API"),
+    setting(
+        "DT_DINGTALK_OAPI_URL",
+        "https://oapi.dingtalk.com",
+        "DingTalk's old API, where session webhooks lead",
+    ),
     setting(
         "DT_REPLY_HOSTS",
         "oapi.dingtalk.com,api.dingtalk.com",
-        "hosts that session webhooks may name",
+        "hosts that session webhooks may name; where not set, those of the two addresses above too",
     ),
     setting(
         "DT_DOWNLOAD_HOSTS",
         "*.dingtalk.com,*.aliyuncs.com",
-        "hosts that files may be fetched from",
+        "hosts that files may be fetched from; where not set, those of the two addresses above too",
     ),
     setting("DT_REPLICAS", "1", "replicas of every stream: 3 in a cluster"),
     setting("DT_DEDUPE_WINDOW", "10m", "how long a redelivery is recognised"),

@@ -54,7 +54,8 @@ impl Default for Config {
 pub enum Outcome {
     /// It is durable, or needs no durability. The response is null but for cards.
     Ack(Value),
-    /// It lacks what a callback needs and always will.
+    /// It lacks what a callback needs, or is larger than the log takes, and always will be: refused, so
+    /// that nobody takes it for stored.
     Unreadable,
     /// It is not durable: no acknowledgement, so that it may come again.
     NoAck,

@@ -251,6 +251,9 @@ async fn a_role_that_starts_before_its_broker_waits_for_it() {
         status == 503 && body["missing"]["nats"].is_string()
     })
     .await;
+    // Told to end while it waits, it ends in order, and another one comes in its place.
+    pod.terminate().await;
+    pod = fleet.pod("edge-1");
     fleet.nats.restart().await;
     pod = pod.ready().await;
     pod.terminate().await;
