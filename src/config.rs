@@ -76,6 +76,7 @@ pub struct Limits {
     pub runtime_timeout: Duration,
     pub runtime_idle: Duration,
     pub frames_in_flight: usize,
+    pub frame_max_bytes: usize,
     pub stream_owners: usize,
     pub sweep_every: Duration,
 }
@@ -216,6 +217,7 @@ fn limits<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Limits {
         runtime_timeout: read.duration("DT_RUNTIME_TIMEOUT", 1..=3600),
         runtime_idle: read.duration("DT_RUNTIME_IDLE_TIMEOUT", 1..=3600),
         frames_in_flight: read.number("DT_FRAMES_IN_FLIGHT", 1..=10_000),
+        frame_max_bytes: read.number("DT_STREAM_FRAME_MAX_BYTES", 64 << 10..=8 << 20),
         stream_owners: read.number("DT_STREAM_OWNERS", 1..=2),
         sweep_every: read.duration("DT_SWEEP_INTERVAL", 1..=600),
     }

@@ -66,7 +66,8 @@ impl Parts {
     pub fn gateway(&self, config: &Config) -> anyhow::Result<Gateway> {
         let client = self.egress.client().clone();
         let api_url = config.dingtalk_api_url.clone();
-        let settings = gateway::Config { api_url, ..gateway::Config::default() };
+        let frame_max_bytes = config.limits.frame_max_bytes;
+        let settings = gateway::Config { api_url, frame_max_bytes, ..gateway::Config::default() };
         let tls = gateway::tls().context("prepare TLS")?;
         Ok(Gateway::new(client, tls, settings))
     }

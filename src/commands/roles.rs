@@ -20,6 +20,7 @@ use crate::io::dingtalk::token::Tokens;
 use crate::io::governor::Governor;
 use crate::io::journal::Journal;
 use crate::io::live::Live;
+use crate::io::presence;
 use crate::io::runtime::Runtimes;
 use crate::io::store::events::Recorder;
 use crate::io::store::writer::Writer;
@@ -137,6 +138,7 @@ pub async fn start_edge(
         owner,
         config: stream::Config {
             frames_in_flight: config.limits.frames_in_flight,
+            frame_max_bytes: config.limits.frame_max_bytes,
             ..stream::Config::default()
         },
     };
@@ -145,6 +147,7 @@ pub async fn start_edge(
 }
 
 pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: Vec<Stage>) {
+    presence::announce(context, Live::new(&parts.nats), "worker", &config.pod);
     let governor = Governor::new(context.clone(), &parts.nats, config.governor());
     let tokens = Tokens::new(context.clone(), parts.egress.clone(), &config.dingtalk_api_url);
     let sending = send::Config {
@@ -202,6 +205,7 @@ pub async fn start_console(
     let address = &config.console_address;
     let bound = crate::console::serve(state, replies(context, config, parts)).await;
     let bound = bound.with_context(|| format!("listen on DT_CONSOLE_ADDR {address}"))?;
+    presence::announce(context, Live::new(&parts.nats), "console", &config.pod);
     tracing::info!(%bound, "admin API");
     Ok(bound)
 }

@@ -14,7 +14,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 48] = [
+pub const SETTINGS: [Setting; 49] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -101,6 +101,7 @@ pub const SETTINGS: [Setting; 48] = [
     setting("DT_RUNTIME_TIMEOUT", "10m", "one attempt at a turn"),
     setting("DT_RUNTIME_IDLE_TIMEOUT", "2m", "silence within an attempt"),
     setting("DT_FRAMES_IN_FLIGHT", "256", "callbacks of one Stream connection handled at once"),
+    setting("DT_STREAM_FRAME_MAX_BYTES", "1048576", "size of a Stream frame"),
     setting(
         "DT_STREAM_OWNERS",
         "1",

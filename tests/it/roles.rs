@@ -132,6 +132,15 @@ async fn a_message_through_each_edge_is_answered_and_stream_ownership_moves_with
     let configured = Instant::now();
     other.publish("expert", "http", &json!({ "runtime": echo() })).await;
     let url = |edge: &Pod| format!("http://{}/api/dingtalk/webhook/http", edge.address);
+    wait_until("the status shows every pod", LIMIT, async || {
+        let status = one.done("GET", "/api/status", &Value::Null).await;
+        let shown = status["pods"].as_array().expect("pods").iter();
+        let roles: Vec<_> = shown.map(|pod| pod["role"].as_str().unwrap_or_default()).collect();
+        ["edge", "worker", "console"]
+            .iter()
+            .all(|role| roles.iter().filter(|shown| shown == &role).count() == 2)
+    })
+    .await;
     for edge in &pods[..2] {
         wait_until("the edge knows the integration", LIMIT, async || {
             reqwest::get(url(edge)).await.is_ok_and(|answer| answer.status() == 200)
