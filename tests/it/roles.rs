@@ -125,13 +125,6 @@ async fn a_message_through_each_edge_is_answered_and_stream_ownership_moves_with
     let (one, other) = (pods[4].admin(), pods[5].admin());
     let outside = &fleet.outside;
 
-    // Configured through one console, each edge is told of it.
-    let keys =
-        json!({ "id": "http", "mode": "http", "callbackToken": TOKEN, "callbackAesKey": AES_KEY });
-    one.integrate(&keys).await;
-    let configured = Instant::now();
-    other.publish("expert", "http", &json!({ "runtime": echo() })).await;
-    let url = |edge: &Pod| format!("http://{}/api/dingtalk/webhook/http", edge.address);
     wait_until("the status shows every pod", LIMIT, async || {
         let status = one.done("GET", "/api/status", &Value::Null).await;
         let shown = status["pods"].as_array().expect("pods").iter();
@@ -141,6 +134,13 @@ async fn a_message_through_each_edge_is_answered_and_stream_ownership_moves_with
             .all(|role| roles.iter().filter(|shown| shown == &role).count() == 2)
     })
     .await;
+    // Configured through one console, each edge is told of it.
+    let keys =
+        json!({ "id": "http", "mode": "http", "callbackToken": TOKEN, "callbackAesKey": AES_KEY });
+    one.integrate(&keys).await;
+    let configured = Instant::now();
+    other.publish("expert", "http", &json!({ "runtime": echo() })).await;
+    let url = |edge: &Pod| format!("http://{}/api/dingtalk/webhook/http", edge.address);
     for edge in &pods[..2] {
         wait_until("the edge knows the integration", LIMIT, async || {
             reqwest::get(url(edge)).await.is_ok_and(|answer| answer.status() == 200)
