@@ -13,3 +13,4 @@ mod crash;
 mod forgetful;
 mod operator;
 mod demo;
+mod watching;
