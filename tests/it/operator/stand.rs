@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::support::hands::Hands;
-use crate::support::oracle::{judge, mark, unanswered};
+use crate::support::oracle::{judge, mark, unanswered, waiting};
 use crate::support::outside::Outside;
 use crate::support::program::{LIMIT, Program, report};
 use crate::support::service::{Service, callback, echo};
@@ -164,11 +164,16 @@ impl Stand {
         answer["missing"].take()
     }
 
-    /// The log goes, and with it what it had taken and nobody had answered yet.
-    pub(super) async fn removed_log(&self) {
+    /// What the log has and nobody has answered: a backup that is made now has it.
+    pub(super) fn waiting(&self) -> BTreeSet<String> {
+        waiting(&self.outside.cloud)
+    }
+
+    /// The log goes, and with it what it had taken and nobody had answered yet, but for what is in a backup.
+    pub(super) async fn removed_log(&self, backed_up: &BTreeSet<String>) {
         self.hands.remove_stream("DT_IN").await;
         let open = self.open();
-        self.lost.borrow_mut().extend(open);
+        self.lost.borrow_mut().extend(open.difference(backed_up).cloned());
     }
 
     /// Ends the service whose broker is not its own.
