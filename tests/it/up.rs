@@ -12,3 +12,4 @@ mod life;
 mod crash;
 mod forgetful;
 mod operator;
+mod demo;
