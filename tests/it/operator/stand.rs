@@ -39,6 +39,8 @@ pub(super) struct Stand {
     pub(super) outside: Outside,
     pub(super) service: Service,
     pub(super) hands: Hands,
+    /// What its service was told beside the stand's own settings.
+    settings: Vec<(String, String)>,
     said: Cell<usize>,
     own: Cell<usize>,
     /// What the broker was made to lose.
@@ -65,7 +67,9 @@ impl Stand {
         admin.publish("collects", "collects", &collects).await;
         admin.publish("own", "own", &json!({ "runtime": callback(&outside) })).await;
         let (said, own) = (Cell::new(0), Cell::new(0));
-        Self { outside, service, hands, said, own, lost: RefCell::default() }
+        let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = more.collect();
+        Self { outside, service, hands, settings, said, own, lost: RefCell::default() }
     }
 
     /// People go on writing while `work` is done.
@@ -148,7 +152,8 @@ impl Stand {
     /// The service's own command beside it, as an operator types it: exit code and what it said.
     pub(super) async fn command(&self, line: &str, urls: &str) -> (i32, String) {
         let arguments: Vec<_> = line.split(' ').collect();
-        let settings = [("NATS_URL".to_owned(), urls.to_owned())];
+        let mut settings = self.settings.clone();
+        settings.push(("NATS_URL".to_owned(), urls.to_owned()));
         let directory = self.service.data.path();
         let mut program = Program::start(directory, "command", &arguments, &settings);
         let code = program.ended().await.code().expect("it ended by itself");
