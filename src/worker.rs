@@ -193,6 +193,7 @@ fn dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: Bulkhea
         runtimes: parts.runtimes.clone(),
         sender: parts.sender.clone(),
         cards: Cards::new(context, &parts.sender),
+        notices: QueuedNotices::new(context, parts),
         writer: parts.writer.clone(),
         watch: Watch::start(context, &parts.nats),
         links: parts.links.clone(),

@@ -46,6 +46,14 @@ pub struct IntakeStage {
     pub page: PageLimits,
 }
 
+/// When the sender hears that the message waits, if it does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Now,
+    /// Before, or by its window's timer, or not at all.
+    Later,
+}
+
 impl IntakeStage {
     pub async fn handle(self, delivery: Delivery) -> anyhow::Result<Disposition> {
         let Some(conversation) = subject::conversation_of(&delivery.subject) else {
@@ -65,16 +73,15 @@ impl IntakeStage {
                 if kind == EntryKind::Message
                     && let Some(seq) = self.filled(&conversation, delivery.seq).await?
                 {
-                    self.offer(&conversation, &Token { seq, ..token }).await?;
+                    self.offer(&conversation, &Token { seq, ..token }, Told::Later).await?;
                 }
             }
             Intake::OfferSlot => {
-                let offered = self.offer(&conversation, &token).await?;
+                let is_new = kind == EntryKind::Message && delivery.deliveries <= 1;
+                let told = if is_new { Told::Now } else { Told::Later };
+                let offered = self.offer(&conversation, &token, told).await?;
                 if offered == Offered::Occupied && kind == EntryKind::Message {
                     self.project(&conversation, &delivery);
-                    if delivery.deliveries <= 1 {
-                        self.notices.offer(&conversation, delivery.seq);
-                    }
                 }
             }
         }
@@ -110,10 +117,22 @@ impl IntakeStage {
     }
 
     /// Occupied: the run in flight looks at what follows; the timer is there if it dies.
-    async fn offer(&self, conversation: &Conversation, token: &Token) -> anyhow::Result<Offered> {
+    async fn offer(
+        &self,
+        conversation: &Conversation,
+        token: &Token,
+        told: Told,
+    ) -> anyhow::Result<Offered> {
         let slot = Slot { to: token.seq, window: token.window };
-        let offered = self.slots.offer(conversation, &slot).await.context("offer slot")?;
+        let offered = match told {
+            Told::Now => self.slots.offer_first(conversation, &slot).await,
+            Told::Later => self.slots.offer(conversation, &slot).await,
+        };
+        let offered = offered.context("offer slot")?;
         if offered == Offered::Occupied {
+            if told == Told::Now {
+                self.notices.offer(conversation, token.seq);
+            }
             let at = self.context.clock.now().after(Duration::from_secs(1));
             let again = Token { kind: TimerKind::Now, ..*token };
             let purpose = format!("{}b0t{}", token.seq, at.0);
