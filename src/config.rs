@@ -129,9 +129,11 @@ impl Config {
                 messages_max: limits.turn_messages_max,
                 bytes_max: limits.turn_max_bytes,
             },
+            // Room for a full turn: questions to the service stand between its messages, and beside their
+            // text what DingTalk says of them.
             page: PageLimits {
-                entries_max: limits.turn_messages_max,
-                bytes_max: limits.turn_max_bytes,
+                entries_max: limits.turn_messages_max * 2,
+                bytes_max: limits.turn_max_bytes * 2,
             },
             reply: reply::Limits {
                 segment_max_bytes: limits.segment_max_bytes,

@@ -336,20 +336,20 @@ impl Machine {
     /// Ends a turn before its time. One whose dead letter may be stored already is buried to its end;
     /// one that has said everything settles what it answered.
     fn cut(self, record: Step) -> Decision {
-        let commands = match (&self.turn.phase, self.turn.kind) {
-            (Phase::Burying { .. }, _) => return self.again(vec![Command::Bury]),
+        match (&self.turn.phase, self.turn.kind) {
+            (Phase::Burying { .. }, _) => self.again(vec![Command::Bury]),
             (Phase::Sending(sending), TurnKind::Replay { dead })
                 if sending.sent >= sending.segments =>
             {
-                return self.again(vec![Command::SettleDead { dead }]);
+                self.again(vec![Command::SettleDead { dead }])
             }
-            (Phase::Running | Phase::Waiting { .. }, _) => {
-                question::abandon_run(&self.turn).into_iter().collect()
+            (phase, _) => {
+                let is_parked = matches!(phase, Phase::Parked { .. });
+                let unindex = is_parked.then_some(Command::Unindex).into_iter();
+                let commands = unindex.chain(question::abandon_run(&self.turn)).collect();
+                self.ends(record, commands)
             }
-            (Phase::Parked { .. }, _) => vec![Command::Unindex],
-            (Phase::Retry { .. } | Phase::Sending(_), _) => vec![],
-        };
-        self.ends(record, commands)
+        }
     }
 }
 

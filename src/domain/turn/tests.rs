@@ -6,6 +6,7 @@
 mod random;
 mod question;
 mod steering;
+mod stopping;
 
 use std::time::Duration;
 
@@ -241,26 +242,6 @@ fn attempts_end_and_the_last_reason_names_a_silent_runtime() {
         let phase = decision.head.turn.unwrap().phase;
         assert_eq!(phase, Phase::Burying { reason: expected, detail: "why".to_owned() });
     }
-}
-
-#[test]
-fn a_control_entry_ends_a_turn_whatever_it_does() {
-    let control = || Event::Controlled { by: Seq(13) };
-    for (phase, expected) in [
-        (Phase::Running, "stopped over: cancel"),
-        (Phase::Waiting { until: LATER }, "stopped over: cancel"),
-        (Phase::Retry { at: LATER }, "stopped over: "),
-        (parked(Parked::Busy, None), "stopped over: unindex"),
-        (Phase::Sending(sending(1)), "stopped over: "),
-        // Its letter may be stored: it is carried to its end.
-        (burying(), "- burying: bury"),
-    ] {
-        assert_eq!(told(&run(head(phase.clone()), control())), expected, "{phase:?}");
-        let own = run(head(phase), Event::Controlled { by: Seq(12) });
-        assert_eq!((own.record, own.commands), (None, vec![]), "its own entry ends nothing");
-    }
-    let vanished = run(head(parked(Parked::Missing, Some(EXPIRY))), Event::Vanished);
-    assert_eq!(told(&vanished), "lost over: unindex");
 }
 
 #[test]
