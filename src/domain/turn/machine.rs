@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::{
-    Answered, Availability, Command, Decision, Failed, Head, Interrupted, Notice, OpenTurn, Parked,
-    Phase, Policy, Purpose, Sending, Step, TurnKind, opening, question,
+    Answered, Availability, Command, Decision, Failed, Head, Interrupted, Notice, OpenTurn, Phase,
+    Policy, Purpose, Sending, Step, TurnKind, opening, parking, question,
 };
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::reason::Reason;
@@ -28,7 +28,7 @@ impl Machine {
     }
 
     /// No record: what the journal already says is carried out again.
-    fn again(self, commands: Vec<Command>) -> Decision {
+    pub(super) fn again(self, commands: Vec<Command>) -> Decision {
         Decision { head: self.head, record: None, commands }
     }
 
@@ -80,50 +80,12 @@ impl Machine {
                 self.gave_no_answer(failure, at)
             }
             Phase::Parked { until: Some(until), .. } if at >= until => {
-                let detail = "the expert was away for longer than DT_HANDOFF_MAX_AGE".to_owned();
-                self.bury(Reason::HandoffExpired, detail)
-            }
-            Phase::Parked { why, until, .. } => self.parked(why, until, runtime, at),
-            Phase::Sending(sending) => self.send_resumed(&sending, at),
-            Phase::Burying { .. } => self.again(vec![Command::Bury]),
-        }
-    }
-
-    fn asked(mut self, runtime: Availability, at: Timestamp) -> Decision {
-        match runtime {
-            Availability::Ready => {
-                self.turn.phase = Phase::Running;
-                self.goes_on(Step::Running, vec![Command::Invoke])
-            }
-            Availability::Away(why) => {
-                let (record, commands) = opening::park(&mut self.turn, why, self.policy);
+                let (record, commands) = parking::overdue(&mut self.turn);
                 self.goes_on(record, commands)
             }
-            Availability::Unknown => {
-                let due = at.after(super::UNKNOWN_WAIT);
-                let purpose = Purpose::Retry { attempt: self.turn.attempt };
-                self.again(vec![Command::Arm { at: due, purpose }])
-            }
-        }
-    }
-
-    fn parked(
-        mut self,
-        why: Parked,
-        until: Option<Timestamp>,
-        runtime: Availability,
-        at: Timestamp,
-    ) -> Decision {
-        match runtime {
-            Availability::Ready => {
-                self.turn.phase = Phase::Running;
-                self.goes_on(Step::Running, vec![Command::Unindex, Command::Invoke])
-            }
-            Availability::Away(now) if now == why => {
-                let arm = until.map(|at| Command::Arm { at, purpose: Purpose::Expiry });
-                self.again(std::iter::once(Command::Index).chain(arm).collect())
-            }
-            Availability::Away(_) | Availability::Unknown => self.asked(runtime, at),
+            Phase::Parked { why, until } => self.parked(why, until, runtime, at),
+            Phase::Sending(sending) => self.send_resumed(&sending, at),
+            Phase::Burying { .. } => self.again(vec![Command::Bury]),
         }
     }
 
@@ -295,10 +257,8 @@ impl Machine {
     }
 
     pub(super) fn bury(mut self, reason: Reason, detail: String) -> Decision {
-        let was_parked = matches!(self.turn.phase, Phase::Parked { .. });
-        self.turn.phase = Phase::Burying { reason, detail };
-        let unindex = was_parked.then_some(Command::Unindex);
-        self.goes_on(Step::Burying, unindex.into_iter().chain([Command::Bury]).collect())
+        let (record, commands) = opening::bury(&mut self.turn, reason, detail);
+        self.goes_on(record, commands)
     }
 
     pub(super) fn buried(mut self) -> Decision {

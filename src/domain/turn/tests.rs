@@ -3,6 +3,7 @@
 //! Whatever changes in the machine shows here as another word in one row; what holds for every history
 //! is tried in `random`.
 
+mod away;
 mod random;
 mod question;
 mod steering;
@@ -75,7 +76,7 @@ fn answered(segments: u32, is_late: bool) -> Answered {
 }
 
 fn parked(why: Parked, until: Option<Timestamp>) -> Phase {
-    Phase::Parked { why, until, is_told: why == Parked::Missing }
+    Phase::Parked { why, until }
 }
 
 fn burying() -> Phase {
@@ -155,7 +156,9 @@ fn whoever_takes_an_open_turn_goes_on_where_the_journal_says() {
         (Phase::Sending(sending(2)), Ready, "delivered over: "),
         (burying(), Ready, "- burying: bury"),
     ] {
-        let decision = run(head(phase.clone()), taken(runtime));
+        let is_told_away = matches!(phase, Phase::Parked { why: Missing, .. });
+        let before = Head { is_told_away, ..head(phase.clone()) };
+        let decision = run(before, taken(runtime));
         assert_eq!(told(&decision), expected, "{phase:?} {runtime:?}");
     }
 }
@@ -281,22 +284,6 @@ fn a_newer_message_widens_only_a_turn_of_messages_that_is_under_way() {
     assert_eq!((turn.first, turn.last, turn.attempt), (Seq(11), Seq(14), 1));
     assert_eq!(decision.head.position, Seq(10), "what was given up is asked again with it");
     assert_eq!(told(&run(head(Phase::Running), widened(12))), "- running: ");
-}
-
-#[test]
-fn the_sender_hears_of_an_absent_expert_once() {
-    let mut state = run(head(Phase::Running), taken(Availability::Away(Parked::Missing)));
-    let mut told_count = 0;
-    for why in [Parked::Missing, Parked::Busy, Parked::Missing, Parked::Paused, Parked::Missing] {
-        let tells = |command: &&Command| matches!(command, Command::Tell(_));
-        told_count += state.commands.iter().filter(tells).count();
-        state = run(state.head, taken(Availability::Away(why)));
-    }
-    assert_eq!(told_count, 1);
-    let Some(Phase::Parked { until, .. }) = state.head.turn.map(|turn| turn.phase) else {
-        panic!("the turn still waits");
-    };
-    assert_eq!(until, Some(EXPIRY), "the wait ends when it would have ended at first");
 }
 
 #[test]

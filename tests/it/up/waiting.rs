@@ -15,6 +15,14 @@ use crate::support::wait::wait_until;
 const AWAY: &str = "The expert is away at the moment. Your message is kept and will be answered.";
 const FAILED: &str = "Your question could not be answered. The administrator has been informed.";
 
+/// Of the dead letters, the newest first.
+async fn reasons(service: &Service) -> Vec<String> {
+    let list = service.admin().done("GET", "/api/dead", &Value::Null).await;
+    let items = list["items"].as_array().cloned().unwrap_or_default();
+    let reason = |item: &Value| item["reason"].as_str().unwrap_or_default().to_owned();
+    items.iter().map(reason).collect()
+}
+
 #[tokio::test]
 async fn without_a_runtime_turns_wait_and_go_on_in_order_within_2_s_of_its_registration() {
     let outside = Outside::start().await;
@@ -63,17 +71,42 @@ async fn without_a_runtime_turns_wait_and_go_on_in_order_within_2_s_of_its_regis
 #[tokio::test]
 async fn what_waits_too_long_is_a_dead_letter_and_a_word() {
     let outside = Outside::start().await;
-    let service = Service::start_with(&outside, &[("DT_HANDOFF_MAX_AGE", "2")]).await;
+    let service = Service::start_with(&outside, &[("DT_HANDOFF_MAX_AGE", "5")]).await;
     service.stream_robot(&outside, "robot").await;
     service.admin().publish("expert", "robot", &Value::Null).await;
     let told = outside.ask(Say::direct("robot", "ann", "one"), AWAY).await;
     outside.reply(&told.conversation, FAILED).await;
+    assert_eq!(reasons(&service).await, ["handoff_expired"]);
     let dead = service.metric("dt_dead_total", "handoff_expired").await;
     assert!((dead - 1.0).abs() < 0.1, "{dead}");
     service.admin().register("expert", &callback(&outside)).await;
     outside.ask(Say::direct("robot", "ann", "two"), "You said: two").await;
     let read = outside.read_in(&told.conversation);
     assert_eq!(read, [AWAY, FAILED, "You said: two"]);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn an_absence_is_told_once_however_many_turns_it_outlasts() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_HANDOFF_MAX_AGE", "5")]).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &Value::Null).await;
+    let mut said = String::new();
+    for text in ["one", "two", "three"] {
+        said = outside.say(Say::direct("robot", "ann", text)).conversation;
+    }
+    let failed_thrice = [AWAY, FAILED, FAILED, FAILED];
+    let is_told = async || outside.read_in(&said).len() >= failed_thrice.len();
+    wait_until("all three are given up", LIMIT, is_told).await;
+    assert_eq!(outside.read_in(&said), failed_thrice);
+    assert_eq!(reasons(&service).await, ["handoff_expired"; 3]);
+    service.admin().register("expert", &callback(&outside)).await;
+    outside.ask(Say::direct("robot", "ann", "four"), "You said: four").await;
+    // It was there: that it is away again is another absence.
+    service.admin().done("DELETE", "/api/runtimes/expert", &Value::Null).await;
+    outside.ask(Say::direct("robot", "ann", "five"), AWAY).await;
+    wait_until("five is given up", LIMIT, async || outside.read_in(&said).len() == 7).await;
     service.finish().await;
 }
 
