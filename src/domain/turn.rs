@@ -151,7 +151,9 @@ pub enum Availability {
 /// What bounds a wait; copied into the state when the wait begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
+    /// For an expert that is missing, and for one that is busy or paused.
     pub handoff_age_max: Duration,
+    pub entry_age_max: Duration,
     pub runtime_timeout: Duration,
 }
 

@@ -26,9 +26,6 @@ use crate::io::live::Live;
 use crate::io::routing::Routing;
 use crate::io::store;
 
-/// An entry older than this is buried: the log is about to drop it.
-const ENTRY_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
-
 #[derive(Clone)]
 pub struct Resolver {
     pub context: Context,
@@ -36,6 +33,8 @@ pub struct Resolver {
     pub routing: Routing,
     pub bulkhead: Bulkhead,
     pub dead: DeadLetters,
+    /// `DT_ENTRY_MAX_AGE`: what is older is buried, before the log drops it.
+    pub entry_age_max: Duration,
 }
 
 /// An expert that can be asked, held for as long as it is.
@@ -80,8 +79,8 @@ impl Resolver {
                 let opening = Opening::Bury { reason: Reason::Decode, detail: why.clone() };
                 (TurnKind::Unreadable, opening, None)
             }
-            _ if question.now.since(newest.at) > ENTRY_AGE_MAX => {
-                let detail = "the entry was not finished within 6 days".to_owned();
+            _ if question.now.since(newest.at) >= self.entry_age_max => {
+                let detail = "it came to its turn later than DT_ENTRY_MAX_AGE allows".to_owned();
                 (TurnKind::Messages, Opening::Bury { reason: Reason::Expired, detail }, None)
             }
             // Counted, never answered: whoever is not listed is none of the expert's business.

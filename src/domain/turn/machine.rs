@@ -79,8 +79,8 @@ impl Machine {
                 };
                 self.gave_no_answer(failure, at)
             }
-            Phase::Parked { until: Some(until), .. } if at >= until => {
-                let (record, commands) = parking::overdue(&mut self.turn);
+            Phase::Parked { why, .. } if self.turn.is_overdue(at) => {
+                let (record, commands) = parking::overdue(&mut self.turn, why);
                 self.goes_on(record, commands)
             }
             Phase::Parked { why, until } => self.parked(why, until, runtime, at),
@@ -322,6 +322,7 @@ mod tests {
 
     const POLICY: Policy = Policy {
         handoff_age_max: Duration::from_secs(60),
+        entry_age_max: Duration::from_secs(60),
         runtime_timeout: Duration::from_secs(60),
     };
 

@@ -2,6 +2,8 @@
 //!
 //! Who waits is in the index of waiting conversations, which brings it back when the expert is there.
 
+use std::time::Duration;
+
 use super::machine::Machine;
 use super::{
     Availability, Command, Decision, Head, Notice, OpenTurn, Parked, Phase, Policy, Purpose, Step,
@@ -9,6 +11,9 @@ use super::{
 };
 use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
+
+/// An earlier release gave no end to the wait for a busy or paused expert.
+const UNSAID: Duration = Duration::from_secs(6 * 24 * 3600);
 
 impl Machine {
     pub(super) fn asked(mut self, runtime: Availability, at: Timestamp) -> Decision {
@@ -44,16 +49,36 @@ impl Machine {
         match runtime {
             Availability::Ready => self.runs(vec![Command::Unindex, Command::Invoke]),
             Availability::Away(now) if now == why => {
-                let arm = until.map(|at| Command::Arm { at, purpose: Purpose::Expiry });
-                self.again(std::iter::once(Command::Index).chain(arm).collect())
+                self.again(std::iter::once(Command::Index).chain(expiry(why, until)).collect())
             }
             Availability::Away(_) | Availability::Unknown => self.asked(runtime, at),
         }
     }
 }
 
-/// The wait for an expert. A missing one is told to the sender, once until it is reached, and expires; a
-/// busy or paused one does neither. Whose time is over before it could wait is buried without that word.
+impl OpenTurn {
+    /// When its wait for an expert is over; `None` where it does not wait for one.
+    pub(super) fn waits_until(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Parked { until, .. } => {
+                Some(until.unwrap_or_else(|| self.accepted_at.after(UNSAID)))
+            }
+            Phase::Running
+            | Phase::Waiting { .. }
+            | Phase::Retry { .. }
+            | Phase::Sending(_)
+            | Phase::Burying { .. } => None,
+        }
+    }
+
+    /// It has waited for an expert as long as it may.
+    pub fn is_overdue(&self, at: Timestamp) -> bool {
+        self.waits_until().is_some_and(|until| at >= until)
+    }
+}
+
+/// The wait for an expert, which always has an end. A missing one is told to the sender, once until it is
+/// reached. Whose time is over before it could wait is buried without that word.
 pub(super) fn park(
     head: &mut Head,
     turn: &mut OpenTurn,
@@ -61,13 +86,16 @@ pub(super) fn park(
     at: Timestamp,
     policy: Policy,
 ) -> (Step, Vec<Command>) {
-    let until = (why == Parked::Missing).then(|| turn.accepted_at.after(policy.handoff_age_max));
-    if until.is_some_and(|until| at >= until) {
-        return overdue(turn);
+    let until = turn.accepted_at.after(match why {
+        Parked::Missing => policy.handoff_age_max,
+        Parked::Busy | Parked::Paused => policy.entry_age_max,
+    });
+    if at >= until {
+        return overdue(turn, why);
     }
-    turn.phase = Phase::Parked { why, until };
+    turn.phase = Phase::Parked { why, until: Some(until) };
     let mut commands = vec![Command::Index];
-    commands.extend(until.map(|at| Command::Arm { at, purpose: Purpose::Expiry }));
+    commands.extend(expiry(why, Some(until)));
     if why == Parked::Missing && !head.is_told_away {
         head.is_told_away = true;
         commands.push(Command::Tell(Notice::ExpertAway));
@@ -75,7 +103,20 @@ pub(super) fn park(
     (Step::Parked, commands)
 }
 
-pub(super) fn overdue(turn: &mut OpenTurn) -> (Step, Vec<Command>) {
-    let detail = "the expert was away for longer than DT_HANDOFF_MAX_AGE".to_owned();
-    opening::bury(turn, Reason::HandoffExpired, detail)
+/// The timer of a wait. Busy and paused experts have many waiting for days: the sweep looks after the end
+/// of those.
+fn expiry(why: Parked, until: Option<Timestamp>) -> Option<Command> {
+    let at = until.filter(|_| why == Parked::Missing)?;
+    Some(Command::Arm { at, purpose: Purpose::Expiry })
+}
+
+pub(super) fn overdue(turn: &mut OpenTurn, why: Parked) -> (Step, Vec<Command>) {
+    let (reason, detail) = match why {
+        Parked::Missing => {
+            (Reason::HandoffExpired, "the expert was away for longer than DT_HANDOFF_MAX_AGE")
+        }
+        Parked::Busy => (Reason::Expired, "the expert was busy for longer than DT_ENTRY_MAX_AGE"),
+        Parked::Paused => (Reason::Expired, "it was paused for longer than DT_ENTRY_MAX_AGE"),
+    };
+    opening::bury(turn, reason, detail.to_owned())
 }

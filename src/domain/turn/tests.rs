@@ -23,6 +23,7 @@ use crate::domain::time::Timestamp;
 
 const POLICY: Policy = Policy {
     handoff_age_max: Duration::from_secs(1000),
+    entry_age_max: Duration::from_secs(2000),
     runtime_timeout: Duration::from_secs(600),
 };
 const NOW: Timestamp = Timestamp(100_000);

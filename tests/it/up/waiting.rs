@@ -161,3 +161,29 @@ async fn a_runtime_that_takes_a_turn_and_never_answers_is_asked_again() {
     assert!(calls[1].at_ms - calls[0].at_ms >= 2000);
     service.finish().await;
 }
+
+#[tokio::test]
+async fn a_pause_that_outlasts_what_the_log_keeps_leaves_dead_letters_and_drops_nothing() {
+    let outside = Outside::start().await;
+    let settings = [("DT_ENTRY_MAX_AGE", "10"), ("DT_SWEEP_INTERVAL", "1")];
+    let service = Service::start_with(&outside, &settings).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+    service.admin().done("POST", "/api/runtimes/expert/pause", &Value::Null).await;
+    let mut said = String::new();
+    for text in ["one", "two"] {
+        said = outside.say(Say::direct("robot", "ann", text)).conversation;
+    }
+    wait_until("both are given up", LIMIT, async || outside.read_in(&said).len() == 2).await;
+    assert_eq!(outside.read_in(&said), [FAILED, FAILED], "and nobody says that they wait");
+    assert_eq!(reasons(&service).await, ["expired", "expired"]);
+    service.admin().done("POST", "/api/runtimes/expert/resume", &Value::Null).await;
+    outside.ask(Say::direct("robot", "ann", "three"), "You said: three").await;
+    assert_eq!(outside.expert.calls().len(), 1);
+    // Nothing is lost: the letters are there to be asked again.
+    let every = json!({ "filter": { "reason": "expired" } });
+    service.admin().done("POST", "/api/dead/replay", &every).await;
+    outside.reply(&said, "You said: one").await;
+    outside.reply(&said, "You said: two").await;
+    service.finish().await;
+}

@@ -3,6 +3,8 @@
 //! Rows that are about one step of a wait stand in the tables above; here are its whole stories, over
 //! several turns and to the end.
 
+use std::time::Duration;
+
 use super::{EXPIRY, NOW, ask, head, parked, run, taken, told};
 use crate::domain::id::Seq;
 use crate::domain::reason::Reason;
@@ -79,4 +81,39 @@ fn a_turn_whose_time_is_over_before_it_can_wait_is_buried_without_that_word() {
         assert!(!is_told_away(&decision), "{phase:?}");
     }
     assert!(!is_told_away(&while_away(opened.head, 0, 999)), "the open turn comes first");
+}
+
+#[test]
+fn every_wait_for_an_expert_has_an_end() {
+    let (missing, others) = (Timestamp(1_050_000), Timestamp(2_050_000));
+    for (why, end, reason) in [
+        (Parked::Missing, missing, Reason::HandoffExpired),
+        (Parked::Busy, others, Reason::Expired),
+        (Parked::Paused, others, Reason::Expired),
+    ] {
+        let away = Availability::Away(why);
+        let waiting = run(head(Phase::Running), taken(away)).head;
+        let turn = waiting.turn.as_ref().unwrap();
+        assert_eq!(turn.waits_until(), Some(end), "{why:?}");
+        let before = Event::Taken { runtime: away, at: Timestamp(end.0 - 1) };
+        assert_eq!(run(waiting.clone(), before).record, None, "{why:?}");
+        let over = run(waiting, Event::Taken { runtime: away, at: end });
+        assert_eq!(told(&over), "burying burying: unindex, bury", "{why:?}");
+        let phase = &over.head.turn.as_ref().unwrap().phase;
+        assert!(matches!(phase, Phase::Burying { reason: why, .. } if *why == reason), "{phase:?}");
+        // What waited behind it comes to its turn too late to wait.
+        let late = Event::Taken { runtime: away, at: end };
+        assert_eq!(told(&run(head(Phase::Running), late)), "burying burying: bury", "{why:?}");
+    }
+    assert_eq!(head(Phase::Running).turn.unwrap().waits_until(), None);
+}
+
+#[test]
+fn a_wait_that_an_earlier_release_gave_no_end_ends_before_the_log_forgets_it() {
+    let waiting = head(parked(Parked::Paused, None));
+    let end = waiting.turn.as_ref().unwrap().waits_until().unwrap();
+    assert_eq!(end, Timestamp(50_000).after(Duration::from_secs(6 * 24 * 3600)));
+    let paused = Availability::Away(Parked::Paused);
+    let over = run(waiting, Event::Taken { runtime: paused, at: end });
+    assert_eq!(told(&over), "burying burying: unindex, bury");
 }
