@@ -164,6 +164,8 @@ pub struct NewTurn {
     pub last: Seq,
     pub kind: TurnKind,
     pub accepted_at: Timestamp,
+    /// When its person said what counts as a sign of life in the session, if anything.
+    pub heard_at: Option<Timestamp>,
     pub opening: Opening,
 }
 

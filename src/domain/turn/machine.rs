@@ -226,6 +226,13 @@ impl Machine {
         }
         let asked = self.turn.asked.as_ref();
         let epoch = asked.map(|asked| asked.epoch);
+        // What the service itself says to a message or a command is activity as well; a press that does not
+        // count changes nothing.
+        let is_own = asked.is_none() && self.turn.kind != TurnKind::Action;
+        let heard = self.turn.accepted_at;
+        if let Some(session) = self.head.session.take_if(|_| is_own) {
+            self.head.session = Some(session.kept(heard, at));
+        }
         // A late result of an old session neither revives it nor touches what the new one waits for.
         if let Some(session) = self.head.session.take_if(|session| Some(session.epoch) == epoch) {
             self.head.session = Some(session.touched(at));
@@ -347,6 +354,7 @@ mod tests {
                 last: Seq(seq),
                 kind: TurnKind::Messages,
                 accepted_at: at,
+                heard_at: None,
                 opening: Opening::Bury { reason: Reason::Unbound, detail: String::new() },
             };
             head = decide(head, &conversation, Event::Opened { turn, at }, POLICY).head;

@@ -25,6 +25,9 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
         run: None,
         phase: Phase::Running,
     };
+    if let Some(heard) = new.heard_at {
+        head.session = head.session.map(|session| session.kept(heard, heard));
+    }
     let (record, commands) = match new.opening {
         Opening::Ask { session, is_new, runtime } => {
             turn.asked = Some(asked(&session, is_new));

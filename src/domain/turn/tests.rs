@@ -3,6 +3,7 @@
 //! Whatever changes in the machine shows here as another word in one row; what holds for every history
 //! is tried in `random`.
 
+mod activity;
 mod away;
 mod random;
 mod question;
@@ -308,8 +309,9 @@ fn a_replay_settles_its_letter_before_it_is_delivered() {
 }
 
 fn new(kind: TurnKind, opening: Opening) -> Event {
-    let (first, last, accepted_at) = (Seq(11), Seq(12), Timestamp(50_000));
-    Event::Opened { turn: NewTurn { first, last, kind, accepted_at, opening }, at: NOW }
+    let (first, last, accepted_at, heard_at) = (Seq(11), Seq(12), Timestamp(50_000), None);
+    let turn = NewTurn { first, last, kind, accepted_at, heard_at, opening };
+    Event::Opened { turn, at: NOW }
 }
 
 fn ask(epoch: u64, runtime: Availability) -> Opening {

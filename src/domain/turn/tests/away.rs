@@ -37,6 +37,7 @@ fn while_away(state: Head, said_s: i64, opened_s: i64) -> Decision {
         last: Seq(position + 1),
         kind: TurnKind::Messages,
         accepted_at: Timestamp(said_s * 1000),
+        heard_at: None,
         opening: ask(position + 1, Availability::Away(Parked::Missing)),
     };
     run(state, Event::Opened { turn, at: Timestamp(opened_s * 1000) })

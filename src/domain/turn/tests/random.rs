@@ -47,6 +47,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 last: Seq(place.step + place.more),
                 kind,
                 accepted_at: NOW,
+                heard_at: Some(NOW),
                 opening,
             },
             at,
