@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::support::outside::Outside;
 use crate::support::program::{LIMIT, report};
+use crate::support::server::connect;
 use crate::support::service::{Service, callback};
 use crate::support::wait::wait_until;
 
@@ -21,6 +22,13 @@ async fn reasons(service: &Service) -> Vec<String> {
     let items = list["items"].as_array().cloned().unwrap_or_default();
     let reason = |item: &Value| item["reason"].as_str().unwrap_or_default().to_owned();
     items.iter().map(reason).collect()
+}
+
+/// How many conversations are in the index of those that wait.
+async fn parked(service: &Service) -> u64 {
+    let broker = async_nats::jetstream::new(connect(&[service.nats_url()]).await);
+    let index = broker.get_stream("DT_HANDOFF").await.expect("the index");
+    index.cached_info().state.messages
 }
 
 #[tokio::test]
@@ -185,5 +193,42 @@ async fn a_pause_that_outlasts_what_the_log_keeps_leaves_dead_letters_and_drops_
     service.admin().done("POST", "/api/dead/replay", &every).await;
     outside.reply(&said, "You said: one").await;
     outside.reply(&said, "You said: two").await;
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn an_expert_that_hangs_keeps_nobody_from_another_and_who_waits_for_it_hears_nothing() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_EXPERT_RUNS_MAX", "1")]).await;
+    let fields = json!({ "runtime": callback(&outside), "queuedNotice": "none" });
+    for robot in ["slow", "quick"] {
+        service.stream_robot(&outside, robot).await;
+        service.admin().publish(robot, robot, &fields).await;
+    }
+    let ann = outside.say(Say::direct("slow", "ann", "hang")).conversation;
+    assert!(outside.expert.called(1, LIMIT).await);
+    let mut waiting = vec![];
+    for (person, count) in [("bob", 1), ("carol", 2)] {
+        waiting.push(outside.say(Say::direct("slow", person, "one")).conversation);
+        wait_until("it waits", LIMIT, async || parked(&service).await == count).await;
+    }
+    for person in ["bob", "carol"] {
+        outside.say(Say::direct("slow", person, "two"));
+    }
+    // Each of them was busy, and the other expert answers as ever.
+    for text in ["one", "two", "three"] {
+        outside.ask(Say::direct("quick", "dora", text), &format!("You said: {text}")).await;
+    }
+    for conversation in &waiting {
+        assert!(outside.read_in(conversation).is_empty(), "that it is busy is no word to anybody");
+    }
+    outside.ask(Say::direct("slow", "ann", "/stop"), "Stopped.").await;
+    for conversation in &waiting {
+        outside.reply(conversation, "You said: two").await;
+        assert_eq!(outside.read_in(conversation), ["You said: one", "You said: two"]);
+    }
+    assert_eq!(outside.read_in(&ann), ["Stopped."]);
+    wait_until("nobody waits", LIMIT, async || parked(&service).await == 0).await;
+    assert_eq!(reasons(&service).await, [""; 0]);
     service.finish().await;
 }
