@@ -105,7 +105,7 @@ pub enum Failure {
 pub async fn main(variable: impl Fn(&str) -> Option<String>) -> ExitCode {
     let cli = Cli::parse();
     let output = if cli.json { Output::Json } else { Output::Words };
-    let outcome = run(cli.command, output, &variable).await;
+    let outcome = Box::pin(run(cli.command, output, &variable)).await;
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Difference) => ExitCode::from(1),

@@ -42,7 +42,6 @@ pub struct Config {
     pub public_url: String,
     pub admin_token: Option<Secret>,
     pub dingtalk_api_url: String,
-    pub dingtalk_oapi_url: String,
     pub reply_hosts: HostList,
     pub download_hosts: HostList,
     pub language: Language,
@@ -78,6 +77,7 @@ pub struct Limits {
     pub runtime_timeout: Duration,
     pub runtime_idle: Duration,
     pub frames_in_flight: usize,
+    pub frame_max_bytes: usize,
     pub stream_owners: usize,
     pub sweep_every: Duration,
 }
@@ -87,11 +87,14 @@ impl Config {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
         let mut read = Reader::new(variable);
         let limits = limits(&mut read);
-        let master_key = read.secret("DT_MASTER_KEY");
+        let master_key = read.master_key("DT_MASTER_KEY");
+        let [api, oapi] =
+            ["DT_DINGTALK_API_URL", "DT_DINGTALK_OAPI_URL"].map(|it| read.operated(it));
+        let operated: Vec<_> = api.iter().chain(&oapi).map(String::as_str).collect();
         let config = Self {
             nats: nats::Config {
-                url: read.text("NATS_URL"),
-                credentials: read.path("NATS_CREDS"),
+                url: read.broker("NATS_URL"),
+                credentials: read.file("NATS_CREDS"),
                 name: read.pod("DT_POD"),
                 request_timeout: Duration::from_secs(3),
             },
@@ -101,20 +104,19 @@ impl Config {
             },
             store: store_config(&mut read, master_key),
             data_dir: PathBuf::from(read.text("DT_DATA_DIR")),
-            nats_server: read.path("DT_NATS_SERVER"),
+            nats_server: read.file("DT_NATS_SERVER"),
             edge_address: read.address("DT_EDGE_ADDR"),
             console_address: read.address("DT_CONSOLE_ADDR"),
             health_address: read.address("DT_HEALTH_ADDR"),
             sim_address: read.address("DT_SIM_ADDR"),
             public_url: read.url("DT_PUBLIC_URL"),
             admin_token: read.admin_token("DT_ADMIN_TOKEN"),
-            dingtalk_api_url: read.url("DT_DINGTALK_API_URL"),
-            dingtalk_oapi_url: read.url("DT_DINGTALK_OAPI_URL"),
-            reply_hosts: read.hosts("DT_REPLY_HOSTS", Scheme::HttpsOnly),
-            download_hosts: read.hosts("DT_DOWNLOAD_HOSTS", Scheme::HttpToo),
+            dingtalk_api_url: api.clone().unwrap_or_else(|| read.text("DT_DINGTALK_API_URL")),
+            reply_hosts: read.hosts("DT_REPLY_HOSTS", Scheme::HttpsOnly, &operated),
+            download_hosts: read.hosts("DT_DOWNLOAD_HOSTS", Scheme::HttpToo, &operated),
             language: read.language("DT_LANGUAGE"),
             drain: read.duration("DT_DRAIN_SECONDS", 0..=3600),
-            log_filter: read.text("DT_LOG"),
+            log_filter: read.log_filter("DT_LOG"),
             pod: read.pod("DT_POD"),
             limits,
         };
@@ -187,7 +189,7 @@ fn store_config<V: Fn(&str) -> Option<String>>(
     Some(store::Config {
         url: read.database("DATABASE_URL")?,
         master_key: master_key?,
-        old_master_key: read.secret("DT_MASTER_KEY_OLD"),
+        old_master_key: read.master_key("DT_MASTER_KEY_OLD"),
         connections_max: read.number("DT_SQL_CONNECTIONS", 1..=1000),
     })
 }
@@ -219,6 +221,7 @@ fn limits<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Limits {
         runtime_timeout: read.duration("DT_RUNTIME_TIMEOUT", 1..=3600),
         runtime_idle: read.duration("DT_RUNTIME_IDLE_TIMEOUT", 1..=3600),
         frames_in_flight: read.number("DT_FRAMES_IN_FLIGHT", 1..=10_000),
+        frame_max_bytes: read.number("DT_STREAM_FRAME_MAX_BYTES", 64 << 10..=8 << 20),
         stream_owners: read.number("DT_STREAM_OWNERS", 1..=2),
         sweep_every: read.duration("DT_SWEEP_INTERVAL", 1..=600),
     }

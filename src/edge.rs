@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use self::accept::{Decision, Ignored, Publish};
 use self::lane::Lane;
 use self::order::Order;
+use self::webhook::refusal::Refusal;
 use crate::context::{Context, listener};
 use crate::domain::binding::{Integration, Mode};
 use crate::domain::id::Seq;
@@ -136,6 +137,8 @@ pub async fn serve(edge: Edge, address: &str, beside: Router) -> std::io::Result
         .route(webhook::PATH, get(webhook::get).post(webhook::post))
         .route(action::PATH, get(action_page::get).post(action_page::post))
         .with_state(edge.clone())
-        .merge(beside);
+        .merge(beside)
+        .fallback(async || Refusal::no_such_call())
+        .method_not_allowed_fallback(async || Refusal::no_such_method());
     listener::serve(&context, address, Lane { edge, rest }, "edge").await
 }

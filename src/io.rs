@@ -17,6 +17,7 @@ pub mod dead;
 pub mod tick;
 pub mod state;
 pub mod live;
+pub mod presence;
 pub mod lease;
 pub mod mark;
 pub mod governor;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
@@ -35,7 +36,6 @@ use crate::io::timer::Timers;
 use crate::protocol::record::Record;
 use crate::protocol::runtime;
 
-const BODY_MAX_BYTES: usize = 1024 * 1024;
 /// A runtime may answer before its 202 is on record: so long the record is waited for, because an
 /// answer in between would cost the run that holds the slot its lease.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(2);
@@ -67,7 +67,7 @@ pub struct Replies {
 pub fn router(replies: Replies) -> Router {
     Router::new()
         .route("/api/turns/{turn}/reply", post(answer))
-        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(DefaultBodyLimit::max(runtime::body_max_bytes(replies.config.answer_max_bytes)))
         .with_state(replies)
 }
 
@@ -75,8 +75,12 @@ async fn answer(
     State(replies): State<Replies>,
     Path(turn): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Refusal> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
+        _ => Refusal::Malformed("the body could not be read to its end".to_owned()),
+    })?;
     let id: TurnId = turn.parse().map_err(|_| Refusal::Unknown)?;
     let expert = replies.expert(&id).await?;
     auth::check(&replies, &id, expert.as_ref(), &headers, &body).await?;

@@ -10,7 +10,7 @@ use data_encoding::BASE64;
 
 use super::Failure;
 use super::parts::Parts;
-use super::process::{say, until_told};
+use super::process::{live, say};
 use crate::config::Config;
 use crate::context::{Clock, Context};
 use crate::domain::binding::{
@@ -39,11 +39,14 @@ pub struct Played {
 pub async fn sim(config: &Config) -> Result<(), Failure> {
     let context = Context::new(Clock::system());
     let (settings, _) = settings(config);
-    let running = sim::start(&context, settings).await?;
-    say(&format!("DingTalk: {} (chat page in a browser)", running.dingtalk_url));
-    say(&format!("Xpert:    {}", running.xpert_url));
-    say(&format!("expert:   {}", running.expert_url));
-    until_told(&context, config.drain).await
+    let start = async {
+        let running = sim::start(&context, settings).await?;
+        say(&format!("DingTalk: {} (chat page in a browser)", running.dingtalk_url));
+        say(&format!("Xpert:    {}", running.xpert_url));
+        say(&format!("expert:   {}", running.expert_url));
+        Ok(running)
+    };
+    live(&context, config.drain, start).await.map(drop)
 }
 
 /// Starts the simulated outside, and points the configuration at it.
@@ -52,7 +55,6 @@ pub async fn play(outside: &Context, mut config: Config) -> Result<(Config, Play
     let expert_secret = settings.expert_secret.clone();
     let running = sim::start(outside, settings).await?;
     config.dingtalk_api_url.clone_from(&running.dingtalk_url);
-    config.dingtalk_oapi_url.clone_from(&running.dingtalk_url);
     let host = running.dingtalk_url.trim_start_matches("http://").to_owned();
     let allowed = |scheme| HostList::parse(&host, scheme).context("allow the simulated DingTalk");
     config.reply_hosts = allowed(Scheme::HttpsOnly)?;
@@ -73,7 +75,8 @@ fn settings(config: &Config) -> (sim::Config, Secret) {
     (settings, client_secret)
 }
 
-/// The robot, its expert, and the published trigger; the same again at the next start.
+/// The robot, its expert, and the published trigger. What a person changed since the first start stays;
+/// only where the expert is, is told anew.
 pub async fn configure(
     context: &Context,
     config: &Config,
@@ -89,15 +92,34 @@ pub async fn configure(
         subject: INTEGRATION.to_owned(),
         detail: "{}".to_owned(),
     };
+    let kind = RuntimeKind::Callback {
+        url: played.running.expert_url.clone(),
+        secret: played.expert_secret.clone(),
+    };
+    let runtime = Runtime { expert: expert.clone(), kind, lease: None, is_paused: false };
     let known = parts.store.integration(&id).await.context("read the robot")?;
-    if known.is_none() {
+    if known.is_some() {
+        let stored = parts.store.put_runtime(&runtime, &note("runtime.put")).await;
+        stored.context("register the expert")?;
+    } else {
         let robot = robot(id.clone(), config, played);
         let created = parts.store.create_integration(&robot, &note("integration.create")).await;
         created.context("create the robot")?;
+        let trigger = trigger(expert.clone(), id.clone());
+        let note = note("trigger.publish");
+        let published = parts.store.publish(&trigger, Some(&runtime), &note).await;
+        published.context("publish the trigger")?;
     }
-    let trigger = Trigger {
-        expert: expert.clone(),
-        integration: id.clone(),
+    for change in [Change::Integration(id.clone()), Change::Trigger(id), Change::Runtime(expert)] {
+        parts.routing.announce(change).await;
+    }
+    Ok(())
+}
+
+fn trigger(expert: ExpertId, integration: IntegrationId) -> Trigger {
+    Trigger {
+        expert,
+        integration,
         is_enabled: true,
         session_timeout: Duration::from_secs(3600),
         summary_window: Duration::ZERO,
@@ -107,18 +129,7 @@ pub async fn configure(
         allow_senders: vec![],
         mention_asker: true,
         act_by: ActBy::Asker,
-    };
-    let kind = RuntimeKind::Callback {
-        url: played.running.expert_url.clone(),
-        secret: played.expert_secret.clone(),
-    };
-    let runtime = Runtime { expert: expert.clone(), kind, lease: None, is_paused: false };
-    let published = parts.store.publish(&trigger, Some(&runtime), &note("trigger.publish")).await;
-    published.context("publish the trigger")?;
-    for change in [Change::Integration(id.clone()), Change::Trigger(id), Change::Runtime(expert)] {
-        parts.routing.announce(change).await;
     }
-    Ok(())
 }
 
 fn robot(id: IntegrationId, config: &Config, played: &Played) -> Integration {

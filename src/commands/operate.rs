@@ -5,6 +5,7 @@
 pub mod arguments;
 pub mod request;
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use self::arguments::{IntegrationCommand, Operate, TriggerCommand};
@@ -28,8 +29,15 @@ pub async fn run(config: &Config, command: Operate, output: Output) -> Result<()
         return examine(&client, integration, output).await;
     }
     let judge = Judge::of(&command);
+    let is_publish = matches!(command, Operate::Trigger(TriggerCommand::Publish { .. }));
     for request in request::of(command).map_err(Failure::Configuration)? {
-        let Request { method, path, body, columns } = request;
+        let Request { method, path, mut body, columns } = request;
+        if is_publish {
+            // The call replaces the whole binding: an allow-list must not fall to a new time-out.
+            let stored = client.call(Method::GET, &path, None).await?;
+            let stored = if stored.is_success() { stored.body } else { Value::Null };
+            body = body.map(|given| request::over(&stored, given));
+        }
         let answer = client.call(method, &path, body.as_ref()).await?;
         show(&answer, columns, output)?;
         judge.judge(&answer)?;

@@ -21,6 +21,8 @@ use crate::protocol::action;
 /// Between two looks for a broker or a database that is not there yet.
 const START_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// For a configuration without a store.
+pub const NO_STORE: &str = "set DATABASE_URL and DT_MASTER_KEY (32 bytes in base64)";
 const DATABASE: &str = "the database; check DATABASE_URL";
 const BROKER: &str = "NATS; check NATS_URL";
 
@@ -37,9 +39,8 @@ pub struct Parts {
 impl Parts {
     /// Connects, and verifies that streams and tables are those of this release.
     pub async fn connect(context: &Context, config: &Config) -> Result<Self, Failure> {
-        let missing = "set DATABASE_URL and DT_MASTER_KEY (32 bytes in base64)";
         let settings = config.store.as_ref();
-        let settings = settings.ok_or_else(|| Failure::Configuration(missing.to_owned()))?;
+        let settings = settings.ok_or_else(|| Failure::Configuration(NO_STORE.to_owned()))?;
         let nats = Nats::connect(context, &config.nats).await.context("connect to NATS")?;
         verify_streams(&nats, config).await?;
         let follow = async || skew::follow(context, &nats, log::STREAM).await;
@@ -65,7 +66,8 @@ impl Parts {
     pub fn gateway(&self, config: &Config) -> anyhow::Result<Gateway> {
         let client = self.egress.client().clone();
         let api_url = config.dingtalk_api_url.clone();
-        let settings = gateway::Config { api_url, ..gateway::Config::default() };
+        let frame_max_bytes = config.limits.frame_max_bytes;
+        let settings = gateway::Config { api_url, frame_max_bytes, ..gateway::Config::default() };
         let tls = gateway::tls().context("prepare TLS")?;
         Ok(Gateway::new(client, tls, settings))
     }

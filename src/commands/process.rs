@@ -1,7 +1,7 @@
 //! The life of a process: signals, the drain and its limit, and what a person at the terminal reads.
 //!
-//! The first signal lets what runs finish within the drain, a second one ends at once. What failed is
-//! said once, on stderr, with its causes. Exit codes are left to `commands`.
+//! It listens to signals from its beginning: the first lets what runs finish within the drain, a second
+//! one ends at once. What failed is said once, on stderr, with its causes. Exit codes are left to `commands`.
 
 use std::time::Duration;
 
@@ -10,24 +10,49 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use crate::context::Context;
 
-/// Waits for SIGTERM or SIGINT, then lets the tasks of `context` finish what runs. A second signal, or
-/// the limit, ends the wait.
-pub async fn until_told(context: &Context, drain: Duration) -> Result<(), Failure> {
+/// How a process came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// What ran had the time of the drain.
+    Drained,
+    /// A second signal: nothing is waited for any more.
+    AtOnce,
+}
+
+/// Starts a process, keeps it until SIGTERM or SIGINT, and lets the tasks of `context` finish what runs.
+///
+/// A second signal, or the limit, ends the wait. Told before it has started, it starts no further, and
+/// gives nothing.
+pub async fn live<T>(
+    context: &Context,
+    drain: Duration,
+    start: impl Future<Output = Result<T, Failure>>,
+) -> Result<(Option<T>, End), Failure> {
     let mut signals = Signals::new()?;
-    tokio::select! {
-        () = signals.next() => {}
-        () = context.stop().cancelled() => {}
+    let started = tokio::select! {
+        started = start => Some(started?),
+        () = signals.next() => None,
+    };
+    if started.is_some() {
+        tokio::select! {
+            () = signals.next() => {}
+            () = context.stop().cancelled() => {}
+        }
     }
     tracing::info!(limit_s = drain.as_secs(), "draining; a second signal exits at once");
-    tokio::select! {
+    let end = tokio::select! {
         finished = context.finish(drain) => {
             if !finished {
                 tracing::warn!("the drain limit is over; what is left goes on elsewhere");
             }
+            End::Drained
         }
-        () = signals.next() => tracing::warn!("second signal, exiting at once"),
-    }
-    Ok(())
+        () = signals.next() => {
+            tracing::warn!("second signal, exiting at once");
+            End::AtOnce
+        }
+    };
+    Ok((started, end))
 }
 
 struct Signals {

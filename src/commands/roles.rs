@@ -8,8 +8,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::Failure;
-use super::parts::Parts;
-use super::process::until_told;
+use super::parts::{self, Parts};
+use super::process::live;
 use crate::config::Config;
 use crate::context::{Clock, Context};
 use crate::edge::order::Order;
@@ -20,6 +20,7 @@ use crate::io::dingtalk::token::Tokens;
 use crate::io::governor::Governor;
 use crate::io::journal::Journal;
 use crate::io::live::Live;
+use crate::io::presence;
 use crate::io::runtime::Runtimes;
 use crate::io::store::events::Recorder;
 use crate::io::store::writer::Writer;
@@ -31,41 +32,59 @@ const STARTED: &str = "started";
 /// How long DingTalk may take for one send.
 const SEND_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
+const NO_ADMIN_TOKEN: &str = "DT_ADMIN_TOKEN must be set, 16 characters or more";
+
 pub async fn edge(config: &Config) -> Result<(), Failure> {
-    let context = begin(config).await?;
-    let parts = Parts::connect(&context, config).await?;
-    start_edge(&context, config, &parts).await?;
-    started(&context);
-    until_told(&context, config.drain).await
+    check(config, None)?;
+    role(config, async |context: &Context, parts: &Parts| {
+        start_edge(context, config, parts).await.map(drop)
+    })
+    .await
 }
 
 pub async fn worker(config: &Config, stages: Vec<Stage>) -> Result<(), Failure> {
-    let context = begin(config).await?;
-    let parts = Parts::connect(&context, config).await?;
+    check(config, None)?;
     let stages = if stages.is_empty() { Stage::ALL.to_vec() } else { stages };
-    start_worker(&context, config, &parts, stages);
-    started(&context);
-    until_told(&context, config.drain).await
+    role(config, async |context: &Context, parts: &Parts| {
+        start_worker(context, config, parts, stages.clone());
+        Ok(())
+    })
+    .await
 }
 
 pub async fn console(config: &Config) -> Result<(), Failure> {
-    let context = begin(config).await?;
-    let parts = Parts::connect(&context, config).await?;
-    start_console(&context, config, &parts).await?;
-    started(&context);
-    until_told(&context, config.drain).await
+    check(config, config.admin_token.is_none().then_some(NO_ADMIN_TOKEN))?;
+    role(config, async |context: &Context, parts: &Parts| {
+        start_console(context, config, parts).await.map(drop)
+    })
+    .await
 }
 
-/// Several processes cannot share a SQLite file; then the health endpoint is up before all else.
-async fn begin(config: &Config) -> Result<Context, Failure> {
-    if config.store.as_ref().is_some_and(crate::io::store::Config::is_sqlite) {
-        let remedy =
-            "DATABASE_URL must begin with postgres:// for separate roles; sqlite:// is for `up`";
-        return Err(Failure::Configuration(remedy.to_owned()));
-    }
+async fn role(
+    config: &Config,
+    start: impl AsyncFn(&Context, &Parts) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let context = Context::new(Clock::system());
-    serve_health(&context, config).await?;
-    Ok(context)
+    let starting = async {
+        serve_health(&context, config).await?;
+        let parts = Parts::connect(&context, config).await?;
+        start(&context, &parts).await?;
+        started(&context);
+        Ok(parts)
+    };
+    live(&context, config.drain, starting).await.map(drop)
+}
+
+/// What a role of its own cannot do without, named at once and before anything is waited for.
+fn check(config: &Config, more: Option<&str>) -> Result<(), Failure> {
+    let is_sqlite = config.store.as_ref().is_some_and(crate::io::store::Config::is_sqlite);
+    // Several processes cannot share a SQLite file.
+    let sqlite =
+        "DATABASE_URL must begin with postgres:// for separate roles; sqlite:// is for `up`";
+    let missing =
+        [config.store.is_none().then_some(parts::NO_STORE), is_sqlite.then_some(sqlite), more];
+    let missing: Vec<_> = missing.into_iter().flatten().collect();
+    if missing.is_empty() { Ok(()) } else { Err(Failure::Configuration(missing.join("\n"))) }
 }
 
 /// Not ready until [`started`]: it listens before anything else does. Gives the address that was bound.
@@ -119,6 +138,7 @@ pub async fn start_edge(
         owner,
         config: stream::Config {
             frames_in_flight: config.limits.frames_in_flight,
+            frame_max_bytes: config.limits.frame_max_bytes,
             ..stream::Config::default()
         },
     };
@@ -127,6 +147,7 @@ pub async fn start_edge(
 }
 
 pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: Vec<Stage>) {
+    presence::announce(context, Live::new(&parts.nats), "worker", &config.pod);
     let governor = Governor::new(context.clone(), &parts.nats, config.governor());
     let tokens = Tokens::new(context.clone(), parts.egress.clone(), &config.dingtalk_api_url);
     let sending = send::Config {
@@ -162,9 +183,8 @@ pub async fn start_console(
     config: &Config,
     parts: &Parts,
 ) -> Result<std::net::SocketAddr, Failure> {
-    let token = config.admin_token.clone().ok_or_else(|| {
-        Failure::Configuration("DT_ADMIN_TOKEN must be set, 16 characters or more".to_owned())
-    })?;
+    let token = config.admin_token.clone();
+    let token = token.ok_or_else(|| Failure::Configuration(NO_ADMIN_TOKEN.to_owned()))?;
     let state = crate::console::State {
         context: context.clone(),
         store: parts.store.clone(),
@@ -185,6 +205,7 @@ pub async fn start_console(
     let address = &config.console_address;
     let bound = crate::console::serve(state, replies(context, config, parts)).await;
     let bound = bound.with_context(|| format!("listen on DT_CONSOLE_ADDR {address}"))?;
+    presence::announce(context, Live::new(&parts.nats), "console", &config.pod);
     tracing::info!(%bound, "admin API");
     Ok(bound)
 }

@@ -6,11 +6,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::parts::Parts;
-use super::process::{say, until_told};
+use super::process::{End, live, say};
 use super::{Failure, read, roles};
 use crate::config::Config;
 use crate::context::{Clock, Context};
@@ -23,6 +24,9 @@ use crate::ops::keys::{self, Key};
 use crate::telemetry::log;
 use crate::worker::Stage;
 
+/// How long its broker may take to close its store.
+const BROKER_LIMIT: Duration = Duration::from_secs(15);
+
 pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Result<(), Failure> {
     let first = read(variable)?;
     log::init(&first.log_filter).map_err(Failure::Configuration)?;
@@ -32,52 +36,59 @@ pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Resu
             Err(error) => Failure::Failed(error),
         })?;
     // The broker outlives everyone who needs it.
-    let below = Context::new(Clock::system());
-    let own = Own::prepare(&below, &first, &directory, variable).await?;
-    let given = |name: &str| variable(name).filter(|text| !text.trim().is_empty());
-    let config = read(&|name| {
-        let is_given = given(name).is_some() || given(&format!("{name}_FILE")).is_some();
-        if is_given { given(name) } else { own.variable(name) }
-    })?;
-    let outcome = serve(config, &own, demo).await;
-    below.finish(std::time::Duration::from_secs(15)).await;
-    outcome
-}
-
-async fn serve(config: Config, own: &Own, demo: bool) -> Result<(), Failure> {
-    let context = Context::new(Clock::system());
+    let (below, context) = (Context::new(Clock::system()), Context::new(Clock::system()));
     #[cfg(feature = "sim")]
     let outside = Context::new(Clock::system());
-    #[cfg(feature = "sim")]
-    let (config, played) = if demo {
-        let (config, played) = super::demo::play(&outside, config).await?;
-        (config, Some(played))
-    } else {
-        (config, None)
+    let start = async {
+        let own = Own::prepare(&below, &first, &directory, variable).await?;
+        let config = read(&|name| {
+            if is_given(variable, name) { variable(name) } else { own.variable(name) }
+        })?;
+        #[cfg(feature = "sim")]
+        let (config, played) = if demo {
+            let (config, played) = super::demo::play(&outside, config).await?;
+            (config, Some(played))
+        } else {
+            (config, None)
+        };
+        #[cfg(not(feature = "sim"))]
+        let _ = demo;
+        let health = roles::serve_health(&context, &config).await?;
+        prepare(&context, &config).await?;
+        let parts = Parts::connect(&context, &config).await?;
+        #[cfg(feature = "sim")]
+        if let Some(played) = &played {
+            super::demo::configure(&context, &config, &parts, played).await?;
+        }
+        let edge = roles::start_edge(&context, &config, &parts).await?;
+        roles::start_worker(&context, &config, &parts, Stage::ALL.to_vec());
+        let console = roles::start_console(&context, &config, &parts).await?;
+        roles::started(&context);
+        own.introduce(&config, &Bound { edge, console, health });
+        #[cfg(feature = "sim")]
+        if let Some(played) = &played {
+            super::demo::introduce(played);
+        }
+        Ok(parts.store)
     };
-    #[cfg(not(feature = "sim"))]
-    let _ = demo;
-    let health = roles::serve_health(&context, &config).await?;
-    prepare(&context, &config).await?;
-    let parts = Parts::connect(&context, &config).await?;
-    #[cfg(feature = "sim")]
-    if let Some(played) = &played {
-        super::demo::configure(&context, &config, &parts, played).await?;
+    let lived = live(&context, first.drain, Box::pin(start)).await;
+    if let Ok((store, End::Drained)) = &lived {
+        if let Some(store) = store {
+            store.close().await;
+        }
+        #[cfg(feature = "sim")]
+        outside.finish(Duration::from_secs(2)).await;
     }
-    let edge = roles::start_edge(&context, &config, &parts).await?;
-    roles::start_worker(&context, &config, &parts, Stage::ALL.to_vec());
-    let console = roles::start_console(&context, &config, &parts).await?;
-    roles::started(&context);
-    own.introduce(&config, &Bound { edge, console, health });
-    #[cfg(feature = "sim")]
-    if let Some(played) = &played {
-        super::demo::introduce(played);
-    }
-    let outcome = until_told(&context, config.drain).await;
-    parts.store.close().await;
-    #[cfg(feature = "sim")]
-    outside.finish(std::time::Duration::from_secs(2)).await;
-    outcome
+    let is_at_once = matches!(lived, Ok((_, End::AtOnce)));
+    // A broker that is told to end does so by itself.
+    below.finish(if is_at_once { Duration::from_millis(100) } else { BROKER_LIMIT }).await;
+    lived.map(drop)
+}
+
+/// Set in the environment, by itself or as a file.
+fn is_given(variable: &impl Fn(&str) -> Option<String>, name: &str) -> bool {
+    let is_set = |name: &str| variable(name).is_some_and(|text| !text.trim().is_empty());
+    is_set(name) || is_set(&format!("{name}_FILE"))
 }
 
 /// Streams and tables of this release; both may be there already.
@@ -111,8 +122,9 @@ struct Bound {
 struct Own {
     nats: Option<Child>,
     database: String,
-    master_key: Key,
-    admin_token: Key,
+    /// Absent, and not made, where the environment has one.
+    master_key: Option<Key>,
+    admin_token: Option<Key>,
 }
 
 impl Own {
@@ -124,6 +136,12 @@ impl Own {
     ) -> Result<Self, Failure> {
         let given = |name: &str| variable(name).filter(|text| !text.trim().is_empty());
         let path = directory.path();
+        let own = |name: &str, make: fn(&Directory) -> anyhow::Result<Key>| {
+            if is_given(variable, name) { Ok(None) } else { make(directory).map(Some) }
+        };
+        // Before the broker: a damaged key starts nothing.
+        let master_key = own("DT_MASTER_KEY", keys::master_key)?;
+        let admin_token = own("DT_ADMIN_TOKEN", keys::admin_token)?;
         let nats = match given("NATS_URL") {
             Some(_) => None,
             None => {
@@ -136,14 +154,14 @@ impl Own {
         Ok(Self {
             nats,
             database: format!("sqlite://{}", path.join("dingtalk-trigger.db").display()),
-            master_key: keys::master_key(directory)?,
-            admin_token: keys::admin_token(directory)?,
+            master_key,
+            admin_token,
         })
     }
 
     /// Its own value of a setting, for when nobody gave one.
     fn variable(&self, name: &str) -> Option<String> {
-        let own = |key: &Key| Some(key.secret().expose().to_owned());
+        let own = |key: &Option<Key>| Some(key.as_ref()?.secret().expose().to_owned());
         match name {
             "NATS_URL" => self.nats.as_ref().map(|child| child.url().to_owned()),
             "DATABASE_URL" => Some(self.database.clone()),
@@ -158,7 +176,7 @@ impl Own {
         say(&format!("admin API: http://{}", bound.console));
         say(&format!("health:    http://{}/readyz", bound.health));
         say(&format!("data:      {}", config.data_dir.display()));
-        if let Key::Made(token) = &self.admin_token {
+        if let Some(Key::Made(token)) = &self.admin_token {
             shown_once(token);
         }
         say("ready");

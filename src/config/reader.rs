@@ -12,6 +12,8 @@ use super::settings::SETTINGS;
 use crate::domain::binding::Language;
 use crate::domain::secret::Secret;
 use crate::io::egress::host::{HostList, Scheme};
+use crate::io::seal::Keyring;
+use crate::telemetry::log;
 
 const ADMIN_TOKEN_CHARS_MIN: usize = 16;
 
@@ -143,14 +145,64 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         text.trim_end_matches('/').to_owned()
     }
 
-    pub fn hosts(&mut self, name: &'static str, scheme: Scheme) -> HostList {
-        match HostList::parse(&self.text(name), scheme) {
+    /// An address that the operator set; `None` where it is the default.
+    pub fn operated(&mut self, name: &'static str) -> Option<String> {
+        self.given(name).map(|_| self.url(name))
+    }
+
+    /// Where the list is not set, `operated` are on it as well: addresses that the operator named.
+    pub fn hosts(&mut self, name: &'static str, scheme: Scheme, operated: &[&str]) -> HostList {
+        let mut hosts = match HostList::parse(&self.text(name), scheme) {
             Ok(hosts) => hosts,
             Err(e) => {
                 self.complain(name, e);
                 HostList::none(scheme)
             }
+        };
+        if self.given(name).is_none() {
+            for url in operated {
+                hosts.trust(url);
+            }
         }
+        hosts
+    }
+
+    /// A file that is there.
+    pub fn file(&mut self, name: &'static str) -> Option<PathBuf> {
+        let path = self.path(name)?;
+        if let Err(error) = std::fs::File::open(&path) {
+            self.complain(name, format!("names {}, which cannot be read: {error}", path.display()));
+        }
+        Some(path)
+    }
+
+    /// One or several addresses of a broker. They may hold a password and are not repeated.
+    pub fn broker(&mut self, name: &'static str) -> String {
+        let text = self.text(name);
+        let is_address = |part: &str| part.trim().parse::<async_nats::ServerAddr>().is_ok();
+        if !text.split(',').all(is_address) {
+            self.complain(
+                name,
+                "must be nats://host:port, or several of these, with commas between",
+            );
+        }
+        text
+    }
+
+    pub fn master_key(&mut self, name: &'static str) -> Option<Secret> {
+        let key = self.secret(name)?;
+        if let Err(error) = Keyring::new(&key, None) {
+            self.complain(name, error);
+        }
+        Some(key)
+    }
+
+    pub fn log_filter(&mut self, name: &'static str) -> String {
+        let text = self.text(name);
+        if let Err(error) = log::check(&text) {
+            self.complain(name, error);
+        }
+        text
     }
 
     pub fn language(&mut self, name: &'static str) -> Language {
@@ -220,13 +272,43 @@ mod tests {
             ("DT_LANGUAGE", "fr"),
             ("DT_REPLY_HOSTS", "http://x"),
             ("DT_MASTER_KEY_FILE", "/does/not/exist"),
+            ("DT_MASTER_KEY_OLD", "c2VjcmV0"),
+            ("DT_NATS_SERVER", "/does/not/exist"),
+            ("DT_LOG", "info,=,="),
+            ("NATS_CREDS", "/does/not/exist"),
+            ("NATS_URL", "nats://me:secret@[broker"),
         ];
         let complaints = read(&bad).unwrap_err();
         for (name, _) in bad {
             assert!(complaints.iter().any(|line| line.starts_with(name)), "{name}: {complaints:?}");
         }
         assert_eq!(complaints.len(), bad.len(), "{complaints:?}");
-        assert!(!complaints.concat().contains("short"), "a secret is not repeated");
+        let said = complaints.concat();
+        for secret in ["short", "c2VjcmV0", "secret"] {
+            assert!(!said.contains(secret), "a secret is not repeated: {said}");
+        }
+    }
+
+    #[test]
+    fn dingtalk_elsewhere_may_name_itself_in_a_message_unless_a_list_says_otherwise() {
+        let elsewhere = [
+            ("DT_DINGTALK_API_URL", "http://127.0.0.1:7001"),
+            ("DT_DINGTALK_OAPI_URL", "https://ding.example"),
+        ];
+        let config = read(&elsewhere).unwrap();
+        let listed = [("DT_REPLY_HOSTS", "hooks.example"), elsewhere[0], elsewhere[1]];
+        let strict = read(&listed).unwrap();
+        for (url, is_trusted) in [
+            ("http://127.0.0.1:7001/robot/sendBySession?session=1", true),
+            ("https://ding.example/robot/sendBySession", true),
+            ("http://127.0.0.1:7002/robot/sendBySession", false),
+        ] {
+            assert_eq!(config.reply_hosts.check(url).is_ok(), is_trusted, "{url}");
+            assert_eq!(config.download_hosts.check(url).is_ok(), is_trusted, "{url}");
+            assert!(strict.reply_hosts.check(url).is_err(), "{url}");
+        }
+        let official = "https://oapi.dingtalk.com/robot/sendBySession";
+        assert!(config.reply_hosts.check(official).is_ok());
     }
 
     #[test]

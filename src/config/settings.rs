@@ -14,7 +14,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 49] = [
+pub const SETTINGS: [Setting; 50] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -34,16 +34,20 @@ pub const SETTINGS: [Setting; 49] = [
     setting("DT_MASTER_KEY_OLD", "", "opens what was sealed before a rotation"),
     setting("DT_ADMIN_TOKEN", "", "token of the admin API, 16 characters or more (`up` makes one)"),
     setting("DT_DINGTALK_API_URL", "https://api.dingtalk.com", "DingTalk's API"),
-    setting("DT_DINGTALK_OAPI_URL", "https://oapi.dingtalk.com", "DingTalk's old API"),
+    setting(
+        "DT_DINGTALK_OAPI_URL",
+        "https://oapi.dingtalk.com",
+        "DingTalk's old API, where session webhooks lead",
+    ),
     setting(
         "DT_REPLY_HOSTS",
         "oapi.dingtalk.com,api.dingtalk.com",
-        "hosts that session webhooks may name",
+        "hosts that session webhooks may name; where not set, those of the two addresses above too",
     ),
     setting(
         "DT_DOWNLOAD_HOSTS",
         "*.dingtalk.com,*.aliyuncs.com",
-        "hosts that files may be fetched from",
+        "hosts that files may be fetched from; where not set, those of the two addresses above too",
     ),
     setting("DT_REPLICAS", "1", "replicas of every stream: 3 in a cluster"),
     setting("DT_DEDUPE_WINDOW", "10m", "how long a redelivery is recognised"),
@@ -102,6 +106,7 @@ pub const SETTINGS: [Setting; 49] = [
     setting("DT_RUNTIME_TIMEOUT", "10m", "one attempt at a turn"),
     setting("DT_RUNTIME_IDLE_TIMEOUT", "2m", "silence within an attempt"),
     setting("DT_FRAMES_IN_FLIGHT", "256", "callbacks of one Stream connection handled at once"),
+    setting("DT_STREAM_FRAME_MAX_BYTES", "1048576", "size of a Stream frame"),
     setting(
         "DT_STREAM_OWNERS",
         "1",

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::views::rfc3339;
 use crate::domain::id::IntegrationId;
 use crate::io::nats::Nats;
-use crate::protocol::live::{self, Link, LinkState, Member};
+use crate::protocol::live::{self, Link, LinkState, Member, Pod};
 
 const STREAMS: [&str; 6] = ["DT_IN", "DT_TIMER", "DT_RUN", "DT_JOURNAL", "DT_HANDOFF", "DT_DEAD"];
 const CONSUMERS: [(&str, &str); 3] =
@@ -121,22 +121,26 @@ async fn consumer(nats: &Nats, stream: &str, name: &str) -> (Value, Option<u64>)
 }
 
 async fn pods(state: &super::State) -> Value {
-    match state.live.read(live::MEMBERS).await {
-        Ok(stored) => stored
-            .iter()
-            .filter_map(|stored| {
-                let member: Member = live::read(&stored.key, &stored.value).ok()?;
-                let seen_at = rfc3339(stored.at);
-                Some(json!({
-                    "pod": member.pod,
-                    "role": "edge",
-                    "leaving": member.is_leaving,
-                    "seenAt": seen_at,
-                }))
-            })
-            .collect(),
-        Err(error) => json!({ "error": error.to_string() }),
-    }
+    let read = async || {
+        let edges = state.live.read(live::MEMBERS).await?;
+        let others = state.live.read(live::PODS).await?;
+        Ok::<_, crate::io::live::Error>((edges, others))
+    };
+    let (edges, others) = match read().await {
+        Ok(stored) => stored,
+        Err(error) => return json!({ "error": error.to_string() }),
+    };
+    let edges = edges.iter().filter_map(|stored| {
+        let Member { pod, is_leaving } = live::read(&stored.key, &stored.value).ok()?;
+        let seen_at = rfc3339(stored.at);
+        Some(json!({ "pod": pod, "role": "edge", "leaving": is_leaving, "seenAt": seen_at }))
+    });
+    let others = others.iter().filter_map(|stored| {
+        let Pod { pod, role } = live::read(&stored.key, &stored.value).ok()?;
+        let seen_at = rfc3339(stored.at);
+        Some(json!({ "pod": pod, "role": role, "leaving": false, "seenAt": seen_at }))
+    });
+    edges.chain(others).collect()
 }
 
 async fn connections(state: &super::State) -> Value {

@@ -3,7 +3,7 @@
 //! The gateway's word is enough for who sent it. What can never be taken is acknowledged all the same
 //! and counted: DingTalk would send it again for ever.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Edge;
@@ -37,7 +37,7 @@ impl Edge {
             Err(error @ log::Error::TooLarge { .. }) => {
                 tracing::warn!(integration.id = %integration.id, %error, "a frame is too large");
                 self.count(Some(integration), "PAYLOAD_TOO_LARGE");
-                Outcome::Ack(nothing(kind))
+                Outcome::Unreadable
             }
             Err(error) => {
                 tracing::warn!(integration.id = %integration.id, %error, "a frame was not stored");
@@ -45,12 +45,5 @@ impl Edge {
                 Outcome::NoAck
             }
         }
-    }
-}
-
-fn nothing(kind: Kind) -> Value {
-    match kind {
-        Kind::Bot => Value::Null,
-        Kind::Card => json!({}),
     }
 }

@@ -31,6 +31,8 @@ use crate::protocol::stream::Kind;
 pub struct Config {
     /// Callbacks of one connection that are handled at the same time; more stay in the socket.
     pub frames_in_flight: usize,
+    /// `DT_STREAM_FRAME_MAX_BYTES`: a longer one is refused.
+    pub frame_max_bytes: usize,
     pub ping_every: Duration,
     /// Without a frame or pong for so long, a connection is dead.
     pub silence_max: Duration,
@@ -42,6 +44,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             frames_in_flight: 256,
+            frame_max_bytes: 1024 * 1024,
             ping_every: Duration::from_secs(20),
             silence_max: Duration::from_secs(60),
             drain_max: Duration::from_secs(10),
@@ -54,7 +57,8 @@ impl Default for Config {
 pub enum Outcome {
     /// It is durable, or needs no durability. The response is null but for cards.
     Ack(Value),
-    /// It lacks what a callback needs and always will.
+    /// It lacks what a callback needs, or is larger than the log takes, and always will be: refused, so
+    /// that nobody takes it for stored.
     Unreadable,
     /// It is not durable: no acknowledgement, so that it may come again.
     NoAck,

@@ -25,12 +25,17 @@ const OPENINGS_MAX: usize = 64;
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
+/// How much longer than allowed a frame may be and is read for its id.
+const READ_FACTOR: usize = 4;
+
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The address of `api.dingtalk.com`, without a slash at the end.
     pub api_url: String,
     /// For the request, and again for the handshake.
     pub timeout: Duration,
+    /// `DT_STREAM_FRAME_MAX_BYTES`. Frames up to [`READ_FACTOR`] times this are read, to be refused by
+    /// their id; a longer one ends the connection.
     pub frame_max_bytes: usize,
 }
 
@@ -111,11 +116,12 @@ impl Gateway {
     }
 
     async fn connect(&self, address: &str) -> Result<Socket, Error> {
+        let read_max_bytes = self.config.frame_max_bytes.saturating_mul(READ_FACTOR);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
-            .max_message_size(Some(self.config.frame_max_bytes))
-            .max_frame_size(Some(self.config.frame_max_bytes));
+            .max_message_size(Some(read_max_bytes))
+            .max_frame_size(Some(read_max_bytes));
         let tls = Connector::Rustls(self.tls.clone());
         tokio_tungstenite::connect_async_tls_with_config(address, Some(config), true, Some(tls))
             .await
@@ -139,7 +145,7 @@ pub enum Incoming {
     Closed {
         why: String,
     },
-    /// A frame over the limit; nothing can be read behind it.
+    /// A frame that is not even read; nothing can be read behind it.
     TooLarge,
 }
 

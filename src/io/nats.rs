@@ -131,7 +131,8 @@ impl Nats {
         let client = options
             .connect(addresses)
             .await
-            .map_err(|e| Error::Settings(format!("NATS_URL {}: {e}", config.url)))?;
+            // The address may hold a password.
+            .map_err(|e| Error::Settings(format!("NATS_URL: {e}")))?;
         Ok(Self { client, connected, pod: config.name.as_str().into() })
     }
 

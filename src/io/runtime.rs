@@ -24,6 +24,7 @@ use crate::domain::reason::Reason;
 use crate::domain::reply::cut_answer;
 use crate::io::egress::{Egress, retry_after};
 use crate::protocol::http::{excerpt, is_permanent};
+use crate::protocol::runtime::body_max_bytes;
 
 pub struct Config {
     /// A runtime has this long for a turn.
@@ -236,7 +237,7 @@ impl Call<'_> {
 
     /// The body of a response, unless it stalls or is absurdly long.
     async fn body(&self, response: &mut reqwest::Response) -> Result<Vec<u8>, Failure> {
-        let max = body_max_bytes(self.config);
+        let max = body_max_bytes(self.config.answer_max_bytes);
         let mut body = Vec::new();
         loop {
             let limit = self.deadline.min(Instant::now() + self.config.idle_timeout);
@@ -268,11 +269,6 @@ impl Call<'_> {
         let class = FailureClass::Retryable { after };
         Failure { class, reason: Reason::RuntimeExhausted, detail }
     }
-}
-
-/// JSON may write a character as six; what is longer still is no answer.
-fn body_max_bytes(config: &Config) -> usize {
-    config.answer_max_bytes.saturating_mul(6).saturating_add(64 * 1024)
 }
 
 fn permanent(reason: Reason, detail: String) -> Failure {

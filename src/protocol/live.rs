@@ -3,6 +3,7 @@
 //! | key | record | written |
 //! |---|---|---|
 //! | `edge.<pod>` | [`Member`] | by each edge pod every three seconds |
+//! | `pod.<role>.<pod>` | [`Pod`] | by each worker and console every three seconds |
 //! | `stream.<integration>.<pod>` | [`Link`] | by the pod that holds the connection, with each change |
 //! | `lease.<expert>` | [`Lease`] | with each heartbeat of a runtime |
 //! | `log.mark` | [`LogMark`] | by every worker, and by `streams apply` |
@@ -16,6 +17,8 @@ use crate::domain::time::Timestamp;
 
 /// All members.
 pub const MEMBERS: &str = "edge.";
+/// All pods of the other roles.
+pub const PODS: &str = "pod.";
 /// All Stream states.
 pub const LINKS: &str = "stream.";
 /// All leases.
@@ -31,6 +34,14 @@ pub struct Member {
     /// A goodbye: it owns nothing from here on.
     #[serde(default)]
     pub is_leaving: bool,
+}
+
+/// A worker or a console: they share nothing out, so that this is for people alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pod {
+    pub pod: String,
+    pub role: String,
 }
 
 /// The Stream connection of one integration, as one pod sees it.
@@ -120,6 +131,10 @@ impl Link {
 /// The state of an integration over all pods that hold or want its connection: the best of them.
 pub fn state_of(links: &[Link]) -> LinkState {
     links.iter().map(|link| link.state).max().unwrap_or(LinkState::Disconnected)
+}
+
+pub fn pod_key(pod: &Pod) -> String {
+    format!("{PODS}{}.{}", token(&pod.role), token(&pod.pod))
 }
 
 pub fn member_key(pod: &str) -> String {

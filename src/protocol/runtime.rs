@@ -191,6 +191,12 @@ impl From<Pause> for Interrupt {
     }
 }
 
+/// How long the JSON of an answer may be, at once or late, whose text is cut at `answer_max_bytes`: it may
+/// write a character as six, and what is longer still is no answer.
+pub fn body_max_bytes(answer_max_bytes: usize) -> usize {
+    answer_max_bytes.saturating_mul(6).saturating_add(64 * 1024)
+}
+
 /// The answer of a 200 with JSON, or of a late `POST` to the turn's reply address.
 pub fn decode(body: &[u8]) -> Result<Answer, Error> {
     let reply: Reply<'_> = serde_json::from_slice(body).map_err(Error::Json)?;

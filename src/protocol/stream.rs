@@ -40,6 +40,17 @@ pub enum Frame {
     Skipped { why: Skip, id: Option<String> },
 }
 
+impl Frame {
+    /// What an answer names.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Ping { id, .. } | Self::Callback { id, .. } | Self::Event { id, .. } => Some(id),
+            Self::Skipped { id, .. } => id.as_deref(),
+            Self::Disconnect { .. } | Self::Notice => None,
+        }
+    }
+}
+
 /// Why a frame was skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skip {

@@ -18,6 +18,8 @@ pub(super) enum Refusal {
     /// The second answer, or one that nobody waits for any more.
     Late,
     Malformed(String),
+    /// Far longer than what is kept of an answer.
+    TooLarge,
     Unavailable,
 }
 
@@ -49,6 +51,11 @@ impl IntoResponse for Refusal {
                 StatusCode::CONFLICT,
                 "ALREADY_ANSWERED",
                 "the turn was answered, ended, or is asked again; this answer is not used",
+            ),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "PAYLOAD_TOO_LARGE",
+                "the answer is far longer than DT_ANSWER_MAX_BYTES: send less, and the rest as a file",
             ),
             Self::Malformed(ref why) => (StatusCode::BAD_REQUEST, "MALFORMED", why.as_str()),
             Self::Unavailable => (

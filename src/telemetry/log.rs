@@ -9,10 +9,16 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// A filter that cannot be read is an error of the setting `DT_LOG`.
+/// What is wrong with a filter.
+pub fn check(filter: &str) -> Result<(), String> {
+    let read = EnvFilter::try_new(filter);
+    read.map(drop).map_err(|e| format!("must be a tracing filter such as `info`: {e}"))
+}
+
+/// Fails where the process has a log already, or the filter was not checked.
 pub fn init(filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|e| format!("DT_LOG must be a tracing filter such as `info`: {e}"))?;
+    check(filter)?;
+    let filter = EnvFilter::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let outcome = if std::io::stderr().is_terminal() {
         let layer = tracing_subscriber::fmt::layer().compact().with_writer(std::io::stderr);

@@ -61,6 +61,17 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
     assert_eq!(terminal.type_in("trigger validate expert --integration none").await.0, 1);
     assert_eq!(terminal.type_in("doctor robot").await.0, 1, "nothing is bound");
     terminal.json("trigger publish expert --integration robot").await;
+    let publish = "trigger publish expert --integration robot";
+    terminal.json(&format!("{publish} --allow-senders ann,bob --mention-asker false")).await;
+    terminal.json("trigger publish expert --session-timeout-seconds 90").await;
+    let shown = terminal.json("trigger show expert").await;
+    assert_eq!(
+        (&shown["allowSenders"], &shown["mentionAsker"], &shown["sessionTimeoutSeconds"]),
+        (&json!(["ann", "bob"]), &json!(false), &json!(90)),
+        "what is not said stays"
+    );
+    terminal.json(&format!("{publish} --allow-senders=")).await;
+    assert_eq!(terminal.json("trigger show expert").await["allowSenders"], json!([]));
     terminal.json("runtime set expert --kind echo").await;
     let (code, said, _) = terminal.type_in("doctor robot").await;
     assert_eq!(code, 0, "{said}");

@@ -125,6 +125,15 @@ async fn a_message_through_each_edge_is_answered_and_stream_ownership_moves_with
     let (one, other) = (pods[4].admin(), pods[5].admin());
     let outside = &fleet.outside;
 
+    wait_until("the status shows every pod", LIMIT, async || {
+        let status = one.done("GET", "/api/status", &Value::Null).await;
+        let shown = status["pods"].as_array().expect("pods").iter();
+        let roles: Vec<_> = shown.map(|pod| pod["role"].as_str().unwrap_or_default()).collect();
+        ["edge", "worker", "console"]
+            .iter()
+            .all(|role| roles.iter().filter(|shown| shown == &role).count() == 2)
+    })
+    .await;
     // Configured through one console, each edge is told of it.
     let keys =
         json!({ "id": "http", "mode": "http", "callbackToken": TOKEN, "callbackAesKey": AES_KEY });
@@ -251,6 +260,9 @@ async fn a_role_that_starts_before_its_broker_waits_for_it() {
         status == 503 && body["missing"]["nats"].is_string()
     })
     .await;
+    // Told to end while it waits, it ends in order, and another one comes in its place.
+    pod.terminate().await;
+    pod = fleet.pod("edge-1");
     fleet.nats.restart().await;
     pod = pod.ready().await;
     pod.terminate().await;

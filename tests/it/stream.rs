@@ -125,6 +125,23 @@ async fn a_bad_frame_is_counted_and_the_connection_stays() {
 }
 
 #[tokio::test]
+async fn a_frame_that_is_too_large_is_refused_by_its_id_and_the_connection_stays() {
+    let (_server, mut gateway, pod, mut peer) = one(Handler::answering(Outcome::NoAck)).await;
+    let text = "x".repeat(1024 * 1024);
+    let large = json!({"msgId": "msg-1", "conversationId": "cid", "text": {"content": text}});
+    peer.push(callback("/v1.0/im/bot/messages/get", "m-1", &large));
+    let refused = peer.heard().await;
+    assert_eq!((&refused["code"], &refused["headers"]["messageId"]), (&json!(400), &json!("m-1")));
+    peer.push(ping("p-1"));
+    assert_eq!(peer.acknowledged().await, "p-1");
+    let metrics = pod.context.metrics.render();
+    let line = "integration=\"robot\",mode=\"stream\",result=\"frame_too_large\"} 1\n";
+    assert!(metrics.contains(line), "{metrics}");
+    assert!(gateway.try_peer().is_none() && pod.handler.begun.lock().unwrap().is_empty());
+    pod.stop().await;
+}
+
+#[tokio::test]
 async fn an_announced_end_leaves_no_gap() {
     let (_server, mut gateway, pod, mut old) = one(Handler::held()).await;
     old.push(bot("m-1", "cid", "msg-1"));

@@ -13,3 +13,4 @@ mod life;
 mod crash;
 mod forgetful;
 mod operator;
+mod demo;

@@ -83,6 +83,7 @@ pub struct NewIntegration {
 
 #[derive(Subcommand)]
 pub enum TriggerCommand {
+    /// What is not said stays as it is
     Publish {
         #[command(flatten)]
         binding: Binding,
@@ -95,6 +96,15 @@ pub enum TriggerCommand {
         /// asker or anyone
         #[arg(long)]
         act_by: Option<String>,
+        /// Only these groups, separated by commas; an empty text lifts it
+        #[arg(long, value_delimiter = ',')]
+        allow_conversations: Option<Vec<String>>,
+        /// Only these people, separated by commas; an empty text lifts it
+        #[arg(long, value_delimiter = ',')]
+        allow_senders: Option<Vec<String>>,
+        /// Whether an answer in a group begins with the asker's name
+        #[arg(long)]
+        mention_asker: Option<bool>,
     },
     /// Exit code 1 where it could not be published
     Validate(Binding),

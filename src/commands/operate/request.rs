@@ -80,12 +80,23 @@ fn new_integration(new: NewIntegration) -> Result<Value, String> {
 fn trigger(command: TriggerCommand) -> Request {
     let of = |id: &str| format!("/api/triggers/{}", part(id));
     match command {
-        TriggerCommand::Publish { binding, busy_policy, queued_notice, act_by } => {
+        TriggerCommand::Publish {
+            binding,
+            busy_policy,
+            queued_notice,
+            act_by,
+            allow_conversations,
+            allow_senders,
+            mention_asker,
+        } => {
             let path = of(&binding.xpert_id);
             let mut fields = bound(&binding);
             fields.push(("busyPolicy", text(busy_policy)));
             fields.push(("queuedNotice", text(queued_notice)));
             fields.push(("actBy", text(act_by)));
+            fields.push(("allowConversations", list(allow_conversations)));
+            fields.push(("allowSenders", list(allow_senders)));
+            fields.push(("mentionAsker", json!(mention_asker)));
             let body = Some(object(fields));
             Request { method: Method::PUT, path, body, columns: &[] }
         }
@@ -218,6 +229,34 @@ fn delete(path: String) -> Request {
 
 fn text(given: Option<String>) -> Value {
     given.map_or(Value::Null, Value::String)
+}
+
+fn list(given: Option<Vec<String>>) -> Value {
+    json!(given.map(|list| list.into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>()))
+}
+
+/// The fields of a binding that publishing replaces, as they are stored.
+const BINDING: &[&str] = &[
+    "integrationId",
+    "sessionTimeoutSeconds",
+    "summaryWindowSeconds",
+    "busyPolicy",
+    "queuedNotice",
+    "actBy",
+    "allowConversations",
+    "allowSenders",
+    "mentionAsker",
+];
+
+/// A publish that leaves what it does not say as it is `stored`.
+pub fn over(stored: &Value, given: Value) -> Value {
+    let kept =
+        BINDING.iter().filter_map(|name| Some(((*name).to_owned(), stored.get(name)?.clone())));
+    let mut fields: Map<_, _> = kept.collect();
+    if let Value::Object(given) = given {
+        fields.extend(given);
+    }
+    Value::Object(fields)
 }
 
 /// What begins with @ is read from that file, so that a secret need not stand in the shell's history.

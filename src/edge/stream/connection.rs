@@ -166,16 +166,35 @@ where
             Incoming::Alive => None,
             Incoming::Closed { why } => Some(How::Closed { why }),
             Incoming::TooLarge => {
-                self.shared.context.metrics.limit_breached("stream_frame_bytes");
-                self.shared.count("frame_too_large");
-                Some(How::Dropped { why: "a frame was larger than DT_STREAM_FRAME_MAX_BYTES" })
+                self.too_large();
+                let why = "a frame was several times larger than DT_STREAM_FRAME_MAX_BYTES";
+                Some(How::Dropped { why })
             }
             Incoming::Frame(bytes) => {
                 self.had_frame = true;
                 self.shared.link.frame(self.shared.context.clock.now());
-                self.frame(stream::read(&bytes)).await
+                let frame = stream::read(&bytes);
+                if bytes.len() > self.shared.config.frame_max_bytes {
+                    return self.refuse(frame.id()).await;
+                }
+                self.frame(frame).await
             }
         }
+    }
+
+    fn too_large(&self) {
+        self.shared.context.metrics.limit_breached("stream_frame_bytes");
+        self.shared.count("frame_too_large");
+    }
+
+    /// A frame that is too large is refused for good: left alone, it would come again and again.
+    async fn refuse(&mut self, id: Option<&str>) -> Option<How> {
+        self.too_large();
+        let is_written = match id {
+            Some(id) => self.answer(id, Some(Ack::unreadable())).await,
+            None => true,
+        };
+        (!is_written).then(|| How::Closed { why: "an answer could not be written".to_owned() })
     }
 
     async fn frame(&mut self, frame: Frame) -> Option<How> {

@@ -30,6 +30,25 @@ impl Refusal {
         }
     }
 
+    pub fn no_such_call() -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            code: "NOT_FOUND",
+            message:
+                "nothing is at this address: callbacks come to /api/dingtalk/webhook/ and the \
+                      id of an integration"
+                    .to_owned(),
+        }
+    }
+
+    pub fn no_such_method() -> Self {
+        Self {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            code: "METHOD_NOT_ALLOWED",
+            message: "this address takes no such method: callbacks are sent with POST".to_owned(),
+        }
+    }
+
     pub fn not_http_mode() -> Self {
         Self {
             status: StatusCode::CONFLICT,

@@ -73,6 +73,14 @@ impl HostList {
         Ok(Self { entries, scheme })
     }
 
+    /// Puts the host and port of an address on the list that the operator named elsewhere.
+    pub fn trust(&mut self, url: &str) {
+        let Ok(url) = Url::parse(url) else { return };
+        if let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) {
+            self.entries.push(Entry::HostAndPort(host.to_owned(), port));
+        }
+    }
+
     /// The parsed address, and what it may resolve to.
     pub fn check(&self, text: &str) -> Result<(Url, Reach), Refusal> {
         let url = Url::parse(text).map_err(|_| Refusal::NotUrl)?;

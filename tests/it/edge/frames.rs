@@ -21,9 +21,9 @@ async fn each_frame_is_acknowledged_by_what_became_of_it() {
     let cases = [
         (Kind::Bot, message("m1", "one"), nothing.clone(), "accepted"),
         (Kind::Bot, message("m1", "one"), nothing.clone(), "duplicate"),
-        (Kind::Bot, unmentioned, nothing.clone(), "ignored_not_mentioned"),
+        (Kind::Bot, unmentioned, nothing, "ignored_not_mentioned"),
         (Kind::Bot, json!({}), Outcome::Unreadable, "MALFORMED"),
-        (Kind::Bot, too_large, nothing, "PAYLOAD_TOO_LARGE"),
+        (Kind::Bot, too_large, Outcome::Unreadable, "PAYLOAD_TOO_LARGE"),
         (Kind::Card, press(turn), unchanged.clone(), "accepted"),
         (Kind::Card, press("somebody-else"), unchanged, "ignored_foreign_card"),
         (Kind::Card, json!({"outTrackId": turn}), Outcome::Unreadable, "MALFORMED"),

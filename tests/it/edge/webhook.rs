@@ -46,6 +46,28 @@ async fn a_message_in_either_form_is_in_the_log_before_it_is_answered() {
 }
 
 #[tokio::test]
+async fn a_wrong_address_or_method_is_told_what_is_right() {
+    let bench = Bench::start().await;
+    let calls = [
+        (bench.client.put(bench.webhook("http")), 405, "METHOD_NOT_ALLOWED"),
+        (bench.client.post(format!("{}/more", bench.webhook("http"))), 404, "NOT_FOUND"),
+        (bench.client.get(format!("{}/", bench.base)), 404, "NOT_FOUND"),
+        (bench.client.post(bench.webhook("nobody")), 404, "INTEGRATION_NOT_FOUND"),
+    ];
+    for (call, status, code) in calls {
+        let answer = call.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{code}");
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body["error"]["code"], code);
+        assert!(body["error"]["message"].as_str().is_some_and(|said| said.len() > 20), "{body}");
+    }
+    // Percent-encoded, the name is the same.
+    let encoded = bench.client.get(format!("{}/api/dingtalk/webhook/%68ttp", bench.base));
+    assert_eq!(encoded.send().await.unwrap().status(), 200);
+    bench.finish().await;
+}
+
+#[tokio::test]
 async fn a_repeated_request_is_answered_like_the_first_and_stored_once() {
     let bench = Bench::start().await;
     for _ in 0..3 {

@@ -52,12 +52,6 @@ impl Outside {
         }
     }
 
-    /// `host:port` of the simulated DingTalk.
-    pub(crate) fn host(&self) -> &str {
-        let url = self.cloud.url();
-        url.split_once("://").map_or(url, |(_, host)| host)
-    }
-
     pub(crate) fn say(&self, say: Say) -> Said {
         self.cloud.say(say).expect("the robot exists")
     }

@@ -100,6 +100,11 @@ impl Program {
         self.ended().await
     }
 
+    /// SIGTERM, without waiting for what it does.
+    pub(crate) fn tell(&self) {
+        signal(&format!("-TERM {}", self.pid()));
+    }
+
     /// SIGSTOP: it keeps all it has and does nothing.
     pub(crate) fn freeze(&self) {
         signal(&format!("-STOP {}", self.pid()));

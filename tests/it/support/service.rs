@@ -159,12 +159,9 @@ impl Service {
 /// Where the simulated DingTalk is, for any role.
 pub(crate) fn addresses(outside: &Outside) -> Vec<(String, String)> {
     let url = outside.cloud.url();
-    let host = outside.host();
     [
         ("DT_DINGTALK_API_URL", url),
         ("DT_DINGTALK_OAPI_URL", url),
-        ("DT_REPLY_HOSTS", host),
-        ("DT_DOWNLOAD_HOSTS", host),
         ("DT_LANGUAGE", "en"),
         ("DT_LOG", "info,dingtalk_trigger=debug"),
     ]

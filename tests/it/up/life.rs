@@ -14,8 +14,9 @@ use crate::support::oracle::{answered, judge, mark};
 use crate::support::outside::Outside;
 use crate::support::program::{LIMIT, Program, free_port, report};
 use crate::support::service::{Service, callback};
-use crate::support::wait::wait_until;
+use crate::support::wait::{wait_for, wait_until};
 
+const TOKEN: &str = "token-of-the-tests";
 const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -70,6 +71,48 @@ async fn sigterm_finishes_what_runs_and_drops_nothing() {
 }
 
 #[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let outside = Outside::start().await;
+    let mut service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+    outside.say(Say::direct("robot", "ann", "slow 60"));
+    assert!(outside.expert.called(1, LIMIT).await, "the expert is busy");
+    let program = service.program();
+    program.tell();
+    wait_until("it drains", LIMIT, async || program.complained().contains("draining")).await;
+    let told = Instant::now();
+    program.tell();
+    let status = program.ended().await;
+    assert_eq!(status.code(), Some(0), "{}", program.complained());
+    // The drain has a limit of 25 s, and its broker one of 15 s.
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+}
+
+#[tokio::test]
+async fn told_while_it_starts_it_leaves_nothing_behind() {
+    let directory = TempDir::new().expect("create a directory");
+    let data = directory.path().join("data");
+    let path = data.display().to_string();
+    let any = "127.0.0.1:0";
+    let pairs = settings(&[
+        ("DT_DATA_DIR", &path),
+        ("DT_EDGE_ADDR", any),
+        ("DT_CONSOLE_ADDR", any),
+        ("DT_HEALTH_ADDR", any),
+    ]);
+    let mut program = Program::start(directory.path(), "up", &["up"], &pairs);
+    let pid = data.join("nats/server.pid");
+    let broker = wait_for("its broker runs", LIMIT, async || {
+        std::fs::read_to_string(&pid).ok().filter(|pid| !pid.trim().is_empty())
+    })
+    .await;
+    assert_eq!(program.terminate().await.code(), Some(0), "{}", program.complained());
+    let process = format!("/proc/{}", broker.trim());
+    wait_until("its broker ends", LIMIT, async || !std::path::Path::new(&process).exists()).await;
+}
+
+#[tokio::test]
 async fn a_second_up_on_the_same_data_exits_with_2_and_names_the_first() {
     let outside = Outside::start().await;
     let mut service = Service::start(&outside).await;
@@ -90,6 +133,8 @@ async fn up_says_where_it_listens_also_where_the_system_chose_the_ports() {
         ("DT_EDGE_ADDR", any),
         ("DT_CONSOLE_ADDR", any),
         ("DT_HEALTH_ADDR", any),
+        ("DT_ADMIN_TOKEN", TOKEN),
+        ("DT_MASTER_KEY", MASTER_KEY),
     ]);
     let mut program = Program::start(directory.path(), "up", &["up"], &pairs);
     wait_until("it says that it is ready", LIMIT, async || {
@@ -110,6 +155,14 @@ async fn up_says_where_it_listens_also_where_the_system_chose_the_ports() {
         let answer = reqwest::get(&url).await.expect("it listens there");
         assert_eq!(answer.status(), status, "{url}");
     }
+    // What the environment gives is neither made nor said.
+    let status = format!("{}/api/status", address("admin API:"));
+    let request = reqwest::Client::new().get(status).bearer_auth(TOKEN);
+    assert_eq!(request.send().await.expect("it listens there").status(), 200);
+    assert!(!said.contains("admin token"), "{said}");
+    for key in ["admin.token", "master.key"] {
+        assert!(!directory.path().join("data").join(key).exists(), "{key} was made");
+    }
     assert_eq!(program.terminate().await.code(), Some(0), "{}", program.complained());
 }
 
@@ -121,16 +174,17 @@ async fn every_wrong_setting_is_named_at_once() {
         ("DT_ADMIN_TOKEN", "short"),
         ("DATABASE_URL", "mysql://db"),
         ("DT_LOG", "info,=,="),
+        ("DT_MASTER_KEY", "c2VjcmV0"),
+        ("NATS_URL", "nats://me:secret@[broker"),
     ];
     for command in ["up", "edge", "worker", "console", "migrate"] {
         let (code, _, complained) = run(&[command], &wrong).await;
         assert_eq!(code, Some(2), "{command}: {complained}");
-        for (name, _) in wrong.iter().take(4) {
+        for (name, _) in wrong {
             assert!(complained.contains(name), "{command} does not name {name}: {complained}");
         }
+        assert!(!complained.contains("secret"), "{complained}");
     }
-    let (code, _, complained) = run(&["up"], &[("DT_LOG", "info,=,=")]).await;
-    assert_eq!(code, Some(2), "{complained}");
     let (code, _, complained) = run(&["edge", "--unknown"], &[]).await;
     assert_eq!(code, Some(2), "{complained}");
 }
@@ -153,6 +207,8 @@ async fn the_roles_refuse_sqlite_and_missing_keys() {
         let (code, _, complained) = run(&[role], &no_key).await;
         assert_eq!(code, Some(2), "{role}: {complained}");
         assert!(complained.contains("DT_MASTER_KEY"), "{role}: {complained}");
+        let names_token = complained.contains("DT_ADMIN_TOKEN");
+        assert_eq!(names_token, role == "console", "{role}: {complained}");
         assert!(begun.elapsed() < Duration::from_secs(30), "{role} waited");
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::support::outside::{EXPERT_SECRET, Outside};
 use crate::support::program::LIMIT;
 use crate::support::service::{Service, callback, echo};
-use crate::support::wait::wait_until;
+use crate::support::wait::{wait_for, wait_until};
 
 /// Posts an answer as a runtime does; the status.
 async fn post(outside: &Outside, url: &str, secret: &str, body: &Value) -> u16 {
@@ -26,6 +26,32 @@ async fn post(outside: &Outside, url: &str, secret: &str, body: &Value) -> u16 {
         .header("webhook-signature", key.sign("msg-1", now_s, body.as_bytes()))
         .body(body);
     request.send().await.expect("reach the service").status().as_u16()
+}
+
+#[tokio::test]
+async fn a_late_answer_is_cut_like_any_other_and_one_beyond_all_measure_is_refused() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_ANSWER_MAX_BYTES", "2000")]).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+    outside.expert.next(Next::Status { status: 202, retry_after: None, body: String::new() });
+    let said = outside.say(Say::direct("robot", "ann", "later"));
+    assert!(outside.expert.called(1, LIMIT).await);
+    let body = outside.expert.calls()[0].body.clone();
+    let url = body["replyUrl"].as_str().unwrap();
+    let long = |bytes: usize| json!({ "text": "x".repeat(bytes) });
+    let refused = reqwest::Client::new().post(url).body(long(200_000).to_string());
+    let refused = refused.send().await.expect("reach the service");
+    assert_eq!(refused.status(), 413);
+    let refused: Value = refused.json().await.expect("an error in JSON");
+    assert_eq!(refused["error"]["code"], "PAYLOAD_TOO_LARGE");
+    assert_eq!(post(&outside, url, EXPERT_SECRET, &long(60_000)).await, 204);
+    let cut = wait_for("it is answered", LIMIT, async || {
+        Some(outside.read_in(&said.conversation)).filter(|read| !read.is_empty())
+    });
+    let read = cut.await.concat();
+    assert!(read.starts_with("xxx") && read.len() < 3000, "{} bytes", read.len());
+    drop(service);
 }
 
 #[tokio::test]

@@ -1,0 +1,108 @@
+//! `up --demo` as a person meets it first: the page, what they type, and what they change.
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::program::{LIMIT, Program};
+use crate::support::service::Admin;
+use crate::support::wait::{wait_for, wait_until};
+
+/// What `up --demo` says once it is ready.
+struct Demo {
+    program: Program,
+    page: String,
+    admin: Admin,
+}
+
+impl Demo {
+    async fn start(directory: &TempDir) -> Self {
+        let data = directory.path().join("data").display().to_string();
+        let any = || "127.0.0.1:0".to_owned();
+        let mut pairs = vec![("DT_DATA_DIR".to_owned(), data.clone())];
+        let addresses = ["EDGE", "CONSOLE", "HEALTH", "SIM"];
+        pairs.extend(addresses.map(|name| (format!("DT_{name}_ADDR"), any())));
+        let mut program = Program::start(directory.path(), "demo", &["up", "--demo"], &pairs);
+        let page = wait_for("it names its chat page", LIMIT, async || {
+            program.assert_runs();
+            line(&program.said(), "chat page:")
+        })
+        .await;
+        let console = line(&program.said(), "admin API:").expect("the address of the console");
+        let token = std::fs::read_to_string(format!("{data}/admin.token")).expect("the token");
+        let address = console.trim_start_matches("http://").to_owned();
+        Self { program, page, admin: Admin { address, token: token.trim().to_owned() } }
+    }
+
+    /// What the page does when a person writes.
+    async fn say(&self, more: Value) -> Value {
+        let mut say = json!({ "robot": "dingdemo", "sender": "alice", "nick": "Alice" });
+        say.as_object_mut().expect("an object").extend(more.as_object().expect("fields").clone());
+        let answer = reqwest::Client::new().post(format!("{}/sim/say", self.page)).json(&say);
+        answer.send().await.expect("reach the page").json().await.expect("the message's id")
+    }
+
+    /// The records that the page shows of a conversation, once there is one of this kind.
+    async fn shown(&self, conversation: &Value, kind: &str, has: impl Fn(&Value) -> bool) -> Value {
+        wait_for(kind, LIMIT, async || {
+            let log = reqwest::get(format!("{}/sim/log?since=0", self.page)).await.ok()?;
+            let log: Value = log.json().await.ok()?;
+            let records = log["records"].as_array()?.clone();
+            records.into_iter().find(|record| {
+                record["kind"] == kind && record["conversation"] == *conversation && has(record)
+            })
+        })
+        .await
+    }
+
+    async fn end(mut self) {
+        let status = self.program.terminate().await;
+        assert_eq!(status.code(), Some(0), "{}", self.program.complained());
+    }
+}
+
+fn line(said: &str, what: &str) -> Option<String> {
+    let rest = said.lines().find_map(|line| line.strip_prefix(what))?;
+    rest.split_whitespace().next().map(str::to_owned)
+}
+
+fn text(record: &Value) -> &str {
+    record["text"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_person_types_to_the_robot_and_what_they_changed_stays_over_a_restart() {
+    let directory = TempDir::new().expect("create a directory");
+    let demo = Demo::start(&directory).await;
+    for path in ["/", "/sim/chat.js"] {
+        let answer = reqwest::get(format!("{}{path}", demo.page)).await.expect("the page");
+        assert_eq!(answer.status(), 200, "{path}");
+    }
+    wait_until("the robot is connected", LIMIT, async || {
+        let state = reqwest::get(format!("{}/sim/state", demo.page)).await.expect("the page");
+        let state: Value = state.json().await.expect("the state");
+        state["apps"][0]["connections"].as_array().is_some_and(|open| !open.is_empty())
+    })
+    .await;
+    let direct = demo.say(json!({ "text": "hello" })).await;
+    let reply = demo.shown(&direct["conversationId"], "reply", |it| text(it).contains("hello"));
+    reply.await;
+    let group = json!({ "text": "good morning", "group": "cidProjectGroup+A/==", "title": "G" });
+    let group = demo.say(group).await;
+    let is_morning = |record: &Value| text(record).contains("good morning");
+    demo.shown(&group["conversationId"], "reply", is_morning).await;
+    demo.say(json!({ "text": "confirm" })).await;
+    demo.shown(&direct["conversationId"], "card", |_| true).await;
+
+    // The person binds the robot to an expert of their own.
+    let admin = &demo.admin;
+    admin.done("DELETE", "/api/triggers/demo-expert", &Value::Null).await;
+    let own = json!({ "integrationId": "demo", "runtime": { "kind": "echo" } });
+    admin.done("PUT", "/api/triggers/my-expert", &own).await;
+    demo.end().await;
+    let demo = Demo::start(&directory).await;
+    let bound = demo.admin.done("GET", "/api/triggers", &Value::Null).await;
+    let experts: Vec<_> =
+        bound["items"].as_array().expect("a list").iter().map(|it| &it["xpertId"]).collect();
+    assert_eq!(experts, ["my-expert"], "{bound}");
+    demo.end().await;
+}
