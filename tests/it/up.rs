@@ -6,6 +6,7 @@ mod files;
 mod windows;
 mod trace;
 mod waiting;
+mod reasons;
 mod controls;
 mod sending;
 mod life;
