@@ -22,7 +22,7 @@ const SERIES: [&str; 14] = [
     r#"dt_consumer_pending{stage="intake"}"#,
     r#"dt_stream_connected{integration="robot"}"#,
     r#"dt_stream_last_frame_seconds{integration="robot"}"#,
-    r#"dt_sends_total{route="webhook",result="sent"}"#,
+    r#"dt_sends_total{route="webhook",result="ok"}"#,
     "dt_ambiguous_sends_total",
     r#"dt_dead_total{stage="dispatch",reason="runtime_permanent"}"#,
     "dt_parked",
