@@ -188,12 +188,11 @@ fn store_config<V: Fn(&str) -> Option<String>>(
     read: &mut Reader<V>,
     master_key: Option<Secret>,
 ) -> Option<store::Config> {
-    Some(store::Config {
-        url: read.database("DATABASE_URL")?,
-        master_key: master_key?,
-        old_master_key: read.master_key("DT_MASTER_KEY_OLD"),
-        connections_max: read.number("DT_SQL_CONNECTIONS", 1..=1000),
-    })
+    // All are read before one that is missing ends it.
+    let url = read.database("DATABASE_URL");
+    let old_master_key = read.master_key("DT_MASTER_KEY_OLD");
+    let connections_max = read.number("DT_SQL_CONNECTIONS", 1..=1000);
+    Some(store::Config { url: url?, master_key: master_key?, old_master_key, connections_max })
 }
 
 fn limits<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Limits {
