@@ -188,6 +188,7 @@ fn dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: Bulkhea
             routing: parts.routing.clone(),
             bulkhead,
             dead: DeadLetters::new(&parts.nats),
+            entry_age_max: config.dispatch.policy.entry_age_max,
         },
         downloads: parts.downloads.clone(),
         runtimes: parts.runtimes.clone(),

@@ -299,6 +299,15 @@ mod tests {
         }
         assert_eq!(seen, [Some(410_100), Some(410_100), None, None, Some(0)]);
         assert_eq!(sim.replies().len(), 2);
+        let before = sim.book().last();
+        sim.fault(Fault::new("webhook", Outcome::AcceptThenHang));
+        let mut asked = Box::pin(sim.cloud.http.post(&webhook).json(&body).send());
+        tokio::select! {
+            answer = &mut asked => panic!("{answer:?}"),
+            done = sim.book().wait_for(before, LIMIT, |r| r.kind == Kind::Reply) => assert!(done.is_some()),
+        }
+        let answer = tokio::time::timeout(Duration::from_millis(200), asked).await;
+        assert!(answer.is_err(), "{answer:?}");
     }
 
     #[tokio::test]

@@ -1,10 +1,12 @@
 //! What became of each conversation, from its log and its journal: the turns, and what does not tile.
 //!
 //! A turn is a range of the log. The ranges of a conversation follow each other without a gap and without
-//! an overlap, and end where the log ends; whatever contradicts that is a fault, in words.
+//! an overlap, and end where the log ends; what was stopped was stopped by a command that the log has behind
+//! it. Whatever contradicts that is a fault, in words.
 
 use std::collections::BTreeMap;
 
+use dingtalk_trigger::domain::entry::EntryKind;
 use dingtalk_trigger::domain::id::{Conversation, Seq};
 use dingtalk_trigger::domain::turn::{Phase, Step};
 
@@ -36,6 +38,16 @@ pub(crate) struct History {
 struct Both<'a> {
     log: Vec<&'a Logged>,
     journal: Vec<&'a Noted>,
+}
+
+impl Both<'_> {
+    /// Whether the turn that this record ends was told to by then: by a command behind it in the log.
+    fn is_stopped(&self, noted: &Noted) -> bool {
+        let last = noted.record.head.position;
+        self.log.iter().any(|logged| {
+            logged.kind == EntryKind::Control && logged.seq > last && logged.at <= noted.at
+        })
+    }
 }
 
 impl History {
@@ -84,6 +96,9 @@ impl History {
                     fault("the turn that ended is not the one that was open");
                 }
                 let (step, ended) = (noted.record.step, noted.at.0);
+                if step == Step::Stopped && !both.is_stopped(noted) {
+                    fault("a turn was stopped by nobody");
+                }
                 let turn = Turn { last: head.position, step, ended, resends, attempts };
                 self.turns.entry(conversation.clone()).or_default().insert(turn.last, turn);
                 position = head.position;

@@ -1,8 +1,8 @@
 //! What people say while everything breaks: steady talk in many conversations, bursts, long texts,
 //! questions that the expert refuses, and now and then a word to stop.
 //!
-//! Every message that is to be answered carries a mark of its own, and a long one carries it in each line,
-//! so that any part of an answer tells what it answers.
+//! Every message that is to be answered carries a mark of its own, and a long one carries it in each line
+//! with the line's number, so that any part of an answer tells what it answers and what is missing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -40,28 +40,47 @@ const BURST: usize = 200;
 /// A burst comes after a random time up to this.
 const BURST_WITHIN_MS: u64 = 40_000;
 const LONG_LINES: usize = 1000;
+/// Stands before the number of a line.
+const LINE: &str = "line";
+/// What an expert refuses for good when a turn begins with it.
+pub(crate) const REFUSE: &str = "refuse";
 
 /// `c` conversation `n` number.
-fn mark(conversation: usize, number: usize) -> String {
+pub(crate) fn mark(conversation: usize, number: usize) -> String {
     format!("c{conversation:03}n{number:04}")
 }
 
-/// Conversation and number of each mark in a text, in order and without repetition.
-pub(crate) fn marks_in(text: &str) -> Vec<(usize, usize)> {
-    let mut found = vec![];
-    for word in text.split(|c: char| !c.is_ascii_alphanumeric()) {
-        let parts = word.strip_prefix('c').and_then(|rest| rest.split_once('n'));
-        let Some((conversation, number)) = parts else { continue };
-        if (conversation.len(), number.len()) != (3, 4) {
-            continue;
-        }
-        if let (Ok(conversation), Ok(number)) = (conversation.parse(), number.parse())
-            && found.last() != Some(&(conversation, number))
+/// Conversation and number.
+pub(crate) type Mark = (usize, usize);
+
+/// What can be told from all else in a text: a mark, in a long text with the number of its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Part {
+    pub(crate) mark: Mark,
+    pub(crate) line: Option<usize>,
+}
+
+/// The parts of a text, in order.
+pub(crate) fn parts_in(text: &str) -> Vec<Part> {
+    let mut found: Vec<Part> = vec![];
+    let mut before = "";
+    for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
+        if let Some(mark) = mark_of(word) {
+            found.push(Part { mark, line: None });
+        } else if before == LINE
+            && let Some(part) = found.last_mut()
         {
-            found.push((conversation, number));
+            part.line = word.parse().ok();
         }
+        before = word;
     }
     found
+}
+
+fn mark_of(word: &str) -> Option<Mark> {
+    let (conversation, number) = word.strip_prefix('c')?.split_once('n')?;
+    let is_mark = (conversation.len(), number.len()) == (3, 4);
+    is_mark.then_some((conversation.parse().ok()?, number.parse().ok()?))
 }
 
 pub(crate) struct Load {
@@ -106,7 +125,7 @@ impl Load {
         let mark = mark(conversation, *number);
         let text = match self.rng.below(200) {
             0 => "/stop".to_owned(),
-            1 if !robot.is_xpert => format!("refuse {mark}"),
+            1 if !robot.is_xpert => format!("{REFUSE} {mark}"),
             2 | 3 => long(&mark),
             _ => mark,
         };
@@ -131,7 +150,7 @@ impl Load {
 fn long(mark: &str) -> String {
     let mut text = String::new();
     for line in 0..LONG_LINES {
-        writeln!(text, "{mark} line {line:04}").expect("a string takes everything");
+        writeln!(text, "{mark} {LINE} {line:04}").expect("a string takes everything");
     }
     text
 }
@@ -141,16 +160,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_found_wherever_they_stand() {
+    fn parts_are_found_wherever_they_stand() {
         let (one, other) = (mark(3, 7), mark(3, 8));
+        let part = |number, line| Part { mark: (3, number), line };
+        let lines = |number| (0..LONG_LINES).map(move |line| part(number, Some(line)));
         for (text, found) in [
-            (one.clone(), vec![(3, 7)]),
-            (format!("You said: {one}\n{other}"), vec![(3, 7), (3, 8)]),
-            (format!("@person3 You said: refuse {one}"), vec![(3, 7)]),
-            (long(&one), vec![(3, 7)]),
-            ("/stop cannot n c c1n2".to_owned(), vec![]),
+            (one.clone(), vec![part(7, None)]),
+            (format!("You said: {one}\n{other}"), vec![part(7, None), part(8, None)]),
+            (format!("@person3 You said: {REFUSE} {one}"), vec![part(7, None)]),
+            (long(&one), lines(7).collect()),
+            (format!("(1/2)\n\n{other}\n{}", long(&one)), {
+                [part(8, None)].into_iter().chain(lines(7)).collect()
+            }),
+            ("/stop cannot n c c1n2 line 3".to_owned(), vec![]),
         ] {
-            assert_eq!(marks_in(&text), found);
+            assert_eq!(parts_in(&text), found);
         }
     }
 }

@@ -79,7 +79,7 @@ async fn nothing_is_lost_doubled_or_reordered_whatever_breaks() {
     load.end().await;
     let settled = world.settled().await;
     let struck = [pods, broken, outer, streams].concat();
-    let verdict = world.judge();
+    let verdict = world.judge(&settled);
     let fleet = &world.fleet;
     report(&format!(
         "\nseed {seed}, {minutes} min: {} accepted ({} never were): {} delivered, {} stopped, {} dead, {} refused five times or more; all settled {:.1} s \
@@ -90,7 +90,7 @@ async fn nothing_is_lost_doubled_or_reordered_whatever_breaks() {
         verdict.stopped,
         verdict.dead,
         verdict.worn,
-        settled.as_secs_f64(),
+        settled.took.as_secs_f64(),
         fleet.counters.ambiguous(),
         fleet.counters.lost_runs(),
         fleet.fell,

@@ -1,21 +1,26 @@
 //! The oracle: holds what people did and saw against what the log and the journal say.
 //!
-//! - *lost*: accepted and not in the log; in the log and in no ended turn; delivered and nobody read it.
-//! - *doubled*: the same text read twice. It is excused only where the journal has a record, written before
+//! - *lost*: accepted and not in the log; in the log and in no ended turn; delivered and not read by whom it
+//!   is for, all of it: each line of a long text.
+//! - *doubled*: the same read twice. It is excused only where the journal has a record, written before
 //!   the repetition, that this send is made again because its outcome is unknown (taken over from a run
 //!   that ended, or repeated after a failure): one repetition for each such record.
 //! - *reordered*: answers of a conversation in another order than its log, parts of an answer in another
 //!   order than its text, or a log in another order than people wrote (messages that DingTalk pushed once,
 //!   over one connection: others may overtake each other on their way to us).
+//! - *broken*: all else, e.g. a turn stopped by nobody, or dead though it did not begin with what experts refuse.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use dingtalk_trigger::domain::dead::DeadLetter;
+use dingtalk_trigger::domain::entry::{Entry, EntryKind};
 use dingtalk_trigger::domain::id::{Conversation, Seq};
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::turn::Step;
 
 use crate::history::{History, Turn};
-use crate::people::{Answer, Message, People};
+use crate::load::{Mark, Part, REFUSE};
+use crate::people::{Message, People};
 use crate::scribe::Written;
 
 /// The attempts between which the schedule waits for two minutes at most.
@@ -50,23 +55,28 @@ pub(crate) struct Verdict {
     pub(crate) worn: usize,
 }
 
+/// What people read of each message, in the order in which it first came.
+type Read = BTreeMap<Mark, Vec<Part>>;
+
 /// Where the log has a message.
 struct Place {
     seq: Seq,
     turn: Option<Turn>,
 }
 
-pub(crate) fn judge(people: &People, written: &Written) -> Verdict {
+/// `left`: what was still to be done when all should have been.
+pub(crate) fn judge(people: &People, written: &Written, left: &[String]) -> Verdict {
     let history = History::of(written);
     let mut verdict = Verdict { given_up: people.given_up(), ..Verdict::default() };
     let advisories = written.advisories.iter();
     verdict.broken.extend(advisories.map(|(what, count)| format!("given up: {what}: {count}")));
     verdict.broken.extend(history.faults.iter().cloned());
+    verdict.broken.extend(left.iter().map(|what| format!("left over: {what}")));
     verdict.broken.extend(history.unfinished.iter().map(|what| format!("unfinished: {what}")));
     verdict.broken.extend(people.halves.iter().map(|text| format!("somebody read {text:?}")));
     verdict.broken.extend(written.unreadable.iter().map(|what| format!("unreadable: {what}")));
     let places = verdict.places(people, written, &history);
-    let read: BTreeSet<_> = people.answers.iter().flat_map(|answer| answer.marks.clone()).collect();
+    let read = verdict.read(people);
     let mut by_mark = BTreeMap::new();
     for (id, message) in &people.messages {
         let place = places.get(id);
@@ -94,7 +104,12 @@ impl Verdict {
         for logged in &written.log {
             let robot = logged.conversation.integration.as_str();
             let Some(msg_id) = &logged.msg_id else {
-                *controls.entry(robot).or_default() += 1;
+                if logged.kind == EntryKind::Control {
+                    *controls.entry(robot).or_default() += 1;
+                } else {
+                    let (seq, kind) = (logged.seq, logged.kind.as_str());
+                    self.broken.push(format!("the log has {kind} {seq}, which nobody made"));
+                }
                 continue;
             };
             let seq = logged.seq;
@@ -118,8 +133,26 @@ impl Verdict {
         places
     }
 
+    /// What people read where it belongs.
+    fn read(&mut self, people: &People) -> Read {
+        let marked = people.messages.values().filter_map(|message| Some((message.mark?, message)));
+        let places: BTreeMap<Mark, &str> =
+            marked.map(|(mark, message)| (mark, message.place.as_str())).collect();
+        let mut read = Read::new();
+        for answer in &people.answers {
+            for part in &answer.parts {
+                if places.get(&part.mark) == Some(&answer.place.as_str()) {
+                    read.entry(part.mark).or_default().push(*part);
+                } else {
+                    self.broken.push(format!("{:?} was read in {}", part.mark, answer.place));
+                }
+            }
+        }
+        read
+    }
+
     /// One message: accepted means in the log, in one turn, and that turn ended well.
-    fn weigh(&mut self, message: &Message, place: Option<&Place>, read: &BTreeSet<(usize, usize)>) {
+    fn weigh(&mut self, message: &Message, place: Option<&Place>, read: &Read) {
         let Some(mark) = message.mark else { return };
         let Some(place) = place else {
             if let Some(at) = message.accepted {
@@ -137,49 +170,75 @@ impl Verdict {
             self.spans.push((at, turn.ended));
         }
         match turn.step {
-            Step::Delivered if !read.contains(&mark) => {
-                self.lost(turn.ended, mark, "delivered, and nobody read it");
+            Step::Delivered => {
+                let read = read.get(&mark).map(Vec::as_slice).unwrap_or_default();
+                self.weigh_answer(message, turn.ended, read);
             }
-            Step::Delivered => self.delivered += 1,
             Step::Stopped => self.stopped += 1,
             Step::Dead => self.dead += 1,
             step => self.lost(turn.ended, mark, step.as_str()),
         }
     }
 
-    fn lost(&mut self, at: i64, mark: (usize, usize), why: &str) {
+    /// All that was to be said was read, once and in order, however many messages it took.
+    fn weigh_answer(&mut self, message: &Message, ended: i64, read: &[Part]) {
+        let said = message.parts.as_slice();
+        let is_missing = |part: &&Part| read.iter().all(|read| read != *part);
+        let what = |why: String| format!("{:?}: {why}", message.mark);
+        if read == said {
+            self.delivered += 1;
+        } else if let Some(part) = said.iter().find(is_missing) {
+            let (read, said) = (read.len(), said.len());
+            let why = format!("delivered, and {read} of {said} were read, not {:?}", part.line);
+            self.lost.push(Finding { at: ended, what: what(why) });
+        } else if read.len() > said.len() {
+            let why = format!("{} parts were read as {}", said.len(), read.len());
+            self.doubled.push(Finding { at: ended, what: what(why) });
+        } else {
+            let why = "its parts were read in another order".to_owned();
+            self.reordered.push(Finding { at: ended, what: what(why) });
+        }
+    }
+
+    fn lost(&mut self, at: i64, mark: Mark, why: &str) {
         self.lost.push(Finding { at, what: format!("{mark:?}: {why}") });
     }
 
-    fn check_doubles(&mut self, people: &People, by_mark: &BTreeMap<(usize, usize), &Place>) {
+    fn check_doubles(&mut self, people: &People, by_mark: &BTreeMap<Mark, &Place>) {
+        // One record excuses one repetition of one message, however many messages the answer is.
+        let mut excused: BTreeMap<(usize, Seq), usize> = BTreeMap::new();
         for answer in &people.answers {
             let [first, repeated @ ..] = answer.came.as_slice() else { continue };
-            let turn = turn_of(answer, by_mark);
-            let known = turn.map_or(0, |turn| turn.resends);
-            for index in 0..repeated.len() {
+            let marks = answer.marks();
+            let turn = marks.first().and_then(|mark| by_mark.get(mark)?.turn);
+            for _ in repeated {
                 // What happened to the first is why there is another.
-                let what = format!("{:?} came at {:?}: {turn:?}", answer.marks, answer.came);
+                let what = format!("{marks:?} came at {:?}: {turn:?}", answer.came);
                 let finding = Finding { at: *first, what };
-                if index < known {
-                    self.ambiguous.push(finding);
-                } else {
-                    self.doubled.push(finding);
+                let excused =
+                    turn.map(|turn| (turn, excused.entry((marks[0].0, turn.last)).or_default()));
+                match excused {
+                    Some((turn, count)) if *count < turn.resends => {
+                        *count += 1;
+                        self.ambiguous.push(finding);
+                    }
+                    _ => self.doubled.push(finding),
                 }
             }
         }
     }
 
     /// Answers in the order of the log, and parts of an answer in the order of its text.
-    fn check_order(&mut self, people: &People, by_mark: &BTreeMap<(usize, usize), &Place>) {
-        let mut newest: BTreeMap<usize, (Seq, Seq, String)> = BTreeMap::new();
+    fn check_order(&mut self, people: &People, by_mark: &BTreeMap<Mark, &Place>) {
+        let mut newest: BTreeMap<usize, (Seq, Seq, Option<usize>)> = BTreeMap::new();
         for answer in &people.answers {
-            let Some(mark) = answer.marks.first() else { continue };
-            let Some(place) = by_mark.get(mark) else { continue };
+            let Some(first) = answer.parts.first() else { continue };
+            let Some(place) = by_mark.get(&first.mark) else { continue };
             let Some(turn) = place.turn else { continue };
-            let part = (turn.last, place.seq, first_line(&answer.text));
-            let before = newest.entry(mark.0).or_default();
+            let part = (turn.last, place.seq, first.line);
+            let before = newest.entry(first.mark.0).or_default();
             if part < *before {
-                let what = format!("{:?} came after {before:?}", answer.marks);
+                let what = format!("{:?} came after {before:?}", answer.marks());
                 self.reordered.push(Finding { at: answer.came[0], what });
             }
             *before = part;
@@ -187,7 +246,7 @@ impl Verdict {
     }
 
     /// The log has them as people wrote them.
-    fn check_arrival(&mut self, people: &People, by_mark: &BTreeMap<(usize, usize), &Place>) {
+    fn check_arrival(&mut self, people: &People, by_mark: &BTreeMap<Mark, &Place>) {
         let mut by_conversation: BTreeMap<usize, Vec<&Message>> = BTreeMap::new();
         for message in people.messages.values() {
             if let (Some((conversation, _)), Some(_)) = (message.mark, message.way()) {
@@ -208,13 +267,13 @@ impl Verdict {
     }
 
     /// A turn that is dead has one letter, and one that is not has none. Only what was refused on request
-    /// may be dead: everything else here is worth another attempt.
+    /// may be dead, for that reason: no fault here is worth less than another attempt.
     fn check_dead(&mut self, written: &Written, history: &History) {
         let mut letters: BTreeMap<(Conversation, Seq), usize> = BTreeMap::new();
         for letter in &written.dead {
             let key = (letter.turn.conversation.clone(), letter.turn.last);
             *letters.entry(key).or_default() += 1;
-            if letter.reason != Reason::RuntimePermanent {
+            if letter.reason != Reason::RuntimePermanent || !begins_with_a_refusal(letter) {
                 let (turn, reason) = (&letter.turn, letter.reason.as_str());
                 self.broken.push(format!("{turn} was buried: {reason}: {}", letter.detail));
             }
@@ -234,14 +293,13 @@ impl Verdict {
     }
 }
 
-fn turn_of(answer: &Answer, by_mark: &BTreeMap<(usize, usize), &Place>) -> Option<Turn> {
-    by_mark.get(answer.marks.first()?)?.turn
-}
-
-/// The number of the first line of a long text; of any other nothing.
-fn first_line(text: &str) -> String {
-    let number = text.split("line ").nth(1).unwrap_or_default();
-    number.chars().take_while(char::is_ascii_digit).collect()
+/// The experts look at the first word alone.
+fn begins_with_a_refusal(letter: &DeadLetter) -> bool {
+    let mut messages = letter.entries.iter().filter_map(|logged| match &logged.entry {
+        Entry::Message(message) => Some(message),
+        _ => None,
+    });
+    messages.next().is_some_and(|message| message.text().starts_with(REFUSE))
 }
 
 #[cfg(test)]

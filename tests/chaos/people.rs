@@ -7,14 +7,18 @@ use std::sync::Arc;
 use dingtalk_trigger::sim::dingtalk::Sim;
 use dingtalk_trigger::sim::dingtalk::record::{Kind, Record};
 
-use crate::load::marks_in;
+use crate::load::{Mark, Part, parts_in};
 
 /// A message as its sender and DingTalk know it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Message {
     pub(crate) robot: String,
-    /// Conversation and number; a word to stop has none.
-    pub(crate) mark: Option<(usize, usize)>,
+    /// DingTalk's conversation.
+    pub(crate) place: String,
+    /// A word to stop has none.
+    pub(crate) mark: Option<Mark>,
+    /// All that an answer to it must say, in order.
+    pub(crate) parts: Vec<Part>,
     /// Place in the order in which people wrote.
     pub(crate) said: u64,
     /// When the service said that it has it.
@@ -36,13 +40,26 @@ impl Message {
     }
 }
 
-/// One text that a person read, and each time that it came.
+/// What people read in one message of a robot, and each time that it came.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answer {
-    pub(crate) marks: Vec<(usize, usize)>,
-    pub(crate) text: String,
+    /// DingTalk's conversation.
+    pub(crate) place: String,
+    pub(crate) parts: Vec<Part>,
     pub(crate) came: Vec<i64>,
 }
+
+impl Answer {
+    /// What it answers, in order.
+    pub(crate) fn marks(&self) -> Vec<Mark> {
+        let mut marks: Vec<_> = self.parts.iter().map(|part| part.mark).collect();
+        marks.dedup();
+        marks
+    }
+}
+
+/// The index of an answer by its conversation and what it says.
+type Known = BTreeMap<(String, Vec<Part>), usize>;
 
 #[derive(Default)]
 pub(crate) struct People {
@@ -57,7 +74,7 @@ pub(crate) struct People {
 impl People {
     pub(crate) fn of(cloud: &Sim) -> Self {
         let mut people = Self::default();
-        let mut known: BTreeMap<(String, String), usize> = BTreeMap::new();
+        let mut known = Known::new();
         for record in cloud.book().since(0, usize::MAX) {
             if record.kind == Kind::Reply {
                 people.read(&record, &mut known);
@@ -83,10 +100,11 @@ impl People {
     fn note(&mut self, record: &Arc<Record>) {
         let id = (record.robot.clone(), record.msg_id.clone());
         if record.kind == Kind::Said {
-            let mark = marks_in(&record.text).first().copied();
             let message = self.messages.entry(id).or_default();
             message.robot.clone_from(&record.robot);
-            message.mark = mark;
+            message.place.clone_from(&record.conversation);
+            message.parts = parts_in(&record.text);
+            message.mark = message.parts.first().map(|part| part.mark);
             message.said = record.seq;
             return;
         }
@@ -102,17 +120,18 @@ impl People {
         }
     }
 
-    fn read(&mut self, record: &Arc<Record>, known: &mut BTreeMap<(String, String), usize>) {
-        let marks = marks_in(&record.text);
-        if marks.is_empty() {
+    fn read(&mut self, record: &Arc<Record>, known: &mut Known) {
+        let parts = parts_in(&record.text);
+        if parts.is_empty() {
             if record.text.contains("half ") {
                 self.halves.push(record.text.clone());
             }
             return;
         }
-        let key = (record.conversation.clone(), record.text.clone());
+        let place = record.conversation.clone();
+        let key = (place.clone(), parts.clone());
         let index = *known.entry(key).or_insert_with(|| {
-            self.answers.push(Answer { marks, text: record.text.clone(), came: vec![] });
+            self.answers.push(Answer { place, parts, came: vec![] });
             self.answers.len() - 1
         });
         self.answers[index].came.push(record.at_ms);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dingtalk_trigger::context::{Clock, Context};
 use dingtalk_trigger::domain::dead::DeadLetter;
-use dingtalk_trigger::domain::entry::Entry;
+use dingtalk_trigger::domain::entry::{Entry, EntryKind};
 use dingtalk_trigger::domain::id::{Conversation, Seq};
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::io::nats::read::Record as Stored;
@@ -25,7 +25,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// An entry of the log.
 pub(crate) struct Logged {
     pub(crate) seq: Seq,
+    pub(crate) at: Timestamp,
     pub(crate) conversation: Conversation,
+    pub(crate) kind: EntryKind,
     /// DingTalk's own id; of what a command says there is none.
     pub(crate) msg_id: Option<String>,
 }
@@ -120,12 +122,18 @@ impl Scribe {
         };
         match stream {
             "DT_IN" => {
-                let msg_id = match entry::decode(&stored.payload) {
-                    Ok(Entry::Message(message)) => Some(message.msg_id.as_str().to_owned()),
-                    Ok(_) => None,
-                    Err(_) => return written.unreadable.push(unreadable()),
+                let entry = match entry::decode(&stored.payload) {
+                    Err(_) | Ok(Entry::Undecodable { .. }) => {
+                        return written.unreadable.push(unreadable());
+                    }
+                    Ok(entry) => entry,
                 };
-                written.log.push(Logged { seq, conversation, msg_id });
+                let kind = entry.kind();
+                let msg_id = match entry {
+                    Entry::Message(message) => Some(message.msg_id.as_str().to_owned()),
+                    _ => None,
+                };
+                written.log.push(Logged { seq, at, conversation, kind, msg_id });
             }
             "DT_JOURNAL" => match record::decode(&stored.payload) {
                 Ok(record) => written.journal.push(Noted { seq, at, conversation, record }),

@@ -47,6 +47,13 @@ pub(crate) struct World {
     context: Context,
 }
 
+/// How a run came to its end.
+pub(crate) struct Settled {
+    pub(crate) took: Duration,
+    /// What was still to be done when the time was over, in words.
+    pub(crate) left: Vec<String>,
+}
+
 /// Talk that goes on by itself.
 pub(crate) struct Talk {
     end: CancellationToken,
@@ -119,19 +126,15 @@ impl World {
     }
 
     /// Waits until every message has been accepted or given up, every turn has ended, and nothing is left in
-    /// any stream that would do anything more. How long that took.
-    pub(crate) async fn settled(&mut self) -> Duration {
+    /// any stream that would do anything more; or until it is clear that something is stuck.
+    pub(crate) async fn settled(&mut self) -> Settled {
         let began = Instant::now();
         self.fleet.all_ready().await;
         let mut said = Instant::now();
-        loop {
+        let left = loop {
             let left = self.left().await;
-            if left.is_empty() {
-                break;
-            }
-            if began.elapsed() > SETTLED {
-                report(&format!("chaos: not settled after {SETTLED:?}: {}", left.join("; ")));
-                break;
+            if left.is_empty() || began.elapsed() > SETTLED {
+                break left;
             }
             if said.elapsed() > Duration::from_secs(10) {
                 said = Instant::now();
@@ -139,10 +142,10 @@ impl World {
                 report(&format!("chaos: left: {shown}"));
             }
             sleep(Duration::from_millis(500)).await;
-        }
+        };
         let took = began.elapsed();
         self.fleet.counters.read_all().await;
-        took
+        Settled { took, left }
     }
 
     /// What is still to be done, in words.
@@ -175,8 +178,8 @@ impl World {
         left
     }
 
-    pub(crate) fn judge(&self) -> Verdict {
-        judge(&People::of(&self.outside.cloud), &self.scribe.written())
+    pub(crate) fn judge(&self, settled: &Settled) -> Verdict {
+        judge(&People::of(&self.outside.cloud), &self.scribe.written(), &settled.left)
     }
 
     /// Ends all pods by SIGTERM, and what this test itself runs.

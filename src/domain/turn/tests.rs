@@ -3,6 +3,8 @@
 //! Whatever changes in the machine shows here as another word in one row; what holds for every history
 //! is tried in `random`.
 
+mod activity;
+mod away;
 mod random;
 mod question;
 mod steering;
@@ -23,6 +25,7 @@ use crate::domain::time::Timestamp;
 
 const POLICY: Policy = Policy {
     handoff_age_max: Duration::from_secs(1000),
+    entry_age_max: Duration::from_secs(2000),
     runtime_timeout: Duration::from_secs(600),
 };
 const NOW: Timestamp = Timestamp(100_000);
@@ -76,7 +79,7 @@ fn answered(segments: u32, is_late: bool) -> Answered {
 }
 
 fn parked(why: Parked, until: Option<Timestamp>) -> Phase {
-    Phase::Parked { why, until, is_told: why == Parked::Missing }
+    Phase::Parked { why, until }
 }
 
 fn burying() -> Phase {
@@ -156,7 +159,9 @@ fn whoever_takes_an_open_turn_goes_on_where_the_journal_says() {
         (Phase::Sending(sending(2)), Ready, "delivered over: "),
         (burying(), Ready, "- burying: bury"),
     ] {
-        let decision = run(head(phase.clone()), taken(runtime));
+        let is_told_away = matches!(phase, Phase::Parked { why: Missing, .. });
+        let before = Head { is_told_away, ..head(phase.clone()) };
+        let decision = run(before, taken(runtime));
         assert_eq!(told(&decision), expected, "{phase:?} {runtime:?}");
     }
 }
@@ -265,22 +270,6 @@ fn a_newer_message_widens_only_a_turn_of_messages_that_is_under_way() {
 }
 
 #[test]
-fn the_sender_hears_of_an_absent_expert_once() {
-    let mut state = run(head(Phase::Running), taken(Availability::Away(Parked::Missing)));
-    let mut told_count = 0;
-    for why in [Parked::Missing, Parked::Busy, Parked::Missing, Parked::Paused, Parked::Missing] {
-        let tells = |command: &&Command| matches!(command, Command::Tell(_));
-        told_count += state.commands.iter().filter(tells).count();
-        state = run(state.head, taken(Availability::Away(why)));
-    }
-    assert_eq!(told_count, 1);
-    let Some(Phase::Parked { until, .. }) = state.head.turn.map(|turn| turn.phase) else {
-        panic!("the turn still waits");
-    };
-    assert_eq!(until, Some(EXPIRY), "the wait ends when it would have ended at first");
-}
-
-#[test]
 fn a_replay_settles_its_letter_before_it_is_delivered() {
     let mut state = head(Phase::Sending(sending(1)));
     state.turn.as_mut().unwrap().kind = TurnKind::Replay { dead: Seq(7) };
@@ -301,8 +290,9 @@ fn a_replay_settles_its_letter_before_it_is_delivered() {
 }
 
 fn new(kind: TurnKind, opening: Opening) -> Event {
-    let (first, last, accepted_at) = (Seq(11), Seq(12), Timestamp(50_000));
-    Event::Opened { turn: NewTurn { first, last, kind, accepted_at, opening }, at: NOW }
+    let (first, last, accepted_at, heard_at) = (Seq(11), Seq(12), Timestamp(50_000), None);
+    let turn = NewTurn { first, last, kind, accepted_at, heard_at, opening };
+    Event::Opened { turn, at: NOW }
 }
 
 fn ask(epoch: u64, runtime: Availability) -> Opening {

@@ -52,6 +52,8 @@ pub enum Outcome {
     Hang,
     /// It is done, and the connection is cut: the caller cannot know.
     AcceptThenReset,
+    /// It is done, and no answer comes.
+    AcceptThenHang,
     /// It is done, and this is the answer nevertheless.
     AcceptThenAnswer { status: u16, body: Value },
     /// It is done as ever, only after the delay.
@@ -179,6 +181,10 @@ pub async fn meet(State(cloud): State<Arc<Cloud>>, request: Request, next: Next)
         Outcome::AcceptThenReset => {
             drop(next.run(request).await);
             cut()
+        }
+        Outcome::AcceptThenHang => {
+            drop(next.run(request).await);
+            std::future::pending().await
         }
         Outcome::AcceptThenAnswer { status, body } => {
             drop(next.run(request).await);

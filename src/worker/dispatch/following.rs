@@ -124,22 +124,37 @@ impl Turning<'_> {
         }));
     }
 
-    /// A control entry ended the session: nothing else will tell the list so.
-    pub(super) fn project_end(&self, run: &Run, ended: &domain::session::Session) {
+    /// A session that a turn of the service itself has ended or kept: nothing else will tell the list so.
+    pub(super) fn project_session(
+        &self,
+        run: &Run,
+        was: Option<domain::session::Session>,
+        before: Option<&OpenTurn>,
+    ) {
+        let now = run.head().session.as_ref();
+        let turn = run.head().turn.as_ref().or(before);
+        let is_own = turn.is_none_or(|turn| turn.asked.is_none());
+        let session = match (was, now) {
+            (Some(ended), None) => ended,
+            (Some(was), Some(now)) if is_own && now.last_activity > was.last_activity => {
+                now.clone()
+            }
+            _ => return,
+        };
         let place = self.origin.as_ref().map(|origin| origin.place.clone());
         let sender = self.origin.as_ref().map(|origin| &origin.sender);
         self.hands.writer.offer(Row::Conversation(Session {
             conversation: run.conversation.clone(),
-            expert: ended.expert.clone(),
-            thread: subject::thread_id(&run.conversation, ended.epoch),
-            epoch: ended.epoch,
-            last_activity: ended.last_activity,
-            timeout: ended.timeout,
+            expert: session.expert.clone(),
+            thread: subject::thread_id(&run.conversation, session.epoch),
+            epoch: session.epoch,
+            last_activity: session.last_activity,
+            timeout: session.timeout,
             place_id: place.as_ref().map(|place| place.id.clone()).unwrap_or_default(),
             place_title: place.and_then(|place| place.title),
             sender_id: sender.map(|sender| sender.user_id().to_owned()).unwrap_or_default(),
             sender_name: sender.map(|sender| sender.name.clone()).unwrap_or_default(),
-            is_ended: true,
+            is_ended: now.is_none(),
         }));
     }
 }

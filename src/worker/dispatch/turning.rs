@@ -83,9 +83,7 @@ impl<'a> Turning<'a> {
                 let answer = journal::brings_answer(step).then(|| self.answer.clone()).flatten();
                 run.record(step, decision.head, answer).await?;
                 self.note(run, step, before.as_ref());
-                if let (Some(ended), None) = (session, &run.head().session) {
-                    self.project_end(run, &ended);
-                }
+                self.project_session(run, session, before.as_ref());
             }
             let mut next = None;
             for command in decision.commands {

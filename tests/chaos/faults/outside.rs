@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     Ambiguous,
     /// It is sent, and 500 is the answer.
     AmbiguousAnswer,
+    /// It is sent, and no answer comes.
+    AmbiguousHang,
     Hang,
     TokensRevoked,
     ExpertFails,
@@ -45,12 +47,13 @@ pub(crate) enum Fault {
     RobotPaused,
 }
 
-pub(crate) const ALL: [(&str, Fault); 17] = [
+pub(crate) const ALL: [(&str, Fault); 18] = [
     ("DingTalk: QpsLimit", Fault::TooFast),
     ("DingTalk: 500", Fault::Internal),
     ("DingTalk: connection reset", Fault::Reset),
     ("DingTalk: sent, then reset", Fault::Ambiguous),
     ("DingTalk: sent, then 500", Fault::AmbiguousAnswer),
+    ("DingTalk: sent, then no answer", Fault::AmbiguousHang),
     ("DingTalk: no answer", Fault::Hang),
     ("DingTalk: tokens revoked, then 500", Fault::TokensRevoked),
     ("callback: 500 and 503", Fault::ExpertFails),
@@ -80,6 +83,7 @@ pub(crate) async fn strike(outside: &Outside, console: &Console, fault: Fault, r
             let body = json!({ "code": "system.error", "message": "later" });
             sends(outside, 10, |_| Outcome::AcceptThenAnswer { status: 500, body: body.clone() });
         }
+        Fault::AmbiguousHang => sends(outside, 10, |_| Outcome::AcceptThenHang),
         Fault::Hang => sends(outside, 10, |_| Outcome::Hang),
         Fault::TokensRevoked => {
             outside.cloud.revoke_tokens();

@@ -1,14 +1,18 @@
 //! What the oracle finds in histories that were made wrong, one way each.
 
-use dingtalk_trigger::domain::id::{ConversationKey, IntegrationId};
+use dingtalk_trigger::domain::entry;
+use dingtalk_trigger::domain::id::{ConversationKey, IntegrationId, MsgId, TurnId};
+use dingtalk_trigger::domain::inbound;
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::domain::turn::{Head, OpenTurn, Phase, Sending, TurnKind};
 use dingtalk_trigger::protocol::record::Record;
 
 use super::*;
+use crate::people::Answer;
 use crate::scribe::{Logged, Noted};
 
 const CONVERSATION: usize = 7;
+const PLACE: &str = "cid";
 
 fn conversation() -> Conversation {
     let integration = IntegrationId::parse("robot").unwrap();
@@ -19,11 +23,29 @@ fn conversation() -> Conversation {
 struct Story {
     people: People,
     written: Written,
+    left: Vec<String>,
+}
+
+fn part(number: usize) -> Part {
+    Part { mark: (CONVERSATION, number), line: None }
+}
+
+fn lines(number: usize, lines: std::ops::Range<usize>) -> Vec<Part> {
+    lines.map(|line| Part { line: Some(line), ..part(number) }).collect()
+}
+
+fn answer(parts: Vec<Part>) -> Answer {
+    Answer { place: PLACE.to_owned(), parts, came: vec![2000] }
+}
+
+fn at(seq: u64) -> usize {
+    usize::try_from(seq).unwrap() - 1
 }
 
 impl Story {
     fn good() -> Self {
-        let mut story = Self { people: People::default(), written: Written::default() };
+        let (people, written) = (People::default(), Written::default());
+        let mut story = Self { people, written, left: vec![] };
         for number in 1..=3 {
             story.tell(number);
         }
@@ -34,20 +56,19 @@ impl Story {
         let (id, seq) = (format!("msg{number}"), u64::try_from(number).unwrap());
         let message = Message {
             robot: "robot".to_owned(),
+            place: PLACE.to_owned(),
             mark: Some((CONVERSATION, number)),
+            parts: vec![part(number)],
             said: seq,
             accepted: Some(1000),
             pushes: vec![0],
             ..Message::default()
         };
         self.people.messages.insert(("robot".to_owned(), id.clone()), message);
-        self.people.answers.push(Answer {
-            marks: vec![(CONVERSATION, number)],
-            text: format!("answer {number}"),
-            came: vec![2000],
-        });
-        let (conversation, seq) = (conversation(), Seq(seq));
-        self.written.log.push(Logged { seq, conversation, msg_id: Some(id) });
+        self.people.answers.push(answer(vec![part(number)]));
+        let (conversation, seq, at) = (conversation(), Seq(seq), Timestamp(1000));
+        let (kind, msg_id) = (EntryKind::Message, Some(id));
+        self.written.log.push(Logged { seq, at, conversation, kind, msg_id });
         self.note(Step::Answered, seq, 1);
         self.note(Step::Delivered, seq, 1);
     }
@@ -82,8 +103,63 @@ impl Story {
         self.written.journal.push(Noted { seq, at, conversation, record });
     }
 
+    /// The last message is long: four lines, and answered in two messages.
+    fn last_is_long(&mut self) {
+        self.message(3).parts = lines(3, 0..4);
+        self.people.answers.pop();
+        self.people.answers.extend([answer(lines(3, 0..2)), answer(lines(3, 2..4))]);
+    }
+
+    /// The message at `seq` was a word to stop.
+    fn say_stop(&mut self, seq: u64) {
+        let message = self.message(seq);
+        (message.mark, message.parts) = (None, vec![]);
+        let logged = &mut self.written.log[at(seq)];
+        (logged.kind, logged.msg_id) = (EntryKind::Control, None);
+        self.people.answers.remove(at(seq));
+    }
+
+    /// The turn at `seq` was not answered.
+    fn end(&mut self, seq: u64, step: Step) {
+        self.written.journal[at(seq) * 2 + 1].record.step = step;
+        let mark = (CONVERSATION, at(seq) + 1);
+        self.people.answers.retain(|answer| answer.marks() != [mark]);
+    }
+
+    /// The last turn is dead, and was this text.
+    fn bury(&mut self, reason: Reason, text: &str) {
+        self.end(3, Step::Dead);
+        let person = inbound::Sender { id: String::new(), staff_id: None, name: String::new() };
+        let kind = inbound::PlaceKind::Private;
+        let message = inbound::Message {
+            msg_id: MsgId::parse("msg3").unwrap(),
+            place: inbound::Place { id: PLACE.to_owned(), kind, title: None },
+            sender: person,
+            robot_code: None,
+            created_at: None,
+            kind: "text".to_owned(),
+            parts: vec![inbound::Part::Text(text.to_owned())],
+            quote: None,
+            webhook: None,
+        };
+        let (seq, at, entry) = (Seq(3), Timestamp(1000), Entry::Message(message));
+        self.written.dead.push(DeadLetter {
+            turn: TurnId { conversation: conversation(), last: seq },
+            reason,
+            detail: "refused".to_owned(),
+            attempts: 1,
+            asked: None,
+            entries: vec![entry::Logged { seq, at, entry }],
+        });
+    }
+
+    fn message(&mut self, seq: u64) -> &mut Message {
+        let id = ("robot".to_owned(), format!("msg{seq}"));
+        self.people.messages.get_mut(&id).unwrap()
+    }
+
     fn judge(&self) -> Verdict {
-        judge(&self.people, &self.written)
+        judge(&self.people, &self.written, &self.left)
     }
 }
 
@@ -98,10 +174,20 @@ fn counts(verdict: &Verdict) -> [usize; 5] {
     ]
 }
 
+type Case = (&'static str, fn(&mut Story), [usize; 5]);
+
+fn check(cases: &[Case]) {
+    for (what, spoil, expected) in cases {
+        let mut story = Story::good();
+        spoil(&mut story);
+        let verdict = story.judge();
+        assert_eq!(&counts(&verdict), expected, "{what}: {:?} {:?}", verdict.lost, verdict.broken);
+    }
+}
+
 #[test]
 fn the_oracle_finds_what_is_wrong_and_nothing_else() {
-    type Spoil = fn(&mut Story);
-    let cases: [(&str, Spoil, [usize; 5]); 9] = [
+    check(&[
         ("all is well", |_| {}, [0, 0, 0, 0, 0]),
         ("nobody read it", |story| drop(story.people.answers.remove(1)), [1, 0, 0, 0, 0]),
         ("it is not in the log", |story| drop(story.written.log.pop()), [1, 0, 0, 0, 2]),
@@ -134,11 +220,114 @@ fn the_oracle_finds_what_is_wrong_and_nothing_else() {
             },
             [0, 0, 0, 0, 1],
         ),
-    ];
-    for (what, spoil, expected) in cases {
-        let mut story = Story::good();
-        spoil(&mut story);
-        let verdict = story.judge();
-        assert_eq!(counts(&verdict), expected, "{what}: {:?} {:?}", verdict.lost, verdict.broken);
-    }
+        ("left over", |story| story.left.push("a message".to_owned()), [0, 0, 0, 0, 1]),
+    ]);
+}
+
+#[test]
+fn an_answer_is_whole_once_in_order_and_with_whom_it_is_for() {
+    check(&[
+        ("a long one", Story::last_is_long, [0, 0, 0, 0, 0]),
+        (
+            "its second message was not sent",
+            |story| {
+                story.last_is_long();
+                story.people.answers.pop();
+            },
+            [1, 0, 0, 0, 0],
+        ),
+        (
+            "a line is missing in it",
+            |story| {
+                story.last_is_long();
+                story.people.answers[2].parts.remove(1);
+            },
+            [1, 0, 0, 0, 0],
+        ),
+        (
+            "its messages came in another order",
+            |story| {
+                story.last_is_long();
+                story.people.answers.swap(2, 3);
+            },
+            [0, 0, 0, 2, 0],
+        ),
+        (
+            "its lines are in another order",
+            |story| {
+                story.last_is_long();
+                story.people.answers[2].parts.swap(0, 1);
+            },
+            [0, 0, 0, 1, 0],
+        ),
+        (
+            "both its messages read twice, and one taken over",
+            |story| {
+                story.last_is_long();
+                story.people.answers[2].came.push(2001);
+                story.people.answers[3].came.push(2002);
+                story.written.journal.pop();
+                story.note(Step::Sending, Seq(3), 2);
+                story.note(Step::Delivered, Seq(3), 2);
+            },
+            [0, 1, 1, 0, 0],
+        ),
+        (
+            "answered again together with the next",
+            |story| story.people.answers[2].parts.insert(0, part(2)),
+            [0, 1, 0, 0, 0],
+        ),
+        (
+            "somebody else read it",
+            |story| story.people.answers[1].place = "elsewhere".to_owned(),
+            [1, 0, 0, 0, 1],
+        ),
+    ]);
+}
+
+#[test]
+fn what_was_not_answered_was_stopped_by_a_word_or_refused_on_request() {
+    check(&[
+        (
+            "stopped by the word behind it",
+            |story| {
+                story.say_stop(2);
+                story.end(1, Step::Stopped);
+            },
+            [0, 0, 0, 0, 0],
+        ),
+        (
+            "stopped before the word was there",
+            |story| {
+                story.say_stop(2);
+                story.end(1, Step::Stopped);
+                story.written.log[1].at = Timestamp(3001);
+            },
+            [0, 0, 0, 0, 1],
+        ),
+        (
+            "stopped, with a word before it",
+            |story| {
+                story.say_stop(2);
+                story.end(3, Step::Stopped);
+            },
+            [0, 0, 0, 0, 1],
+        ),
+        ("stopped by nobody", |story| story.end(1, Step::Stopped), [0, 0, 0, 0, 1]),
+        (
+            "refused on request",
+            |story| story.bury(Reason::RuntimePermanent, "refuse it"),
+            [0, 0, 0, 0, 0],
+        ),
+        (
+            "refused for nothing",
+            |story| story.bury(Reason::RuntimePermanent, "answer it"),
+            [0, 0, 0, 0, 1],
+        ),
+        (
+            "asked to be refused, and buried for another reason",
+            |story| story.bury(Reason::ReplyExhausted, "refuse it"),
+            [0, 0, 0, 0, 1],
+        ),
+    ]);
 }

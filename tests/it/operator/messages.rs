@@ -126,7 +126,7 @@ async fn from_the_dead_letters(stand: &Stand) {
 }
 
 /// The only conversation of the test's robot waits for its expert.
-async fn parked(stand: &Stand) {
+pub(super) async fn parked(stand: &Stand) {
     there(stand, "DT_HANDOFF", "dt.handoff.own.>").await;
 }
 

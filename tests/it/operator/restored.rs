@@ -1,9 +1,12 @@
 //! The log put back from a backup, and made anew, while people write.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
+use super::messages::parked;
 use super::stand::{REDELIVERED, Stand};
 use crate::support::oracle::answered;
 use crate::support::program::{LIMIT, report};
@@ -29,10 +32,17 @@ async fn answers(stand: &Stand, more: usize) {
 pub(super) async fn put_back(stand: &Stand, urls: &str) {
     let hands = &stand.hands;
     answers(stand, 40).await;
+    // It waits for its expert until all is put back.
+    let admin = stand.service.admin();
+    admin.done("POST", "/api/runtimes/own/pause", &Value::Null).await;
+    let (mark, _) = stand.say_own();
+    parked(stand).await;
+    let mut backed_up = stand.waiting();
+    backed_up.insert(mark);
     hands.backup("DT_IN").await;
     answers(stand, 40).await;
     let highest = stand.hands.info("DT_IN").await["state"]["last_seq"].as_u64();
-    stand.removed_log().await;
+    stand.removed_log(&backed_up).await;
     hands.restore("DT_IN").await;
     let restored = Instant::now();
     // Each message makes them look; by themselves they do so every 10 s.
@@ -50,6 +60,7 @@ pub(super) async fn put_back(stand: &Stand, urls: &str) {
     let (code, said) = stand.command("streams apply", urls).await;
     assert!(code == 0 && said.contains("conversations moved"), "{code} {said}");
     report(said.trim());
+    admin.done("POST", "/api/runtimes/own/resume", &Value::Null).await;
     stand.recovered("DT_IN restored, after streams apply", REDELIVERED).await;
     let (code, said) = stand.command("streams diff", urls).await;
     assert_eq!(code, 0, "{said}");
@@ -58,7 +69,7 @@ pub(super) async fn put_back(stand: &Stand, urls: &str) {
 
 async fn made_anew(stand: &Stand, urls: &str) {
     let highest = stand.hands.info("DT_IN").await["state"]["last_seq"].as_u64();
-    stand.removed_log().await;
+    stand.removed_log(&BTreeSet::new()).await;
     stand.piled_up("messages wait for the log").await;
     let (code, said) = stand.command("streams apply", urls).await;
     assert!(code == 0 && said.contains("DT_IN does not exist"), "{code} {said}");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::support::hands::Hands;
-use crate::support::oracle::{judge, mark, unanswered};
+use crate::support::oracle::{judge, mark, unanswered, waiting};
 use crate::support::outside::Outside;
 use crate::support::program::{LIMIT, Program, report};
 use crate::support::service::{Service, callback, echo};
@@ -39,6 +39,8 @@ pub(super) struct Stand {
     pub(super) outside: Outside,
     pub(super) service: Service,
     pub(super) hands: Hands,
+    /// What its service was told beside the stand's own settings.
+    settings: Vec<(String, String)>,
     said: Cell<usize>,
     own: Cell<usize>,
     /// What the broker was made to lose.
@@ -65,7 +67,9 @@ impl Stand {
         admin.publish("collects", "collects", &collects).await;
         admin.publish("own", "own", &json!({ "runtime": callback(&outside) })).await;
         let (said, own) = (Cell::new(0), Cell::new(0));
-        Self { outside, service, hands, said, own, lost: RefCell::default() }
+        let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = more.collect();
+        Self { outside, service, hands, settings, said, own, lost: RefCell::default() }
     }
 
     /// People go on writing while `work` is done.
@@ -148,7 +152,8 @@ impl Stand {
     /// The service's own command beside it, as an operator types it: exit code and what it said.
     pub(super) async fn command(&self, line: &str, urls: &str) -> (i32, String) {
         let arguments: Vec<_> = line.split(' ').collect();
-        let settings = [("NATS_URL".to_owned(), urls.to_owned())];
+        let mut settings = self.settings.clone();
+        settings.push(("NATS_URL".to_owned(), urls.to_owned()));
         let directory = self.service.data.path();
         let mut program = Program::start(directory, "command", &arguments, &settings);
         let code = program.ended().await.code().expect("it ended by itself");
@@ -164,11 +169,16 @@ impl Stand {
         answer["missing"].take()
     }
 
-    /// The log goes, and with it what it had taken and nobody had answered yet.
-    pub(super) async fn removed_log(&self) {
+    /// What the log has and nobody has answered: a backup that is made now has it.
+    pub(super) fn waiting(&self) -> BTreeSet<String> {
+        waiting(&self.outside.cloud)
+    }
+
+    /// The log goes, and with it what it had taken and nobody had answered yet, but for what is in a backup.
+    pub(super) async fn removed_log(&self, backed_up: &BTreeSet<String>) {
         self.hands.remove_stream("DT_IN").await;
         let open = self.open();
-        self.lost.borrow_mut().extend(open);
+        self.lost.borrow_mut().extend(open.difference(backed_up).cloned());
     }
 
     /// Ends the service whose broker is not its own.

@@ -12,6 +12,7 @@ use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::io::dingtalk::send::SendClass;
 use dingtalk_trigger::io::governor::Api;
 use dingtalk_trigger::sim::dingtalk::fault::{Fault, Outcome};
+use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{Bench, told};
@@ -108,18 +109,22 @@ async fn what_was_written_and_not_answered_may_have_been_delivered() {
 
 #[tokio::test]
 async fn what_is_not_answered_in_time_may_have_been_delivered() {
-    let bench = Bench::patient(SECOND, str::to_owned).await;
-    for (api, origin) in [
+    let bench = Bench::patient(3 * SECOND, str::to_owned).await;
+    let calls = [
         ("webhook", bench.alone()),
         ("oto", Origin { webhook: None, ..bench.alone() }),
         ("group", Origin { webhook: None, ..bench.grouped() }),
-    ] {
-        bench.sim.fault(Fault::new(api, Outcome::Hang));
-        let failed = bench.send(&origin).await.unwrap_err();
-        let expected = (SendClass::Retryable { after: None }, true);
-        assert_eq!((failed.class, failed.is_ambiguous), expected, "{api}");
+    ];
+    for (outcome, replies) in [(Outcome::Hang, 0), (Outcome::AcceptThenHang, calls.len())] {
+        let sends = calls.iter().map(async |(api, origin)| {
+            bench.sim.fault(Fault::new(api, outcome.clone()));
+            let failed = bench.send(origin).await.unwrap_err();
+            let expected = (SendClass::Retryable { after: None }, true);
+            assert_eq!((failed.class, failed.is_ambiguous), expected, "{api} {outcome:?}");
+        });
+        join_all(sends).await;
+        assert_eq!(bench.seen().len(), replies, "{outcome:?}: once at most");
     }
-    assert!(bench.seen().is_empty());
 }
 
 #[tokio::test]

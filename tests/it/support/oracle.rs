@@ -35,6 +35,8 @@ struct Message {
     said: u64,
     /// DingTalk had to push it again, so that others may have overtaken it before they reached us.
     was_pushed_again: bool,
+    /// The service said that it has it.
+    is_accepted: bool,
     /// When the answers were read, and their place in the order.
     answers: Vec<(i64, u64)>,
 }
@@ -119,6 +121,12 @@ fn messages(cloud: &Sim) -> BTreeMap<String, Message> {
                     message.was_pushed_again = true;
                 }
             }
+            Kind::Acked if record.detail == "200" => {
+                let Some(mark) = by_id.get(&record.msg_id) else { continue };
+                if let Some(message) = messages.get_mut(mark) {
+                    message.is_accepted = true;
+                }
+            }
             Kind::Reply => {
                 let Some(message) = mark_in(&record.text).and_then(|mark| messages.get_mut(mark))
                 else {
@@ -136,6 +144,13 @@ fn messages(cloud: &Sim) -> BTreeMap<String, Message> {
 pub(crate) fn unanswered(cloud: &Sim) -> BTreeSet<String> {
     let open = messages(cloud).into_iter().filter(|(_, message)| message.answers.is_empty());
     open.map(|(mark, _)| mark).collect()
+}
+
+/// The messages that were accepted and have no answer.
+pub(crate) fn waiting(cloud: &Sim) -> BTreeSet<String> {
+    let waits = |message: &Message| message.is_accepted && message.answers.is_empty();
+    let waiting = messages(cloud).into_iter().filter(|(_, message)| waits(message));
+    waiting.map(|(mark, _)| mark).collect()
 }
 
 /// How many of the messages have an answer.
