@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use dingtalk_trigger::domain::id::TurnId;
-use dingtalk_trigger::protocol::subject;
-use dingtalk_trigger::protocol::token::{Slot, encode_slot};
 use dingtalk_trigger::sim::dingtalk::fault::Fault;
 use dingtalk_trigger::sim::dingtalk::message::Say;
 use dingtalk_trigger::sim::xpert::fault::Fault as Broken;
@@ -14,7 +11,6 @@ use super::pressing::{OVER, asked, link, post};
 use super::{card_in, card_robot, click, closed, publish};
 use crate::support::outside::Outside;
 use crate::support::program::LIMIT;
-use crate::support::server::connect;
 use crate::support::service::{Service, xpert};
 use crate::support::wait::wait_until;
 
@@ -117,12 +113,11 @@ async fn a_stop_ends_what_an_attempt_left_running_at_the_runtime() {
 }
 
 #[tokio::test]
-async fn a_card_closes_when_its_session_has_run_out() {
+async fn the_message_that_opens_a_new_session_closes_the_card_of_the_old_one() {
     let outside = Outside::start().await;
     let service = Service::start(&outside).await;
     card_robot(&service, &outside, "robot").await;
     publish(&service, &outside, &json!({ "sessionTimeoutSeconds": 1 })).await;
-    // By the next message, which opens a session of its own.
     let said = outside.say(Say::direct("robot", "ann", "confirm it"));
     let card = card_in(&outside, &said.conversation, 0).await;
     let thread = || outside.expert.calls().last().expect("a call").body["session"].clone();
@@ -135,22 +130,19 @@ async fn a_card_closes_when_its_session_has_run_out() {
     })
     .await;
     closed(&outside, &card, "Expired").await;
+    service.finish().await;
+}
 
-    // By the sweep, which gives the conversation to whoever looks at it: as it does so here.
+#[tokio::test]
+async fn the_sweep_closes_the_card_of_a_session_that_has_run_out() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_SWEEP_INTERVAL", "1s")]).await;
+    card_robot(&service, &outside, "robot").await;
+    publish(&service, &outside, &json!({ "sessionTimeoutSeconds": 1 })).await;
     let said = outside.say(Say::direct("robot", "bob", "confirm it"));
     let card = card_in(&outside, &said.conversation, 0).await;
-    let turn: TurnId = card.msg_id.parse().expect("a turn id");
-    let jetstream = async_nats::jetstream::new(connect(&[service.nats_url()]).await);
-    let slot = Slot { to: turn.last, window: Duration::ZERO };
-    let expired = ("false".to_owned(), "Expired".to_owned(), 0);
-    wait_until("the card is closed", LIMIT, async || {
-        let payload = encode_slot(&slot).into();
-        let offered = jetstream.publish(subject::slot(&turn.conversation), payload).await;
-        offered.expect("publish").await.ok(); // the one before may still be there
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        super::shown(&outside, &card) == expired
-    })
-    .await;
+    closed(&outside, &card, "Expired").await;
+    assert_eq!(outside.expert.calls().len(), 1);
     outside.cloud.click(click(&card, "bob", "confirm")).await.expect("within 2 s");
     outside.reply(&said.conversation, OVER).await;
     service.finish().await;
