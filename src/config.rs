@@ -71,6 +71,7 @@ pub struct Limits {
     pub send_rate: u32,
     pub webhook_rate: u32,
     pub handoff_age_max: Duration,
+    pub entry_age_max: Duration,
     pub newer_age_max: Duration,
     pub window_max_wait: Duration,
     pub runtime_timeout: Duration,
@@ -129,9 +130,11 @@ impl Config {
                 messages_max: limits.turn_messages_max,
                 bytes_max: limits.turn_max_bytes,
             },
+            // Room for a full turn: questions to the service stand between its messages, and beside their
+            // text what DingTalk says of them.
             page: PageLimits {
-                entries_max: limits.turn_messages_max,
-                bytes_max: limits.turn_max_bytes,
+                entries_max: limits.turn_messages_max * 2,
+                bytes_max: limits.turn_max_bytes * 2,
             },
             reply: reply::Limits {
                 segment_max_bytes: limits.segment_max_bytes,
@@ -144,6 +147,7 @@ impl Config {
             },
             policy: Policy {
                 handoff_age_max: limits.handoff_age_max,
+                entry_age_max: limits.entry_age_max,
                 runtime_timeout: limits.runtime_timeout,
             },
             wait_least: limits.window_max_wait,
@@ -212,6 +216,8 @@ fn limits<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Limits {
         send_rate: read.number("DT_SEND_RATE", 0..=10_000),
         webhook_rate: read.number("DT_WEBHOOK_RATE", 0..=10_000),
         handoff_age_max: read.duration("DT_HANDOFF_MAX_AGE", 1..=5 * 24 * 3600),
+        // The log keeps an entry for a day longer.
+        entry_age_max: read.duration("DT_ENTRY_MAX_AGE", 1..=6 * 24 * 3600),
         newer_age_max: read.duration("DT_NEWER_MAX_AGE", 1..=24 * 3600),
         window_max_wait: read.duration("DT_WINDOW_MAX_WAIT", 1..=3600),
         runtime_timeout: read.duration("DT_RUNTIME_TIMEOUT", 1..=3600),

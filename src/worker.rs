@@ -123,7 +123,7 @@ pub fn start(context: &Context, parts: &Parts, config: &Config) {
     let gate = Gate::start(context, &parts.nats);
     for stage in &config.stages {
         match stage {
-            Stage::Intake => start_intake(context, parts, gate.clone()),
+            Stage::Intake => start_intake(context, parts, config, gate.clone()),
             Stage::Due => start_due(context, parts, config, gate.clone()),
             Stage::Dispatch => {
                 let stage = dispatch(context, parts, config, bulkhead.clone());
@@ -136,7 +136,7 @@ pub fn start(context: &Context, parts: &Parts, config: &Config) {
     context.spawn(lag(context.clone(), parts.nats.clone()));
 }
 
-fn start_intake(context: &Context, parts: &Parts, gate: Gate) {
+fn start_intake(context: &Context, parts: &Parts, config: &Config, gate: Gate) {
     let stage = IntakeStage {
         context: context.clone(),
         nats: parts.nats.clone(),
@@ -148,6 +148,8 @@ fn start_intake(context: &Context, parts: &Parts, gate: Gate) {
         sender: parts.sender.clone(),
         notices: QueuedNotices::new(context, parts),
         writer: parts.writer.clone(),
+        plan: config.dispatch.plan,
+        page: config.dispatch.page,
     };
     let handle = move |delivery| stage.clone().handle(delivery);
     context.spawn(drive(context.clone(), parts.nats.clone(), gate, INTAKE, handle));
@@ -186,11 +188,13 @@ fn dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: Bulkhea
             routing: parts.routing.clone(),
             bulkhead,
             dead: DeadLetters::new(&parts.nats),
+            entry_age_max: config.dispatch.policy.entry_age_max,
         },
         downloads: parts.downloads.clone(),
         runtimes: parts.runtimes.clone(),
         sender: parts.sender.clone(),
         cards: Cards::new(context, &parts.sender),
+        notices: QueuedNotices::new(context, parts),
         writer: parts.writer.clone(),
         watch: Watch::start(context, &parts.nats),
         links: parts.links.clone(),

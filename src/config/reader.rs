@@ -12,6 +12,7 @@ use super::settings::SETTINGS;
 use crate::domain::binding::Language;
 use crate::domain::secret::Secret;
 use crate::io::egress::host::{HostList, Scheme};
+use crate::io::nats;
 use crate::io::seal::Keyring;
 use crate::telemetry::log;
 
@@ -179,8 +180,7 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
     /// One or several addresses of a broker. They may hold a password and are not repeated.
     pub fn broker(&mut self, name: &'static str) -> String {
         let text = self.text(name);
-        let is_address = |part: &str| part.trim().parse::<async_nats::ServerAddr>().is_ok();
-        if !text.split(',').all(is_address) {
+        if !text.split(',').all(nats::is_address) {
             self.complain(
                 name,
                 "must be nats://host:port, or several of these, with commas between",

@@ -14,7 +14,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 49] = [
+pub const SETTINGS: [Setting; 50] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -55,6 +55,11 @@ pub const SETTINGS: [Setting; 49] = [
         "DT_HANDOFF_MAX_AGE",
         "24h",
         "how long a message waits for a missing runtime; at most 5d",
+    ),
+    setting(
+        "DT_ENTRY_MAX_AGE",
+        "6d",
+        "how long a message waits for anything else, such as a pause, before it is a dead letter; at most 6d",
     ),
     setting(
         "DT_NEWER_MAX_AGE",

@@ -16,7 +16,7 @@ use super::lists::{self, List};
 use super::problem::Problem;
 use super::views::rfc3339;
 use crate::domain::entry::{Control, ControlKind, Entry};
-use crate::domain::id::{Conversation, ConversationKey, InvalidId};
+use crate::domain::id::{Conversation, ConversationKey, ExpertId, IntegrationId, InvalidId};
 use crate::domain::time::Timestamp;
 use crate::io::store::conversations::{Cursor, Filter, Session};
 
@@ -81,7 +81,6 @@ pub(super) async fn list(
         integration: id("integrationId", search.integration_id.as_deref())?,
         expert: id("xpertId", search.xpert_id.as_deref())?,
         search: search.q,
-        open_only: false,
     };
     let rows = state.store.conversations(&filter, after.as_ref(), limit.saturating_add(1)).await?;
     let now = state.context.clock.now();
@@ -104,13 +103,9 @@ pub(super) async fn end_all(
     State(state): State<super::State>,
     Query(whose): Query<Whose>,
 ) -> Result<Json<Value>, Problem> {
-    let filter = Filter {
-        integration: id("integrationId", whose.integration_id.as_deref())?,
-        expert: id("xpertId", whose.xpert_id.as_deref())?,
-        search: None,
-        open_only: true,
-    };
-    let subject = match (&filter.integration, &filter.expert) {
+    let integration: Option<IntegrationId> = id("integrationId", whose.integration_id.as_deref())?;
+    let expert: Option<ExpertId> = id("xpertId", whose.xpert_id.as_deref())?;
+    let subject = match (&integration, &expert) {
         (Some(integration), None) => integration.to_string(),
         (None, Some(expert)) => expert.to_string(),
         _ => {
@@ -121,12 +116,11 @@ pub(super) async fn end_all(
     let mut ended = 0_usize;
     let mut after = None;
     loop {
-        let rows = state.store.conversations(&filter, after.as_ref(), END_TOGETHER).await?;
+        let (whose, whom) = (integration.as_ref(), expert.as_ref());
+        let rows =
+            state.store.open_conversations(whose, whom, after.as_ref(), END_TOGETHER).await?;
         let Some(last) = rows.last() else { break };
-        after = Some(Cursor {
-            last_activity: last.last_activity,
-            key: last.conversation.key.to_string(),
-        });
+        after = Some(last.conversation.key.clone());
         let appends = rows.iter().map(|row| append_end(&state, &row.conversation));
         futures_util::future::try_join_all(appends).await?;
         ended += rows.len();

@@ -64,7 +64,7 @@ pub fn plan(
         (Some(Entry::Control(_)), _) => (skipped + 1, PlannedKind::Control),
         (Some(_), Some((index, by))) => (index, PlannedKind::Stopped { by }),
         (Some(Entry::Message(_)), None) => {
-            (skipped + merged(rest, window, limits), PlannedKind::Messages)
+            (skipped + merged(rest, window, limits).count, PlannedKind::Messages)
         }
         (Some(Entry::Action(_)), None) => (skipped + 1, PlannedKind::Action),
         (Some(Entry::Replay(_)), None) => (skipped + 1, PlannedKind::Replay),
@@ -75,34 +75,72 @@ pub fn plan(
     Some(Planned { count, first: first.seq, last: last.seq, kind })
 }
 
-/// How many entries at the head of the page are one turn: messages, and the questions between them.
-fn merged(page: &[Logged], window: Duration, limits: Limits) -> usize {
+/// The end of the first turn of `page` that a limit keeps from growing, where messages merge.
+///
+/// It need not wait for quiet. What is behind anything but messages and questions is left to those who
+/// take that.
+pub fn full(page: &[Logged], limits: Limits) -> Option<Seq> {
+    let mut rest = page;
+    loop {
+        while let [Logged { entry: Entry::Query(_), .. }, behind @ ..] = rest {
+            rest = behind;
+        }
+        let Some(Logged { entry: Entry::Message(_), .. }) = rest.first() else { return None };
+        let Merged { count, is_full } = merged(rest, Duration::MAX, limits);
+        let (turn, behind) = rest.split_at_checked(count)?;
+        if is_full {
+            return turn.last().map(|logged| logged.seq);
+        }
+        rest = behind;
+    }
+}
+
+/// The same, where it is the newest entry of `page` that fills it: of all entries, one says so.
+pub fn filled(page: &[Logged], limits: Limits) -> Option<Seq> {
+    let (_, before) = page.split_last()?;
+    if full(before, limits).is_some() { None } else { full(page, limits) }
+}
+
+/// A turn of messages at the head of a page.
+struct Merged {
+    /// Of entries: messages, and the questions between them.
+    count: usize,
+    /// No message can join it, whatever follows.
+    is_full: bool,
+}
+
+fn merged(page: &[Logged], window: Duration, limits: Limits) -> Merged {
     if window == Duration::ZERO {
-        return 1;
+        return Merged { count: 1, is_full: true };
     }
     let (mut count, mut messages) = (0, 0);
     let mut bytes = 0;
     let mut sender = None;
+    let mut is_full = false;
     for (index, logged) in page.iter().enumerate() {
         if matches!(logged.entry, Entry::Query(_)) {
             continue;
         }
         let Entry::Message(message) = &logged.entry else { break };
-        bytes += message.text().len();
-        let is_over = messages >= limits.messages_max || bytes > limits.bytes_max;
         let is_other = sender.is_some_and(|id| id != &message.sender.id);
-        if messages > 0 && (is_over || is_other || message.is_unsupported()) {
+        if messages > 0 && (is_other || message.is_unsupported()) {
+            break;
+        }
+        bytes += message.text().len();
+        if messages > 0 && (messages >= limits.messages_max || bytes > limits.bytes_max) {
+            is_full = true;
             break;
         }
         messages += 1;
         count = index + 1;
+        is_full = messages >= limits.messages_max || bytes >= limits.bytes_max;
         sender = Some(&message.sender.id);
         // What cannot be handed to an expert is answered by the service: it merges with nothing.
         if message.is_unsupported() {
             break;
         }
     }
-    count.max(1)
+    Merged { count: count.max(1), is_full }
 }
 
 #[cfg(test)]

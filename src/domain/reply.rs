@@ -9,6 +9,7 @@ mod split;
 
 use super::answer::Answer;
 use super::binding::Language;
+use super::words::Word;
 
 /// What DingTalk counts beside the text: the frame, the title, the number, the notice, the mention.
 const RESERVE_BYTES: usize = 1000;
@@ -73,7 +74,7 @@ pub fn segments(
         pieces.truncate(limits.segments_max.max(1));
         if let Some(last) = pieces.last_mut() {
             last.push_str("\n\n");
-            last.push_str(notice(language));
+            last.push_str(Word::AnswerCut.text(language));
         }
     }
     let total = pieces.len();
@@ -108,7 +109,7 @@ pub fn cut_answer(text: &str, max_bytes: usize, language: Language) -> Option<St
     if text.len() <= max_bytes {
         return None;
     }
-    let notice = notice(language);
+    let notice = Word::AnswerCut.text(language);
     let keep = text.floor_char_boundary(max_bytes.saturating_sub(notice.len() + 2));
     let (kept, _) = text.split_at_checked(keep).unwrap_or((text, ""));
     Some(format!("{kept}\n\n{notice}"))
@@ -120,7 +121,7 @@ pub fn markdown(text: &str, max_bytes: usize, language: Language) -> String {
     if json_len(&text) <= max_bytes {
         return text;
     }
-    let notice = notice(language);
+    let notice = Word::AnswerCut.text(language);
     let mut left = max_bytes.saturating_sub(notice.len() + 4);
     let fits = |char: &char| {
         let len = json_char_len(*char);
@@ -134,21 +135,11 @@ fn numbered(piece: &str, number: usize, total: usize) -> String {
     format!("({number}/{total})\n\n{piece}")
 }
 
-fn notice(language: Language) -> &'static str {
-    match language {
-        Language::ZhHans => "（回答过长，其余部分未显示。）",
-        Language::En => "(The answer is too long; the rest is not shown.)",
-    }
-}
-
 /// The first words, bare of markup.
 fn title(text: &str, language: Language) -> String {
     let line = text.lines().map(adapt::bare).find(|line| !line.is_empty()).unwrap_or_default();
     if line.is_empty() {
-        return match language {
-            Language::ZhHans => "回复".to_owned(),
-            Language::En => "Reply".to_owned(),
-        };
+        return Word::AnswerTitle.text(language).to_owned();
     }
     line.chars().take(TITLE_CHARS).collect()
 }

@@ -29,6 +29,11 @@ impl Session {
         self.last_activity.after(self.timeout)
     }
 
+    /// What is heard in time keeps it, until `at` if that is later; what comes too late brings nothing back.
+    pub fn kept(self, heard: Timestamp, at: Timestamp) -> Self {
+        if self.is_expired(heard) { self } else { self.touched(heard.max(at)) }
+    }
+
     /// Activity never moves back: a late result of an old turn does not shorten a session.
     pub fn touched(mut self, at: Timestamp) -> Self {
         self.last_activity = self.last_activity.max(at);
@@ -51,6 +56,10 @@ mod tests {
         assert!(!session.is_expired(Timestamp(61_000)));
         assert!(session.is_expired(Timestamp(61_001)));
         assert!(!session.is_expired(Timestamp(0)), "a clock that went back expires nothing");
+        let kept = |heard, at| session.clone().kept(Timestamp(heard), Timestamp(at)).last_activity;
+        assert_eq!(kept(61_000, 0), Timestamp(61_000));
+        assert_eq!(kept(61_000, 90_000), Timestamp(90_000), "its answer took long");
+        assert_eq!(kept(61_001, 90_000), Timestamp(1_000), "it had expired");
         let touched = session.touched(Timestamp(500));
         assert_eq!(touched.last_activity, Timestamp(1_000));
     }

@@ -13,6 +13,7 @@ pub mod decide;
 pub mod question;
 mod machine;
 mod opening;
+mod parking;
 mod widening;
 
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub struct Head {
     /// The runtime waits for a decision of the person.
     pub interrupted: Option<Interrupted>,
     pub told_unbound_at: Option<Timestamp>,
+    /// The sender knows that the expert is away; until it is reached again.
+    pub is_told_away: bool,
     /// When the session webhook has its next permit.
     pub webhook_free_at: Option<Timestamp>,
 }
@@ -95,11 +98,9 @@ pub enum Phase {
     Retry {
         at: Timestamp,
     },
-    /// `is_told`: the sender knows of this wait.
     Parked {
         why: Parked,
         until: Option<Timestamp>,
-        is_told: bool,
     },
     Sending(Sending),
     /// Given up; the dead letter may or may not be stored yet.
@@ -150,7 +151,9 @@ pub enum Availability {
 /// What bounds a wait; copied into the state when the wait begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
+    /// For an expert that is missing, and for one that is busy or paused.
     pub handoff_age_max: Duration,
+    pub entry_age_max: Duration,
     pub runtime_timeout: Duration,
 }
 
@@ -161,6 +164,8 @@ pub struct NewTurn {
     pub last: Seq,
     pub kind: TurnKind,
     pub accepted_at: Timestamp,
+    /// When its person said what counts as a sign of life in the session, if anything.
+    pub heard_at: Option<Timestamp>,
     pub opening: Opening,
 }
 

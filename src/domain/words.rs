@@ -40,6 +40,19 @@ pub enum Word {
     QuestionEnded,
     QuestionExpired,
     FileTooLarge,
+    /// What the page behind a link asks, and what came of it.
+    PageAskEnd,
+    PageAskConfirm,
+    PageAskReject,
+    PageConfirmed,
+    PageRejected,
+    PageWrong,
+    PageOver,
+    PageNotNow,
+    /// At the end of an answer that is longer than may be sent.
+    AnswerCut,
+    /// What a list of conversations shows of an answer that has no words.
+    AnswerTitle,
     /// Where a picture stood in a text for the expert; `{n}` is its number.
     MarkPicture,
     MarkVoice,
@@ -51,7 +64,7 @@ pub enum Word {
 }
 
 impl Word {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 39] = [
         Self::Unbound,
         Self::ExpertAway,
         Self::Failed,
@@ -74,6 +87,16 @@ impl Word {
         Self::QuestionEnded,
         Self::QuestionExpired,
         Self::FileTooLarge,
+        Self::PageAskEnd,
+        Self::PageAskConfirm,
+        Self::PageAskReject,
+        Self::PageConfirmed,
+        Self::PageRejected,
+        Self::PageWrong,
+        Self::PageOver,
+        Self::PageNotNow,
+        Self::AnswerCut,
+        Self::AnswerTitle,
         Self::MarkPicture,
         Self::MarkVoice,
         Self::MarkVideo,

@@ -4,7 +4,7 @@
 //! `POST` to the same address publishes the entry. Whether the action still means something is the
 //! worker's to judge; where it surely does not, the page says so already.
 
-mod words;
+mod page;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use tokio::time::Instant;
 
-use self::words::Page;
+use self::page::Page;
 use super::accept::{self, Decision};
 use super::press::pressed;
 use super::{Edge, Taken};

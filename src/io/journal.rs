@@ -197,6 +197,11 @@ impl Journal {
         Ok(found)
     }
 
+    /// When the broker stored the record at `seq`; `None` where it is gone.
+    pub async fn stored_at(&self, seq: Seq) -> Result<Option<Timestamp>, Error> {
+        Ok(self.nats.at(STREAM, seq).await?.map(|stored| stored.at))
+    }
+
     /// The answer that the record at `seq` brought.
     pub async fn answer(&self, seq: Seq) -> Result<Answer, Error> {
         let stored = self.nats.at(STREAM, seq).await?.ok_or(Error::AnswerGone(seq))?;

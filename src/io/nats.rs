@@ -197,6 +197,11 @@ impl Nats {
     }
 }
 
+/// Whether a text names a server as `NATS_URL` does.
+pub fn is_address(text: &str) -> bool {
+    text.trim().parse::<async_nats::ServerAddr>().is_ok()
+}
+
 fn answer<A: DeserializeOwned>(message: &Message) -> Result<A, Error> {
     #[derive(Deserialize)]
     struct Failed {

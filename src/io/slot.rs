@@ -17,6 +17,9 @@ use crate::protocol::token::{self, Slot};
 
 pub const STREAM: &str = "DT_RUN";
 
+/// The header of a slot that a message brought, and not its coming back: nobody was told yet that it waits.
+const FIRST: &str = "Dt-First";
+
 const QUEUE: Queue = Queue { stream: STREAM, consumer: "dispatch", filter: "dt.run.>" };
 
 #[derive(Clone)]
@@ -42,7 +45,19 @@ impl Slots {
         conversation: &Conversation,
         slot: &Slot,
     ) -> Result<Offered, PublishError> {
-        self.offer_left(conversation, slot, None).await
+        self.publish(conversation, slot, HeaderMap::new()).await
+    }
+
+    /// Offers the slot that a message brings. Where it waits all the same, whoever finds that out says so:
+    /// the caller if it is occupied, else the run that finds a turn open; nobody else ever does.
+    pub async fn offer_first(
+        &self,
+        conversation: &Conversation,
+        slot: &Slot,
+    ) -> Result<Offered, PublishError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(FIRST, "1");
+        self.publish(conversation, slot, headers).await
     }
 
     /// Offers a slot for what has been left to a newer release since `since`.
@@ -50,12 +65,19 @@ impl Slots {
         &self,
         conversation: &Conversation,
         slot: &Slot,
-        since: Option<Timestamp>,
+        since: Timestamp,
     ) -> Result<Offered, PublishError> {
         let mut headers = HeaderMap::new();
-        if let Some(since) = since {
-            headers.insert(LEFT_SINCE, since.0.to_string());
-        }
+        headers.insert(LEFT_SINCE, since.0.to_string());
+        self.publish(conversation, slot, headers).await
+    }
+
+    async fn publish(
+        &self,
+        conversation: &Conversation,
+        slot: &Slot,
+        mut headers: HeaderMap,
+    ) -> Result<Offered, PublishError> {
         headers.insert(super::log::KIND, "run");
         let payload = token::encode_slot(slot).into();
         match self.nats.publish(&subject::slot(conversation), headers, payload).await {
@@ -64,9 +86,15 @@ impl Slots {
             Err(e) => Err(e),
         }
     }
+
     /// Takes out slots that are confirmed already, which would keep their conversations occupied for ever.
     /// Gives how many there were.
     pub async fn clear(&self) -> Result<usize, nats::Error> {
         settled::clear(&self.nats, QUEUE).await
     }
+}
+
+/// Whether a message brought this slot.
+pub fn is_first(headers: &HeaderMap) -> bool {
+    headers.get(FIRST).is_some()
 }

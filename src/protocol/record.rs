@@ -4,6 +4,7 @@
 //! it; later records refer to it by sequence.
 
 pub(in crate::protocol) mod wire;
+mod told;
 
 use super::envelope::{self, Error};
 use crate::domain::answer::Answer;

@@ -21,6 +21,7 @@ use anyhow::Context as _;
 use super::cards::Cards;
 use super::driver::Disposition;
 use super::lease::Lease;
+use super::queued::QueuedNotices;
 use super::resolve::{Question, Resolved, Resolver};
 use super::run::{Patience, Run, Stopped};
 use super::watch::Watch;
@@ -44,7 +45,7 @@ use crate::io::nats::Nats;
 use crate::io::nats::pull::Delivery;
 use crate::io::routing::Routing;
 use crate::io::runtime::Runtimes;
-use crate::io::slot::Slots;
+use crate::io::slot::{self, Slots};
 use crate::io::store::writer::Writer;
 use crate::io::timer::Timers;
 use crate::protocol::envelope;
@@ -90,6 +91,7 @@ pub struct Dispatch {
     pub runtimes: Runtimes,
     pub sender: Sender,
     pub cards: Cards,
+    pub notices: QueuedNotices,
     pub writer: Writer,
     pub watch: Watch,
     pub links: crate::protocol::action::Key,
@@ -131,6 +133,7 @@ impl Dispatch {
         let lease = Lease::hold(&self.context, &self.nats, &delivery);
         let mut run = Run::new(conversation.clone(), self.journal.clone(), last, lease);
         run.patience = patience;
+        self.tell_queued(&run, slot, &delivery);
         match self.work(&mut run, slot, delivery.deliveries).await {
             Ok(Worked::Through) => {
                 run.check()?;
@@ -158,6 +161,14 @@ impl Dispatch {
                 self.leave(&conversation, &delivery).await
             }
             Err(Stopped::Failed(error)) => Err(error),
+        }
+    }
+
+    /// A message that came behind an open turn waits, also where that one had released its slot.
+    fn tell_queued(&self, run: &Run, slot: Slot, delivery: &Delivery) {
+        let is_behind = run.head().turn.as_ref().is_some_and(|turn| turn.last < slot.to);
+        if is_behind && delivery.deliveries <= 1 && slot::is_first(&delivery.headers) {
+            self.notices.offer(&run.conversation, slot.to);
         }
     }
 

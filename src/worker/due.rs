@@ -16,6 +16,7 @@ use crate::domain::id::{Conversation, Seq};
 use crate::domain::time::Timestamp;
 use crate::io::journal::{self, Journal};
 use crate::io::log::{self, Log};
+use crate::io::nats::publish::PublishError;
 use crate::io::nats::pull::Delivery;
 use crate::io::slot::{Offered, Slots};
 use crate::io::timer::{Left, Timers, left_since};
@@ -36,6 +37,16 @@ pub struct DueStage {
     pub newer_age_max: Duration,
     /// `DT_WINDOW_MAX_WAIT`.
     pub wait_least: Duration,
+}
+
+/// How a token came to be offered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// Its window has ended: nobody was told before that it waits.
+    First,
+    Again,
+    /// It was left to a newer release since then.
+    Left(Timestamp),
 }
 
 /// What a token is for, as far as this release can tell.
@@ -66,7 +77,15 @@ impl DueStage {
         match self.find(&conversation, token).await? {
             Found::Token { token, view } => match debounce::due(&token, &view) {
                 Due::Done | Due::Superseded => {}
-                Due::Offer => self.offer(&conversation, &token, &view, since).await?,
+                Due::Offer => {
+                    let is_first = token.kind == TimerKind::Window && delivery.deliveries <= 1;
+                    let came = match since {
+                        Some(since) => Came::Left(since),
+                        None if is_first => Came::First,
+                        None => Came::Again,
+                    };
+                    self.offer(&conversation, &token, &view, came).await?;
+                }
             },
             Found::Newer => self.leave(&conversation, &delivery, since).await?,
         }
@@ -115,39 +134,54 @@ impl DueStage {
         conversation: &Conversation,
         token: &Token,
         view: &View,
-        since: Option<Timestamp>,
+        came: Came,
     ) -> anyhow::Result<()> {
         let slot = Slot { to: token.seq, window: token.window };
-        let mut offered = self.slots.offer_left(conversation, &slot, since).await;
+        let mut offered = self.offer_slot(conversation, &slot, came).await;
         // What occupies it may be a slot that nobody will ever get.
         if matches!(offered, Ok(Offered::Occupied)) && self.slots.clear().await? > 0 {
-            offered = self.slots.offer_left(conversation, &slot, since).await;
+            offered = self.offer_slot(conversation, &slot, came).await;
         }
         if offered.context("offer slot")? == Offered::Taken {
             return Ok(());
         }
         // What was left to a newer release waits for that one, whatever else there is.
-        let newest = match since {
-            None => self.log.newest(conversation).await.context("read newest")?,
-            Some(_) => None,
+        let newest = match came {
+            Came::First | Came::Again => {
+                self.log.newest(conversation).await.context("read newest")?
+            }
+            Came::Left(_) => None,
         };
         let newest = newest.map_or(view.newest, |found| found.seq);
         let Some(wait) = debounce::refused(token, newest, view.taken) else { return Ok(()) };
-        if token.kind == TimerKind::Window {
+        if came == Came::First {
             self.notices.offer(conversation, token.seq);
         }
         let refusals = token.refusals + 1;
         let again = Token { kind: TimerKind::Now, refusals, ..*token };
         let at = view.now.after(wait);
         let purpose = format!("{}b{refusals}t{}", token.seq, at.0);
-        let armed = match since {
-            None => self.timers.arm(conversation, &purpose, at, &again).await,
-            Some(since) => {
+        let armed = match came {
+            Came::First | Came::Again => self.timers.arm(conversation, &purpose, at, &again).await,
+            Came::Left(since) => {
                 let left = Left { token: encode_token(&again).into(), since };
                 self.timers.leave(conversation, &purpose, at, left).await
             }
         };
         armed.context("arm again")
+    }
+
+    async fn offer_slot(
+        &self,
+        conversation: &Conversation,
+        slot: &Slot,
+        came: Came,
+    ) -> Result<Offered, PublishError> {
+        match came {
+            Came::First => self.slots.offer_first(conversation, slot).await,
+            Came::Again => self.slots.offer(conversation, slot).await,
+            Came::Left(since) => self.slots.offer_left(conversation, slot, since).await,
+        }
     }
 
     /// The bytes stay as they are: only the release that wrote them knows what they say. Past all
@@ -159,7 +193,9 @@ impl DueStage {
         since: Option<Timestamp>,
     ) -> anyhow::Result<()> {
         let now = self.context.clock.now();
-        if since.is_some_and(|since| now.since(since) > self.newer_age_max) {
+        if let Some(since) = since
+            && now.since(since) > self.newer_age_max
+        {
             let newest = self.log.newest(conversation).await.context("read newest")?;
             let Some(newest) = newest else { return Ok(()) };
             let (window, refusals) = (Duration::ZERO, 0);
@@ -172,7 +208,7 @@ impl DueStage {
                 wait_max: Duration::ZERO,
                 now,
             };
-            return self.offer(conversation, &token, &view, since).await;
+            return self.offer(conversation, &token, &view, Came::Left(since)).await;
         }
         let at = now.after(leaving::EVERY);
         let purpose = format!("{}n", delivery.seq);

@@ -1,6 +1,7 @@
 //! The intake stage: every entry of the log gets a timer or a slot, whatever it holds.
 //!
-//! It buries nothing, and decodes only a question to the service itself, which it answers.
+//! It buries nothing, and decodes only a question to the service itself, which it answers, and what waits
+//! for quiet with a message, which may be a full turn with it.
 
 mod answering;
 
@@ -14,10 +15,11 @@ use crate::context::Context;
 use crate::domain::binding::BusyPolicy;
 use crate::domain::debounce::{self, Intake, TimerKind, Token};
 use crate::domain::entry::EntryKind;
-use crate::domain::id::Conversation;
+use crate::domain::id::{Conversation, Seq};
+use crate::domain::plan::{self, filled};
 use crate::io::dingtalk::send::Sender;
-use crate::io::journal::Journal;
-use crate::io::log::{self, Log};
+use crate::io::journal::{self, Journal};
+use crate::io::log::{self, Log, PageLimits};
 use crate::io::nats::Nats;
 use crate::io::nats::pull::Delivery;
 use crate::io::routing::Routing;
@@ -40,6 +42,16 @@ pub struct IntakeStage {
     pub sender: Sender,
     pub notices: QueuedNotices,
     pub writer: Writer,
+    pub plan: plan::Limits,
+    pub page: PageLimits,
+}
+
+/// When the sender hears that the message waits, if it does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Now,
+    /// Before, or by its window's timer, or not at all.
+    Later,
 }
 
 impl IntakeStage {
@@ -58,14 +70,18 @@ impl IntakeStage {
                 let at = delivery.at.after(window);
                 let purpose = delivery.seq.to_string();
                 self.timers.arm(&conversation, &purpose, at, &token).await.context("arm window")?;
+                if kind == EntryKind::Message
+                    && let Some(seq) = self.filled(&conversation, delivery.seq).await?
+                {
+                    self.offer(&conversation, &Token { seq, ..token }, Told::Later).await?;
+                }
             }
             Intake::OfferSlot => {
-                let offered = self.offer(&conversation, &token).await?;
+                let is_new = kind == EntryKind::Message && delivery.deliveries <= 1;
+                let told = if is_new { Told::Now } else { Told::Later };
+                let offered = self.offer(&conversation, &token, told).await?;
                 if offered == Offered::Occupied && kind == EntryKind::Message {
                     self.project(&conversation, &delivery);
-                    if delivery.deliveries <= 1 {
-                        self.notices.offer(&conversation, delivery.seq);
-                    }
                 }
             }
         }
@@ -81,11 +97,42 @@ impl IntakeStage {
         Ok(Disposition::Done)
     }
 
+    /// The end of the turn that the message at `seq` fills: that one is due at once, and what is behind it
+    /// has its own timer. Behind an open turn its run looks at what follows.
+    async fn filled(&self, conversation: &Conversation, seq: Seq) -> anyhow::Result<Option<Seq>> {
+        let head = match self.journal.last(conversation).await {
+            Ok(last) => last.head,
+            // The timer is left to that release.
+            Err(journal::Error::Newer(_)) => return Ok(None),
+            Err(e) => return Err(e).context("read journal"),
+        };
+        if head.turn.is_some() || seq <= head.position {
+            return Ok(None);
+        }
+        let page = self.log.glance(conversation, head.position, seq, self.page).await;
+        let page = page.context("read what waits")?;
+        // Of more than a page another message has filled the first turn.
+        let is_whole = page.last().is_some_and(|last| last.seq == seq);
+        Ok(if is_whole { filled(&page, self.plan) } else { None })
+    }
+
     /// Occupied: the run in flight looks at what follows; the timer is there if it dies.
-    async fn offer(&self, conversation: &Conversation, token: &Token) -> anyhow::Result<Offered> {
+    async fn offer(
+        &self,
+        conversation: &Conversation,
+        token: &Token,
+        told: Told,
+    ) -> anyhow::Result<Offered> {
         let slot = Slot { to: token.seq, window: token.window };
-        let offered = self.slots.offer(conversation, &slot).await.context("offer slot")?;
+        let offered = match told {
+            Told::Now => self.slots.offer_first(conversation, &slot).await,
+            Told::Later => self.slots.offer(conversation, &slot).await,
+        };
+        let offered = offered.context("offer slot")?;
         if offered == Offered::Occupied {
+            if told == Told::Now {
+                self.notices.offer(conversation, token.seq);
+            }
             let at = self.context.clock.now().after(Duration::from_secs(1));
             let again = Token { kind: TimerKind::Now, ..*token };
             let purpose = format!("{}b0t{}", token.seq, at.0);

@@ -52,7 +52,7 @@ impl QueuedNotices {
         }
     }
 
-    /// The slot of the message at `seq` was occupied.
+    /// The message at `seq` found the slot occupied, or a turn open before it.
     pub fn offer(&self, conversation: &Conversation, seq: Seq) {
         let trigger = self.routing.trigger_of(&conversation.integration);
         if trigger.is_none_or(|trigger| trigger.queued_notice == QueuedNotice::None) {

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bulkhead::{Bulkhead, Place};
+use super::bulkhead::{self, Bulkhead};
 use crate::context::Context;
 use crate::domain::answer::Answer;
 use crate::domain::binding::{Language, Runtime};
-use crate::domain::entry::{Control, ControlKind, Entry, Logged, Replay};
+use crate::domain::entry::{Control, ControlKind, Entry, Logged, Query, QueryKind, Replay};
 use crate::domain::id::{Conversation, ExpertId, Seq};
-use crate::domain::inbound::Message;
+use crate::domain::inbound::{Message, Place, Sender};
 use crate::domain::plan::{Planned, PlannedKind};
 use crate::domain::press::Standing;
 use crate::domain::reason::Reason;
@@ -26,9 +26,6 @@ use crate::io::live::Live;
 use crate::io::routing::Routing;
 use crate::io::store;
 
-/// An entry older than this is buried: the log is about to drop it.
-const ENTRY_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
-
 #[derive(Clone)]
 pub struct Resolver {
     pub context: Context,
@@ -36,13 +33,15 @@ pub struct Resolver {
     pub routing: Routing,
     pub bulkhead: Bulkhead,
     pub dead: DeadLetters,
+    /// `DT_ENTRY_MAX_AGE`: what is older is buried, before the log drops it.
+    pub entry_age_max: Duration,
 }
 
 /// An expert that can be asked, held for as long as it is.
 pub struct Reach {
     pub availability: Availability,
     pub runtime: Option<Arc<Runtime>>,
-    pub place: Option<Place>,
+    pub place: Option<bulkhead::Place>,
 }
 
 pub enum Resolved {
@@ -80,12 +79,14 @@ impl Resolver {
                 let opening = Opening::Bury { reason: Reason::Decode, detail: why.clone() };
                 (TurnKind::Unreadable, opening, None)
             }
-            _ if question.now.since(newest.at) > ENTRY_AGE_MAX => {
-                let detail = "the entry was not finished within 6 days".to_owned();
+            _ if question.now.since(newest.at) >= self.entry_age_max => {
+                let detail = "it came to its turn later than DT_ENTRY_MAX_AGE allows".to_owned();
                 (TurnKind::Messages, Opening::Bury { reason: Reason::Expired, detail }, None)
             }
             // Counted, never answered: whoever is not listed is none of the expert's business.
-            (_, Entry::Message(message)) if self.is_refused(question, message) => {
+            (_, Entry::Message(Message { place, sender, .. }))
+                if self.is_refused(question, place, sender) =>
+            {
                 self.context.metrics.limit_breached("allow_list");
                 (TurnKind::Messages, ends(Ending::Delivered), None)
             }
@@ -107,7 +108,7 @@ impl Resolver {
         };
         let says = says
             .map(|word| Answer { text: word.text(question.language).to_owned(), interrupt: None });
-        Resolved::Turn { turn: Box::new(new_turn(question, kind, opening)), reach: None, says }
+        Resolved::Turn { turn: Box::new(self.new_turn(question, kind, opening)), reach: None, says }
     }
 
     /// The buried turn again, in the session and with the expert of its own time.
@@ -117,7 +118,7 @@ impl Resolver {
             // Answered by an earlier press: the letter goes before the answer is on record.
             Ok(None) => {
                 let opening = Opening::End { ending: Ending::Delivered, closes: Closes::Nothing };
-                let turn = Box::new(new_turn(question, kind, opening));
+                let turn = Box::new(self.new_turn(question, kind, opening));
                 return Resolved::Turn { turn, reach: None, says: None };
             }
             Err(dead::Error::Nats(error)) => {
@@ -152,7 +153,7 @@ impl Resolver {
         let Some(trigger) = bound else {
             let detail = "no enabled trigger names this integration".to_owned();
             let opening = Opening::Bury { reason: Reason::Unbound, detail };
-            let turn = Box::new(new_turn(question, kind, opening));
+            let turn = Box::new(self.new_turn(question, kind, opening));
             return Resolved::Turn { turn, reach: None, says: None };
         };
         let session = Session {
@@ -164,10 +165,42 @@ impl Resolver {
         self.ask(question, kind, session, true).await
     }
 
+    fn new_turn(&self, question: &Question<'_>, kind: TurnKind, opening: Opening) -> NewTurn {
+        let newest = question.entries.last();
+        NewTurn {
+            first: question.planned.first,
+            last: question.planned.last,
+            kind,
+            accepted_at: newest.map_or(question.now, |logged| logged.at),
+            heard_at: newest
+                .filter(|logged| self.is_heard(question, &logged.entry))
+                .map(|logged| logged.at),
+            opening,
+        }
+    }
+
+    /// Whether this is a person who writes to the robot and is listened to. Presses that count are asked
+    /// in their session; others change nothing.
+    fn is_heard(&self, question: &Question<'_>, entry: &Entry) -> bool {
+        match entry {
+            Entry::Message(message) => !self.is_refused(question, &message.place, &message.sender),
+            Entry::Query(Query { kind: QueryKind::Unheeded, .. }) => false,
+            Entry::Query(Query { origin, .. })
+            | Entry::Control(Control { origin: Some(origin), .. }) => {
+                !self.is_refused(question, &origin.place, &origin.sender)
+            }
+            Entry::Control(Control { origin: None, .. })
+            | Entry::Action(_)
+            | Entry::Replay(_)
+            | Entry::Undecodable { .. }
+            | Entry::Gone => false,
+        }
+    }
+
     /// A refused person is neither told nor asked for: nobody published anything for them.
-    fn is_refused(&self, question: &Question<'_>, message: &Message) -> bool {
+    fn is_refused(&self, question: &Question<'_>, place: &Place, sender: &Sender) -> bool {
         let trigger = self.routing.trigger_of(&question.conversation.integration);
-        trigger.is_some_and(|trigger| !trigger.allows(&message.place, &message.sender))
+        trigger.is_some_and(|trigger| !trigger.allows(place, sender))
     }
 
     /// The session as the journal has it, or, where the conversation has no journal, as SQL had it last.
@@ -197,7 +230,7 @@ impl Resolver {
     ) -> Resolved {
         let reach = self.reach(question.conversation, &session.expert).await;
         let opening = Opening::Ask { session, is_new, runtime: reach.availability };
-        let turn = Box::new(new_turn(question, kind, opening));
+        let turn = Box::new(self.new_turn(question, kind, opening));
         Resolved::Turn { turn, reach: Some(reach), says: None }
     }
 
@@ -261,15 +294,5 @@ fn obey(control: &Control) -> (TurnKind, Opening, Option<Word>) {
             let ending = Ending::Delivered;
             (TurnKind::Control, Opening::End { ending, closes }, None)
         }
-    }
-}
-
-fn new_turn(question: &Question<'_>, kind: TurnKind, opening: Opening) -> NewTurn {
-    NewTurn {
-        first: question.planned.first,
-        last: question.planned.last,
-        kind,
-        accepted_at: question.entries.last().map_or(question.now, |logged| logged.at),
-        opening,
     }
 }

@@ -1,4 +1,4 @@
-//! The sweep: finds what is stranded, closes questions whose time has run out, and makes room.
+//! The sweep: finds what is stranded, ends waits and questions whose time has run out, and makes room.
 //!
 //! Nothing strands by itself; killed brokers, purged timers, restored backups and operators' hands do it.
 //! Whoever wins the pass looks at every conversation of the log that no timer, token or slot will bring back; at all
@@ -179,9 +179,11 @@ impl Sweep {
         if pressed.journal && last.head.turn.is_none() {
             self.make_room(journal::STREAM, &subject::journal(conversation), last.seq).await?;
         }
-        if !is_waiting && asks_in_vain(&last.head, now) {
+        let overdue = overdue(&last.head, now);
+        let in_vain = (!is_waiting && asks_in_vain(&last.head, now)).then_some(newest.seq);
+        if let Some(to) = overdue.or(in_vain) {
             // Who holds the slot looks at it; where somebody does already, that is as good.
-            let slot = Slot { to: newest.seq, window: Duration::ZERO };
+            let slot = Slot { to, window: Duration::ZERO };
             self.slots.offer(conversation, &slot).await?;
             return Ok(false);
         }
@@ -252,6 +254,11 @@ struct Pressed {
 fn asks_in_vain(head: &Head, now: Timestamp) -> bool {
     let is_over = head.session.as_ref().is_none_or(|session| session.is_expired(now));
     head.turn.is_none() && head.interrupted.is_some() && is_over
+}
+
+/// The turn that has waited for its expert for as long as it may.
+fn overdue(head: &Head, now: Timestamp) -> Option<Seq> {
+    head.turn.as_ref().filter(|turn| turn.is_overdue(now)).map(|turn| turn.last)
 }
 
 fn is_parked(turn: Option<&OpenTurn>) -> bool {

@@ -212,7 +212,8 @@ impl World {
             }
         };
         let Planned { first, last, .. } = planned;
-        Some(NewTurn { first, last, kind, accepted_at: newest.at, opening })
+        let (accepted_at, heard_at) = (newest.at, Some(newest.at));
+        Some(NewTurn { first, last, kind, accepted_at, heard_at, opening })
     }
 
     fn drive(&mut self, run: &mut Run, first: Event) -> Result<(), Stopped> {

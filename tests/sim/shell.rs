@@ -6,12 +6,14 @@ use std::time::Duration;
 use dingtalk_trigger::domain::debounce::{self, Due, Intake, TimerKind, Token, View};
 use dingtalk_trigger::domain::entry::{Entry, Logged};
 use dingtalk_trigger::domain::id::Seq;
+use dingtalk_trigger::domain::plan::{filled, full};
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::domain::turn::decide::decide;
 use dingtalk_trigger::domain::turn::{Answered, Availability, Event, OpenTurn, Phase, Step};
 use dingtalk_trigger::protocol::token::Slot;
 
 use crate::broker::{Held, Place, Record};
+use crate::run::LIMITS;
 use crate::world::{Bug, Died, POLICY, Promise, WAIT_LEAST, World, conversation, window};
 
 pub(crate) fn is_parked(turn: &OpenTurn) -> bool {
@@ -43,19 +45,36 @@ impl World {
         match debounce::intake(held.body.entry.kind(), window) {
             Intake::ArmWindow => {
                 self.arm(place, seq.to_string(), held.body.at.after(window), token);
+                self.breathe()?;
+                if let Some(seq) = self.filled(place, seq) {
+                    self.offer_now(place, Token { seq, ..token })?;
+                }
             }
             Intake::OfferSlot => {
-                if !self.offer(place, Slot { to: seq, window }) {
-                    self.breathe()?;
-                    let at = self.clock().after(Duration::from_secs(1));
-                    let again = Token { kind: TimerKind::Now, ..token };
-                    self.arm(place, format!("{seq}b0t{}", at.0), at, again);
-                }
+                self.offer_now(place, token)?;
             }
         }
         self.breathe()?;
         self.broker.intake.ack(held.id);
         Ok(())
+    }
+
+    fn offer_now(&mut self, place: Place, token: Token) -> Result<(), Died> {
+        let Token { seq, window, .. } = token;
+        if !self.offer(place, Slot { to: seq, window }) {
+            self.breathe()?;
+            let at = self.clock().after(Duration::from_secs(1));
+            let again = Token { kind: TimerKind::Now, ..token };
+            self.arm(place, format!("{seq}b0t{}", at.0), at, again);
+        }
+        Ok(())
+    }
+
+    /// The end of the turn that the message at `seq` fills.
+    fn filled(&self, place: Place, seq: Seq) -> Option<Seq> {
+        let head = self.broker.last(place).head;
+        let page = self.broker.entries(place, head.position, seq);
+        if head.turn.is_some() { None } else { filled(&page, LIMITS) }
     }
 
     pub(crate) fn due(&mut self, held: &Held<Token>) -> Result<(), Died> {
@@ -184,20 +203,19 @@ impl World {
         let rest = self.broker.entries(place, position, Seq(u64::MAX));
         let (Some(first), Some(newest)) = (rest.first(), rest.last()) else { return Ok(()) };
         let (now, window) = (self.clock(), window(place));
-        let is_ripe = window == Duration::ZERO
+        let all = window == Duration::ZERO
             || now.since(newest.at) >= window
             || now.since(first.at) >= debounce::wait_max(window, WAIT_LEAST)
             || rest.iter().any(|logged| !matches!(logged.entry, Entry::Message(_)));
-        if !is_ripe {
-            return Ok(());
-        }
+        let to = if all { Some(newest.seq) } else { full(&rest, LIMITS) };
+        let Some(to) = to else { return Ok(()) };
         self.breathe()?;
-        if !self.offer(place, Slot { to: newest.seq, window }) {
+        if !self.offer(place, Slot { to, window }) {
             self.breathe()?;
             let at = now.after(Duration::from_secs(1));
             let kind = TimerKind::Now;
-            let token = Token { seq: newest.seq, kind, window, refusals: 0 };
-            self.arm(place, format!("{}ft{}", newest.seq, at.0), at, token);
+            let token = Token { seq: to, kind, window, refusals: 0 };
+            self.arm(place, format!("{to}ft{}", at.0), at, token);
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use dingtalk_trigger::domain::inbound::{Message, Part, Place as Where, PlaceKind
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::domain::turn::{Availability, Parked, Policy};
 use dingtalk_trigger::protocol::subject;
+use dingtalk_trigger::protocol::token::Slot;
 
 use crate::broker::{Broker, Place};
 use crate::oracle::Oracle;
@@ -22,6 +23,7 @@ use crate::rng::Rng;
 pub(crate) const PLACES: Place = 3;
 pub(crate) const POLICY: Policy = Policy {
     handoff_age_max: Duration::from_secs(3600),
+    entry_age_max: Duration::from_secs(5400),
     runtime_timeout: Duration::from_secs(600),
 };
 pub(crate) const WAIT_LEAST: Duration = Duration::from_secs(60);
@@ -268,6 +270,12 @@ impl World {
         for place in 0..PLACES {
             let head = self.broker.last(place).head;
             let Some(newest) = self.broker.newest(place) else { continue };
+            let now = Timestamp(self.now);
+            let overdue = head.turn.as_ref().filter(|turn| turn.is_overdue(now));
+            if let Some(to) = overdue.map(|turn| turn.last) {
+                self.offer(place, Slot { to, window: Duration::ZERO });
+                continue;
+            }
             let is_parked = head.turn.as_ref().is_some_and(crate::shell::is_parked);
             let is_on_its_way = self.broker.slots.has(place)
                 || self.broker.due.has(place)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Limits, Planned, PlannedKind, plan};
+use super::{Limits, Planned, PlannedKind, filled, full, plan};
 use crate::domain::entry::{
     Action, ActionKind, Control, ControlKind, Entry, Logged, Origin, Query, QueryKind, Replay,
 };
@@ -140,6 +140,44 @@ fn a_turn_holds_no_more_messages_than_its_limit() {
     assert_eq!(plan(&page("aaaa"), None, WINDOW, limits).unwrap().count, 3);
 }
 
+/// How many entries the first full turn of a page ends at.
+fn full_at(letters: &str, limits: Limits) -> Option<usize> {
+    let all = page(letters);
+    let end = full(&all, limits)?;
+    all.iter().position(|logged| logged.seq == end).map(|index| index + 1)
+}
+
+#[test]
+fn a_turn_is_full_when_a_limit_lets_no_message_join_it() {
+    let three = Limits { messages_max: 3, bytes_max: 1000 };
+    let eight = Limits { messages_max: 99, bytes_max: 8 };
+    for (letters, limits, expected) in [
+        ("", three, None),
+        ("aa", three, None),
+        ("aaa", three, Some(3)),
+        ("aaaaaaa", three, Some(3)),
+        // At the limit, and by one that has no room.
+        ("a", eight, None),
+        ("aa", eight, Some(2)),
+        ("aa", LIMITS, None),
+        ("aaa", LIMITS, Some(2)),
+        // One that is larger than a turn may be, before and behind another.
+        ("L", eight, Some(1)),
+        ("aL", eight, Some(1)),
+        // Neither a question nor another person fills a turn.
+        ("qaqaq", three, None),
+        ("qaqaqa", three, Some(6)),
+        ("ab", three, None),
+        ("abbb", three, Some(4)),
+        ("au", three, None),
+        // What brings its own slot takes all before it along.
+        ("aAaaa", three, None),
+        ("Caaa", three, None),
+    ] {
+        assert_eq!(full_at(letters, limits), expected, "{letters} {limits:?}");
+    }
+}
+
 #[test]
 fn without_a_window_each_message_is_a_turn() {
     assert_eq!(turns("aab", Duration::ZERO), "a:messages a:messages b:messages");
@@ -163,6 +201,22 @@ fn a_control_entry_ends_everything_before_it() {
 }
 
 proptest! {
+    #[test]
+    fn a_turn_that_is_asked_early_is_the_turn_that_it_would_be_later(letters in "[abLuq]{0,20}") {
+        let all = page(&letters);
+        let fillers: Vec<_> =
+            (1..=all.len()).filter_map(|count| filled(&all[..count], LIMITS)).collect();
+        prop_assert_eq!(fillers.len(), usize::from(full(&all, LIMITS).is_some()));
+        let Some(end) = fillers.first() else { return Ok(()) };
+        let mut rest = all.as_slice();
+        let mut ends = Vec::new();
+        while let Some(planned) = plan(rest, None, WINDOW, LIMITS) {
+            ends.push(planned.last);
+            rest = &rest[planned.count..];
+        }
+        prop_assert!(ends.contains(end), "{:?} is no end among {:?}", end, ends);
+    }
+
     #[test]
     fn turns_tile_the_log_whatever_page_they_are_planned_from(
         letters in "[abLuACRXGq]{0,40}",

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::{
-    Answered, Availability, Command, Decision, Failed, Head, Interrupted, Notice, OpenTurn, Parked,
-    Phase, Policy, Purpose, Sending, Step, TurnKind, opening, question,
+    Answered, Availability, Command, Decision, Failed, Head, Interrupted, Notice, OpenTurn, Phase,
+    Policy, Purpose, Sending, Step, TurnKind, opening, parking, question,
 };
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::reason::Reason;
@@ -28,7 +28,7 @@ impl Machine {
     }
 
     /// No record: what the journal already says is carried out again.
-    fn again(self, commands: Vec<Command>) -> Decision {
+    pub(super) fn again(self, commands: Vec<Command>) -> Decision {
         Decision { head: self.head, record: None, commands }
     }
 
@@ -79,51 +79,13 @@ impl Machine {
                 };
                 self.gave_no_answer(failure, at)
             }
-            Phase::Parked { until: Some(until), .. } if at >= until => {
-                let detail = "the expert was away for longer than DT_HANDOFF_MAX_AGE".to_owned();
-                self.bury(Reason::HandoffExpired, detail)
-            }
-            Phase::Parked { why, until, .. } => self.parked(why, until, runtime, at),
-            Phase::Sending(sending) => self.send_resumed(&sending, at),
-            Phase::Burying { .. } => self.again(vec![Command::Bury]),
-        }
-    }
-
-    fn asked(mut self, runtime: Availability, at: Timestamp) -> Decision {
-        match runtime {
-            Availability::Ready => {
-                self.turn.phase = Phase::Running;
-                self.goes_on(Step::Running, vec![Command::Invoke])
-            }
-            Availability::Away(why) => {
-                let (record, commands) = opening::park(&mut self.turn, why, self.policy);
+            Phase::Parked { why, .. } if self.turn.is_overdue(at) => {
+                let (record, commands) = parking::overdue(&mut self.turn, why);
                 self.goes_on(record, commands)
             }
-            Availability::Unknown => {
-                let due = at.after(super::UNKNOWN_WAIT);
-                let purpose = Purpose::Retry { attempt: self.turn.attempt };
-                self.again(vec![Command::Arm { at: due, purpose }])
-            }
-        }
-    }
-
-    fn parked(
-        mut self,
-        why: Parked,
-        until: Option<Timestamp>,
-        runtime: Availability,
-        at: Timestamp,
-    ) -> Decision {
-        match runtime {
-            Availability::Ready => {
-                self.turn.phase = Phase::Running;
-                self.goes_on(Step::Running, vec![Command::Unindex, Command::Invoke])
-            }
-            Availability::Away(now) if now == why => {
-                let arm = until.map(|at| Command::Arm { at, purpose: Purpose::Expiry });
-                self.again(std::iter::once(Command::Index).chain(arm).collect())
-            }
-            Availability::Away(_) | Availability::Unknown => self.asked(runtime, at),
+            Phase::Parked { why, until } => self.parked(why, until, runtime, at),
+            Phase::Sending(sending) => self.send_resumed(&sending, at),
+            Phase::Burying { .. } => self.again(vec![Command::Bury]),
         }
     }
 
@@ -264,6 +226,13 @@ impl Machine {
         }
         let asked = self.turn.asked.as_ref();
         let epoch = asked.map(|asked| asked.epoch);
+        // What the service itself says to a message or a command is activity as well; a press that does not
+        // count changes nothing.
+        let is_own = asked.is_none() && self.turn.kind != TurnKind::Action;
+        let heard = self.turn.accepted_at;
+        if let Some(session) = self.head.session.take_if(|_| is_own) {
+            self.head.session = Some(session.kept(heard, at));
+        }
         // A late result of an old session neither revives it nor touches what the new one waits for.
         if let Some(session) = self.head.session.take_if(|session| Some(session.epoch) == epoch) {
             self.head.session = Some(session.touched(at));
@@ -295,10 +264,8 @@ impl Machine {
     }
 
     pub(super) fn bury(mut self, reason: Reason, detail: String) -> Decision {
-        let was_parked = matches!(self.turn.phase, Phase::Parked { .. });
-        self.turn.phase = Phase::Burying { reason, detail };
-        let unindex = was_parked.then_some(Command::Unindex);
-        self.goes_on(Step::Burying, unindex.into_iter().chain([Command::Bury]).collect())
+        let (record, commands) = opening::bury(&mut self.turn, reason, detail);
+        self.goes_on(record, commands)
     }
 
     pub(super) fn buried(mut self) -> Decision {
@@ -336,20 +303,20 @@ impl Machine {
     /// Ends a turn before its time. One whose dead letter may be stored already is buried to its end;
     /// one that has said everything settles what it answered.
     fn cut(self, record: Step) -> Decision {
-        let commands = match (&self.turn.phase, self.turn.kind) {
-            (Phase::Burying { .. }, _) => return self.again(vec![Command::Bury]),
+        match (&self.turn.phase, self.turn.kind) {
+            (Phase::Burying { .. }, _) => self.again(vec![Command::Bury]),
             (Phase::Sending(sending), TurnKind::Replay { dead })
                 if sending.sent >= sending.segments =>
             {
-                return self.again(vec![Command::SettleDead { dead }]);
+                self.again(vec![Command::SettleDead { dead }])
             }
-            (Phase::Running | Phase::Waiting { .. }, _) => {
-                question::abandon_run(&self.turn).into_iter().collect()
+            (phase, _) => {
+                let is_parked = matches!(phase, Phase::Parked { .. });
+                let unindex = is_parked.then_some(Command::Unindex).into_iter();
+                let commands = unindex.chain(question::abandon_run(&self.turn)).collect();
+                self.ends(record, commands)
             }
-            (Phase::Parked { .. }, _) => vec![Command::Unindex],
-            (Phase::Retry { .. } | Phase::Sending(_), _) => vec![],
-        };
-        self.ends(record, commands)
+        }
     }
 }
 
@@ -362,6 +329,7 @@ mod tests {
 
     const POLICY: Policy = Policy {
         handoff_age_max: Duration::from_secs(60),
+        entry_age_max: Duration::from_secs(60),
         runtime_timeout: Duration::from_secs(60),
     };
 
@@ -386,6 +354,7 @@ mod tests {
                 last: Seq(seq),
                 kind: TurnKind::Messages,
                 accepted_at: at,
+                heard_at: None,
                 opening: Opening::Bury { reason: Reason::Unbound, detail: String::new() },
             };
             head = decide(head, &conversation, Event::Opened { turn, at }, POLICY).head;

@@ -5,9 +5,10 @@
 
 use super::question::Closes;
 use super::{
-    Asked, Availability, Command, Decision, Ending, Head, NewTurn, Notice, OpenTurn, Opening,
-    Parked, Phase, Policy, Purpose, Sending, Step, TurnKind, question,
+    Asked, Availability, Command, Decision, Ending, Head, NewTurn, OpenTurn, Opening, Phase,
+    Policy, Purpose, Sending, Step, TurnKind, parking, question,
 };
+use crate::domain::reason::Reason;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 
@@ -24,6 +25,9 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
         run: None,
         phase: Phase::Running,
     };
+    if let Some(heard) = new.heard_at {
+        head.session = head.session.map(|session| session.kept(heard, heard));
+    }
     let (record, commands) = match new.opening {
         Opening::Ask { session, is_new, runtime } => {
             turn.asked = Some(asked(&session, is_new));
@@ -32,7 +36,7 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
             if is_current || !matches!(new.kind, TurnKind::Replay { .. }) {
                 head.session = Some(session);
             }
-            let (record, mut commands) = ask(&mut turn, runtime, at, policy);
+            let (record, mut commands) = ask(&mut head, &mut turn, runtime, at, policy);
             // First of all: the person sees at once that the press counts.
             commands.splice(..0, question::close(&head, &turn));
             (record, commands)
@@ -64,10 +68,7 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
             };
             return Decision { head, record: Some(record), commands };
         }
-        Opening::Bury { reason, detail } => {
-            turn.phase = Phase::Burying { reason, detail };
-            (Step::Burying, vec![Command::Bury])
-        }
+        Opening::Bury { reason, detail } => bury(&mut turn, reason, detail),
     };
     head.turn = Some(turn);
     Decision { head, record: Some(record), commands }
@@ -83,14 +84,18 @@ fn asked(session: &Session, is_new: bool) -> Asked {
 }
 
 fn ask(
+    head: &mut Head,
     turn: &mut OpenTurn,
     runtime: Availability,
     at: Timestamp,
     policy: Policy,
 ) -> (Step, Vec<Command>) {
     match runtime {
-        Availability::Ready => (Step::Started, vec![Command::Invoke]),
-        Availability::Away(why) => park(turn, why, policy),
+        Availability::Ready => {
+            head.is_told_away = false;
+            (Step::Started, vec![Command::Invoke])
+        }
+        Availability::Away(why) => parking::park(head, turn, why, at, policy),
         Availability::Unknown => {
             let retry_at = at.after(super::UNKNOWN_WAIT);
             turn.phase = Phase::Retry { at: retry_at };
@@ -100,24 +105,9 @@ fn ask(
     }
 }
 
-/// The wait for an expert. A missing one is told to the sender and expires; a busy or paused one does
-/// neither.
-pub(super) fn park(turn: &mut OpenTurn, why: Parked, policy: Policy) -> (Step, Vec<Command>) {
-    let was_told = match &turn.phase {
-        Phase::Parked { is_told, .. } => *is_told,
-        Phase::Running
-        | Phase::Waiting { .. }
-        | Phase::Retry { .. }
-        | Phase::Sending(_)
-        | Phase::Burying { .. } => false,
-    };
-    let until = (why == Parked::Missing).then(|| turn.accepted_at.after(policy.handoff_age_max));
-    let is_told = was_told || why == Parked::Missing;
-    turn.phase = Phase::Parked { why, until, is_told };
-    let mut commands = vec![Command::Index];
-    commands.extend(until.map(|at| Command::Arm { at, purpose: Purpose::Expiry }));
-    if is_told && !was_told {
-        commands.push(Command::Tell(Notice::ExpertAway));
-    }
-    (Step::Parked, commands)
+pub(super) fn bury(turn: &mut OpenTurn, reason: Reason, detail: String) -> (Step, Vec<Command>) {
+    let was_parked = matches!(turn.phase, Phase::Parked { .. });
+    turn.phase = Phase::Burying { reason, detail };
+    let unindex = was_parked.then_some(Command::Unindex);
+    (Step::Burying, unindex.into_iter().chain([Command::Bury]).collect())
 }

@@ -4,7 +4,7 @@
 //! a control entry ends it, and so does the end of its session. What is neither asked nor ends anything,
 //! such as a press that does not count, leaves it open.
 
-use super::{Command, Decision, Head, OpenTurn, Step, TurnKind};
+use super::{Command, Decision, Head, OpenTurn, Phase, Step, TurnKind};
 use crate::domain::id::{ExpertId, Seq};
 use crate::domain::time::Timestamp;
 
@@ -70,9 +70,17 @@ pub(super) fn abandon(head: &Head, closes: Closes) -> Option<Command> {
     })
 }
 
-/// What a turn under way waits for at the runtime.
+/// What may still run at the runtime for a turn that ends before its time, or waits there.
 pub(super) fn abandon_run(turn: &OpenTurn) -> Option<Command> {
-    let asked = turn.asked.as_ref()?;
+    let is_left = match &turn.phase {
+        Phase::Running | Phase::Waiting { .. } => true,
+        // It may have outlived the attempt that began it.
+        Phase::Retry { .. } | Phase::Parked { .. } => turn.run.is_some(),
+        // It waits for the answer to a question that is not asked to its end.
+        Phase::Sending(sending) => sending.has_interrupt && turn.run.is_some(),
+        Phase::Burying { .. } => false,
+    };
+    let asked = turn.asked.as_ref().filter(|_| is_left)?;
     let (expert, epoch, run) = (asked.expert.clone(), asked.epoch, turn.run.clone());
     Some(Command::CancelRun(Abandoned { expert, epoch, run }))
 }

@@ -3,9 +3,12 @@
 //! Whatever changes in the machine shows here as another word in one row; what holds for every history
 //! is tried in `random`.
 
+mod activity;
+mod away;
 mod random;
 mod question;
 mod steering;
+mod stopping;
 
 use std::time::Duration;
 
@@ -22,6 +25,7 @@ use crate::domain::time::Timestamp;
 
 const POLICY: Policy = Policy {
     handoff_age_max: Duration::from_secs(1000),
+    entry_age_max: Duration::from_secs(2000),
     runtime_timeout: Duration::from_secs(600),
 };
 const NOW: Timestamp = Timestamp(100_000);
@@ -75,7 +79,7 @@ fn answered(segments: u32, is_late: bool) -> Answered {
 }
 
 fn parked(why: Parked, until: Option<Timestamp>) -> Phase {
-    Phase::Parked { why, until, is_told: why == Parked::Missing }
+    Phase::Parked { why, until }
 }
 
 fn burying() -> Phase {
@@ -155,7 +159,9 @@ fn whoever_takes_an_open_turn_goes_on_where_the_journal_says() {
         (Phase::Sending(sending(2)), Ready, "delivered over: "),
         (burying(), Ready, "- burying: bury"),
     ] {
-        let decision = run(head(phase.clone()), taken(runtime));
+        let is_told_away = matches!(phase, Phase::Parked { why: Missing, .. });
+        let before = Head { is_told_away, ..head(phase.clone()) };
+        let decision = run(before, taken(runtime));
         assert_eq!(told(&decision), expected, "{phase:?} {runtime:?}");
     }
 }
@@ -244,26 +250,6 @@ fn attempts_end_and_the_last_reason_names_a_silent_runtime() {
 }
 
 #[test]
-fn a_control_entry_ends_a_turn_whatever_it_does() {
-    let control = || Event::Controlled { by: Seq(13) };
-    for (phase, expected) in [
-        (Phase::Running, "stopped over: cancel"),
-        (Phase::Waiting { until: LATER }, "stopped over: cancel"),
-        (Phase::Retry { at: LATER }, "stopped over: "),
-        (parked(Parked::Busy, None), "stopped over: unindex"),
-        (Phase::Sending(sending(1)), "stopped over: "),
-        // Its letter may be stored: it is carried to its end.
-        (burying(), "- burying: bury"),
-    ] {
-        assert_eq!(told(&run(head(phase.clone()), control())), expected, "{phase:?}");
-        let own = run(head(phase), Event::Controlled { by: Seq(12) });
-        assert_eq!((own.record, own.commands), (None, vec![]), "its own entry ends nothing");
-    }
-    let vanished = run(head(parked(Parked::Missing, Some(EXPIRY))), Event::Vanished);
-    assert_eq!(told(&vanished), "lost over: unindex");
-}
-
-#[test]
 fn a_newer_message_widens_only_a_turn_of_messages_that_is_under_way() {
     let widened = |last| Event::Widened { last: Seq(last), accepted_at: NOW, at: LATER };
     for (phase, expected) in [
@@ -281,22 +267,6 @@ fn a_newer_message_widens_only_a_turn_of_messages_that_is_under_way() {
     assert_eq!((turn.first, turn.last, turn.attempt), (Seq(11), Seq(14), 1));
     assert_eq!(decision.head.position, Seq(10), "what was given up is asked again with it");
     assert_eq!(told(&run(head(Phase::Running), widened(12))), "- running: ");
-}
-
-#[test]
-fn the_sender_hears_of_an_absent_expert_once() {
-    let mut state = run(head(Phase::Running), taken(Availability::Away(Parked::Missing)));
-    let mut told_count = 0;
-    for why in [Parked::Missing, Parked::Busy, Parked::Missing, Parked::Paused, Parked::Missing] {
-        let tells = |command: &&Command| matches!(command, Command::Tell(_));
-        told_count += state.commands.iter().filter(tells).count();
-        state = run(state.head, taken(Availability::Away(why)));
-    }
-    assert_eq!(told_count, 1);
-    let Some(Phase::Parked { until, .. }) = state.head.turn.map(|turn| turn.phase) else {
-        panic!("the turn still waits");
-    };
-    assert_eq!(until, Some(EXPIRY), "the wait ends when it would have ended at first");
 }
 
 #[test]
@@ -320,8 +290,9 @@ fn a_replay_settles_its_letter_before_it_is_delivered() {
 }
 
 fn new(kind: TurnKind, opening: Opening) -> Event {
-    let (first, last, accepted_at) = (Seq(11), Seq(12), Timestamp(50_000));
-    Event::Opened { turn: NewTurn { first, last, kind, accepted_at, opening }, at: NOW }
+    let (first, last, accepted_at, heard_at) = (Seq(11), Seq(12), Timestamp(50_000), None);
+    let turn = NewTurn { first, last, kind, accepted_at, heard_at, opening };
+    Event::Opened { turn, at: NOW }
 }
 
 fn ask(epoch: u64, runtime: Availability) -> Opening {

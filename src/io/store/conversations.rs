@@ -39,8 +39,6 @@ pub struct Filter {
     pub expert: Option<ExpertId>,
     /// Part of a title or a name, in any case.
     pub search: Option<String>,
-    /// Leave out what has ended.
-    pub open_only: bool,
 }
 
 /// The place of a session in a list: the latest activity first.
@@ -131,16 +129,41 @@ impl Store {
              WHERE ($1 = '' OR integration_id = $1) AND ($2 = '' OR xpert_id = $2)
               AND ($3 = '' OR LOWER(sender_name) LIKE $3 ESCAPE '!'
                OR LOWER(COALESCE(place_title, '')) LIKE $3 ESCAPE '!')
-              AND is_ended <= $4
-              AND (last_activity_at < $5 OR (last_activity_at = $5 AND conversation_key > $6))
-             ORDER BY last_activity_at DESC, conversation_key LIMIT $7",
+              AND (last_activity_at < $4 OR (last_activity_at = $4 AND conversation_key > $5))
+             ORDER BY last_activity_at DESC, conversation_key LIMIT $6",
         )
         .bind(filter.integration.as_ref().map_or("", IntegrationId::as_str))
         .bind(filter.expert.as_ref().map_or("", ExpertId::as_str))
         .bind(pattern)
-        .bind(i16::from(!filter.open_only))
         .bind(after.map_or(i64::MAX, |cursor| cursor.last_activity.0))
         .bind(after.map_or("", |cursor| cursor.key.as_str()))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(session).collect()
+    }
+
+    /// Sessions that have not ended, in the order of their keys: whatever people write between two pages,
+    /// each is on one of them.
+    pub async fn open_conversations(
+        &self,
+        integration: Option<&IntegrationId>,
+        expert: Option<&ExpertId>,
+        after: Option<&ConversationKey>,
+        limit: u32,
+    ) -> Result<Vec<Session>, Error> {
+        let rows = sqlx::query(
+            "-- conversations::open_conversations
+             SELECT conversation_key, integration_id, xpert_id, thread_id, epoch, last_activity_at,
+              session_timeout_ms, place_id, place_title, sender_id, sender_name, is_ended
+             FROM conversations
+             WHERE ($1 = '' OR integration_id = $1) AND ($2 = '' OR xpert_id = $2)
+              AND is_ended = 0 AND conversation_key > $3
+             ORDER BY conversation_key LIMIT $4",
+        )
+        .bind(integration.map_or("", IntegrationId::as_str))
+        .bind(expert.map_or("", ExpertId::as_str))
+        .bind(after.map_or("", ConversationKey::as_str))
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::told;
 use crate::domain::answer::{Answer, Interrupt};
 use crate::domain::id::{ExpertId, InvalidId, Seq};
 use crate::domain::reason;
@@ -195,6 +196,12 @@ impl TryFrom<Record> for super::Record {
 
 impl From<&turn::Head> for Head {
     fn from(head: &turn::Head) -> Self {
+        let mut turn: Option<OpenTurn> = head.turn.as_ref().map(Into::into);
+        let mut is_told_away = head.is_told_away;
+        // A turn that waits says so itself.
+        if let Some(OpenTurn { phase: Phase::Parked { is_told, .. }, .. }) = &mut turn {
+            *is_told = std::mem::take(&mut is_told_away);
+        }
         Self {
             position: head.position.0,
             session: head.session.as_ref().map(|session| Session {
@@ -203,9 +210,9 @@ impl From<&turn::Head> for Head {
                 timeout_ms: millis(session.timeout),
                 last_activity: session.last_activity.0,
             }),
-            turn: head.turn.as_ref().map(Into::into),
+            turn,
             interrupted: head.interrupted.as_ref().map(|i| (i.turn.0, i.run.clone())),
-            told_unbound_at: head.told_unbound_at.map(|at| at.0),
+            told_unbound_at: told::write(head.told_unbound_at, is_told_away),
             webhook_free_at: head.webhook_free_at.map(|at| at.0),
         }
     }
@@ -215,6 +222,9 @@ impl TryFrom<Head> for turn::Head {
     type Error = InvalidId;
 
     fn try_from(wire: Head) -> Result<Self, InvalidId> {
+        let phase = wire.turn.as_ref().map(|turn| &turn.phase);
+        let is_told_parked = matches!(phase, Some(Phase::Parked { is_told: true, .. }));
+        let (told_unbound_at, is_told_away) = told::read(wire.told_unbound_at);
         Ok(Self {
             position: Seq(wire.position),
             session: wire.session.map(session::Session::try_from).transpose()?,
@@ -222,7 +232,8 @@ impl TryFrom<Head> for turn::Head {
             interrupted: wire
                 .interrupted
                 .map(|(turn, run)| turn::Interrupted { turn: Seq(turn), run }),
-            told_unbound_at: wire.told_unbound_at.map(Timestamp),
+            told_unbound_at,
+            is_told_away: is_told_away || is_told_parked,
             webhook_free_at: wire.webhook_free_at.map(Timestamp),
         })
     }
@@ -295,8 +306,8 @@ impl From<&turn::Phase> for Phase {
             turn::Phase::Running => Self::Running,
             turn::Phase::Waiting { until } => Self::Waiting { until: until.0 },
             turn::Phase::Retry { at } => Self::Retry { at: at.0 },
-            turn::Phase::Parked { why, until, is_told } => {
-                Self::Parked { why: (*why).into(), until: until.map(|at| at.0), is_told: *is_told }
+            turn::Phase::Parked { why, until } => {
+                Self::Parked { why: (*why).into(), until: until.map(|at| at.0), is_told: false }
             }
             turn::Phase::Sending(sending) => Self::Sending(Sending {
                 answer: sending.answer.map(|seq| seq.0),
@@ -321,8 +332,8 @@ impl TryFrom<Phase> for turn::Phase {
             Phase::Running => Self::Running,
             Phase::Waiting { until } => Self::Waiting { until: Timestamp(until) },
             Phase::Retry { at } => Self::Retry { at: Timestamp(at) },
-            Phase::Parked { why, until, is_told } => {
-                Self::Parked { why: why.into(), until: until.map(Timestamp), is_told }
+            Phase::Parked { why, until, is_told: _ } => {
+                Self::Parked { why: why.into(), until: until.map(Timestamp) }
             }
             Phase::Sending(sending) => Self::Sending(turn::Sending {
                 answer: sending.answer.map(Seq),

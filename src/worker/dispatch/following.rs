@@ -14,6 +14,7 @@ use crate::domain;
 use crate::domain::debounce::{TimerKind, Token, wait_max};
 use crate::domain::entry::Entry;
 use crate::domain::id::{Conversation, Seq};
+use crate::domain::plan::full;
 use crate::domain::turn::{Head, OpenTurn};
 use crate::io::log::Found;
 use crate::io::slot::Offered;
@@ -44,18 +45,18 @@ impl Dispatch {
         };
         let trigger = self.routing.trigger_of(&conversation.integration);
         let window = trigger.map_or(Duration::ZERO, |trigger| trigger.summary_window);
-        if !self.is_ripe(conversation, head.position, newest, window).await? {
+        let Some(to) = self.ripe(conversation, head.position, newest, window).await? else {
             return Ok(());
-        }
-        let slot = Slot { to: newest.seq, window };
+        };
+        let slot = Slot { to, window };
         let until = Instant::now() + SLOT_SETTLES;
         while self.slots.offer(conversation, &slot).await.context("offer slot")?
             == Offered::Occupied
         {
             if Instant::now() >= until {
                 let at = self.context.clock.now().after(Duration::from_secs(1));
-                let token = Token { seq: newest.seq, kind: TimerKind::Now, window, refusals: 0 };
-                let purpose = format!("{}ft{}", newest.seq, at.0);
+                let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
+                let purpose = format!("{to}ft{}", at.0);
                 return self
                     .timers
                     .arm(conversation, &purpose, at, &token)
@@ -67,23 +68,27 @@ impl Dispatch {
         Ok(())
     }
 
-    async fn is_ripe(
+    /// Up to where it need not wait for quiet.
+    async fn ripe(
         &self,
         conversation: &Conversation,
         position: Seq,
         newest: Found,
         window: Duration,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<Option<Seq>> {
         let now = self.context.clock.now();
         if window == Duration::ZERO || now.since(newest.at) >= window {
-            return Ok(true);
+            return Ok(Some(newest.seq));
         }
         let page = self.log.glance(conversation, position, newest.seq, self.config.page).await;
         let page = page.context("read what follows")?;
         let is_message = |entry: &Entry| matches!(entry, Entry::Message(_) | Entry::Query(_));
         let longest = wait_max(window, self.config.wait_least);
         let has_waited = page.first().is_some_and(|first| now.since(first.at) >= longest);
-        Ok(has_waited || page.iter().any(|logged| !is_message(&logged.entry)))
+        if has_waited || page.iter().any(|logged| !is_message(&logged.entry)) {
+            return Ok(Some(newest.seq));
+        }
+        Ok(full(&page, self.config.plan))
     }
 }
 
@@ -119,22 +124,37 @@ impl Turning<'_> {
         }));
     }
 
-    /// A control entry ended the session: nothing else will tell the list so.
-    pub(super) fn project_end(&self, run: &Run, ended: &domain::session::Session) {
+    /// A session that a turn of the service itself has ended or kept: nothing else will tell the list so.
+    pub(super) fn project_session(
+        &self,
+        run: &Run,
+        was: Option<domain::session::Session>,
+        before: Option<&OpenTurn>,
+    ) {
+        let now = run.head().session.as_ref();
+        let turn = run.head().turn.as_ref().or(before);
+        let is_own = turn.is_none_or(|turn| turn.asked.is_none());
+        let session = match (was, now) {
+            (Some(ended), None) => ended,
+            (Some(was), Some(now)) if is_own && now.last_activity > was.last_activity => {
+                now.clone()
+            }
+            _ => return,
+        };
         let place = self.origin.as_ref().map(|origin| origin.place.clone());
         let sender = self.origin.as_ref().map(|origin| &origin.sender);
         self.hands.writer.offer(Row::Conversation(Session {
             conversation: run.conversation.clone(),
-            expert: ended.expert.clone(),
-            thread: subject::thread_id(&run.conversation, ended.epoch),
-            epoch: ended.epoch,
-            last_activity: ended.last_activity,
-            timeout: ended.timeout,
+            expert: session.expert.clone(),
+            thread: subject::thread_id(&run.conversation, session.epoch),
+            epoch: session.epoch,
+            last_activity: session.last_activity,
+            timeout: session.timeout,
             place_id: place.as_ref().map(|place| place.id.clone()).unwrap_or_default(),
             place_title: place.and_then(|place| place.title),
             sender_id: sender.map(|sender| sender.user_id().to_owned()).unwrap_or_default(),
             sender_name: sender.map(|sender| sender.name.clone()).unwrap_or_default(),
-            is_ended: true,
+            is_ended: now.is_none(),
         }));
     }
 }

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use super::language;
 use super::turning::{Turning, turn_id};
 use crate::domain::answer::Interrupt;
@@ -14,7 +16,7 @@ use crate::domain::entry::{Entry, Origin};
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::reply::{self, Format, Segment};
 use crate::domain::turn::question::Closing;
-use crate::domain::turn::{Event, OpenTurn, Phase};
+use crate::domain::turn::{Event, OpenTurn, Phase, Sending};
 use crate::domain::words::{self, Word};
 use crate::io::dingtalk::send::SendClass;
 use crate::protocol::action::{Kind, Link};
@@ -33,6 +35,18 @@ impl Turning<'_> {
     /// The answer that is being sent ends with a question.
     pub(super) fn asks(&self) -> bool {
         self.answer.as_ref().is_some_and(|answer| answer.interrupt.is_some())
+    }
+
+    /// The links of a question count from when it was asked: its messages may have waited for days.
+    pub(super) async fn date_question(&mut self, turn: &OpenTurn) -> Result<(), Stopped> {
+        if let Phase::Sending(Sending { answer: Some(seq), .. }) = &turn.phase
+            && self.asks()
+            && self.asked_at.is_none()
+        {
+            let stored_at = self.hands.journal.stored_at(*seq).await;
+            self.asked_at = stored_at.context("read when the question was asked")?;
+        }
+        Ok(())
     }
 
     /// Whether the next segment is a card: the same card twice is one card.
@@ -116,7 +130,9 @@ impl Turning<'_> {
         turn: &TurnId,
     ) -> Segment {
         let language = integration.language;
-        let asked_at = self.entries.last().map_or_else(Default::default, |logged| logged.at);
+        // Somebody removed the record: the question is as old as what it is about.
+        let said_at = || self.entries.last().map_or_else(Default::default, |logged| logged.at);
+        let asked_at = self.asked_at.unwrap_or_else(said_at);
         let link = |kind: Kind, word: Word| {
             let link = Link {
                 kind,

@@ -51,6 +51,7 @@ impl Turning<'_> {
             let failure = Failed { reason: Reason::ReplyPermanent, detail, retry: None };
             return Ok(Event::SendFailed { failure, at: clock.now() });
         }
+        self.date_question(turn).await?;
         let list = self.segments_of(&turn_id(run, turn));
         let index = usize::try_from(segment).unwrap_or(usize::MAX);
         let said = (list.get(index), self.integration, &self.origin);

@@ -32,6 +32,8 @@ pub struct Turning<'a> {
     pub reach: Option<Reach>,
     /// The answer, once it is known.
     pub answer: Option<Answer>,
+    /// When the answer that asks the person was stored: the same whenever the question is sent.
+    pub asked_at: Option<Timestamp>,
     /// The control entry that ended the turn, and ends all before it.
     pub stopped_by: Option<Seq>,
     /// The runtime was told that this turn's answer is not wanted any more.
@@ -52,6 +54,7 @@ impl<'a> Turning<'a> {
             origin,
             reach: None,
             answer: None,
+            asked_at: None,
             stopped_by: None,
             is_cancelled: false,
         }
@@ -80,9 +83,7 @@ impl<'a> Turning<'a> {
                 let answer = journal::brings_answer(step).then(|| self.answer.clone()).flatten();
                 run.record(step, decision.head, answer).await?;
                 self.note(run, step, before.as_ref());
-                if let (Some(ended), None) = (session, &run.head().session) {
-                    self.project_end(run, &ended);
-                }
+                self.project_session(run, session, before.as_ref());
             }
             let mut next = None;
             for command in decision.commands {

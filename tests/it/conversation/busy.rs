@@ -75,6 +75,44 @@ async fn a_message_that_waits_is_acknowledged_once_as_the_trigger_says() {
 }
 
 #[tokio::test]
+async fn a_message_behind_a_turn_that_released_its_slot_is_acknowledged_once() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &Value::Null).await;
+    let reactions = |msg_id: &str| {
+        let records = outside.cloud.book().since(0, 10_000);
+        records.iter().filter(|r| r.kind == Kind::Reaction && r.msg_id == msg_id).count()
+    };
+    let runs = async || service.metric("dt_stage_outcomes_total", "dispatch").await;
+    // The answer comes later, with and without a window; and another attempt comes later.
+    for (person, window_s, status, retry_after) in
+        [("ann", 0, 202, None), ("bob", 1, 202, None), ("carol", 0, 429, Some(10))]
+    {
+        publish(&service, &outside, &json!({ "summaryWindowSeconds": window_s })).await;
+        service.idle().await;
+        let before = runs().await;
+        outside.expert.next(Next::Status { status, retry_after, body: String::new() });
+        let said = outside.say(Say::direct("robot", person, "first"));
+        wait_until("the slot is free", LIMIT, async || runs().await > before + 0.5).await;
+        let turn = outside.expert.calls().last().expect("a call").body["turnId"].clone();
+        let mut told = vec![];
+        for text in ["second", "third"] {
+            let waits = outside.say(Say::direct("robot", person, text));
+            wait_until("a reaction", LIMIT, async || reactions(&waits.msg_id) == 1).await;
+            told.push(waits.msg_id);
+        }
+        if status == 202 {
+            let path = format!("/api/turns/{}/reply", turn.as_str().expect("a turn id"));
+            service.admin().done("POST", &path, &json!({ "text": "late" })).await;
+        }
+        outside.reply(&said.conversation, "third").await;
+        assert!(told.iter().all(|id| reactions(id) == 1), "{person}: acknowledged once");
+        assert_eq!(reactions(&said.msg_id), 0, "{person}: the first one waits for nobody");
+    }
+    // The timers of the late answers stay until they fire: hints about nothing.
+    service.idle().await;
+}
+
+#[tokio::test]
 async fn a_newer_message_takes_the_place_of_the_answer_under_way() {
     let outside = Outside::start().await;
     let service = published(&outside, &json!({ "busyPolicy": "interrupt" })).await;

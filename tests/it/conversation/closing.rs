@@ -7,6 +7,7 @@ use dingtalk_trigger::protocol::subject;
 use dingtalk_trigger::protocol::token::{Slot, encode_slot};
 use dingtalk_trigger::sim::dingtalk::fault::Fault;
 use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::xpert::fault::Fault as Broken;
 use serde_json::{Value, json};
 
 use super::pressing::{OVER, asked, link, post};
@@ -88,6 +89,31 @@ async fn a_stop_ends_what_waits_for_a_decision_also_at_the_runtime() {
         outside.ask(Say::direct("robot", person, "go on"), "You said: go on").await;
     }
     service.finish().await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_what_an_attempt_left_running_at_the_runtime() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": xpert(&outside) })).await;
+    // The run works on, but nobody can read it: twice where it was found, once where it was begun anew.
+    for _ in 0..3 {
+        outside.xpert.fault(Broken::ErrorAfterAccept);
+    }
+    outside.say(Say::direct("robot", "ann", "hang"));
+    wait_until("the second attempt has failed", LIMIT, async || {
+        service.metric("dt_stage_outcomes_total", "dispatch").await > 1.5
+    })
+    .await;
+    let left = outside.xpert.calls().last().expect("a run").run.clone();
+    assert_eq!(outside.xpert.cancelled(), [""; 0]);
+    outside.ask(Say::direct("robot", "ann", "/stop"), STOPPED).await;
+    wait_until("the run is cancelled", LIMIT, async || outside.xpert.cancelled().contains(&left))
+        .await;
+    outside.ask(Say::direct("robot", "ann", "go on"), "You said: go on").await;
+    // The timer of the next attempt stays until it fires: a hint about nothing.
+    service.idle().await;
 }
 
 #[tokio::test]

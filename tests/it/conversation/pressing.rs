@@ -11,6 +11,7 @@ use super::{publish, published};
 use crate::support::outside::Outside;
 use crate::support::program::LIMIT;
 use crate::support::service::{AES_KEY, Service, TOKEN, xpert};
+use crate::support::wait::wait_until;
 
 pub(super) const OVER: &str = "This action is no longer valid.";
 pub(super) const FOREIGN: &str = "Only the person who asked may answer this.";
@@ -103,6 +104,43 @@ async fn a_link_answers_once_and_only_in_its_own_session() {
     let is_ended = |item: &Value| item["sender"]["id"] == "bob" && item["state"] == "ended";
     let list = "/api/conversations?integrationId=robot";
     service.admin().list_until(list, |items| items.iter().any(is_ended)).await;
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn the_links_of_a_question_count_from_its_asking_and_not_from_its_message() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &Value::Null).await;
+    let admin = service.admin();
+    admin.done("POST", "/api/runtimes/expert/pause", &Value::Null).await;
+    let said = outside.say(Say::direct("robot", "ann", "confirm it"));
+    wait_until("the message waits for its expert", LIMIT, async || {
+        service.metric("dt_stage_outcomes_total", "dispatch").await > 0.5
+    })
+    .await;
+    let waits = outside.now_ms();
+    wait_until("time goes by", LIMIT, async || outside.now_ms() - waits > 3000).await;
+    let resumed = outside.now_ms();
+    admin.done("POST", "/api/runtimes/expert/resume", &Value::Null).await;
+    let question = asked(&outside, &said.conversation).await;
+    let links = ["Confirm", "Reject", "End session"].map(|word| link(&question, word));
+    for link in &links {
+        let (_, exp) = link.split_once("exp=").expect("a link says when it ends");
+        let exp: i64 = exp.split('&').next().unwrap_or_default().parse().expect("a time");
+        let good_for = exp * 1000 - resumed;
+        assert!(good_for > 24 * 3_600_000 - 1500, "{good_for} ms from the asking");
+    }
+    assert_eq!(post(&links[0]).await, 200);
+    outside.reply(&said.conversation, CONFIRMED).await;
+    // Who looks at a link that was used is told so, and nothing happens.
+    let look = async |link: &str| reqwest::get(link).await.expect("look at the page");
+    for link in &links[..2] {
+        wait_until("the answer is on record", LIMIT, async || look(link).await.status() == 410)
+            .await;
+        let html = look(link).await.text().await.expect("read the page");
+        assert!(html.contains("has expired or was used") && !html.contains("<form"), "{html}");
+    }
+    assert_eq!(outside.expert.calls().len(), 2);
     service.finish().await;
 }
 

@@ -60,6 +60,44 @@ async fn a_long_answer_does_not_end_the_session_of_who_waits_for_it() {
 }
 
 #[tokio::test]
+async fn whatever_a_person_says_and_is_answered_keeps_the_session() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &json!({ "sessionTimeoutSeconds": 10 })).await;
+    let asked = async |person: &str, text: &str| {
+        let answer = format!("You said: {text}");
+        let said = outside.ask(Say::direct("robot", person, text), &answer).await;
+        let calls = outside.expert.calls();
+        let session = calls.last().expect("the expert was asked").body["session"].clone();
+        (said.conversation.clone(), session["threadId"].clone(), session["isNew"].clone())
+    };
+    let people = ["ann", "bob", "carol"];
+    let mut first = vec![];
+    for person in people {
+        first.push(asked(person, "one").await);
+    }
+    silence(&outside, Duration::from_secs(6)).await;
+    let content = json!({ "msgtype": "location", "content": { "x": 1 } });
+    outside.say(Say::direct("robot", "ann", "").content(content));
+    outside.say(Say::direct("robot", "bob", "/help"));
+    for (conversation, ..) in &first[..2] {
+        wait_until("the service answers", LIMIT, async || outside.read_in(conversation).len() == 2)
+            .await;
+    }
+    // The list knows as well; carol was the last of the first round.
+    let list = "/api/conversations?integrationId=robot";
+    let last = |items: &[Value]| items.last().map(|item| item["sender"]["id"].clone());
+    service.admin().list_until(list, |items| last(items) == Some(json!("carol"))).await;
+    silence(&outside, Duration::from_secs(6)).await;
+    // Carol alone has been silent for longer than the timeout.
+    for ((person, first), is_kept) in people.into_iter().zip(first).zip([true, true, false]) {
+        let (_, thread, is_new) = asked(person, "two").await;
+        assert_eq!(thread == first.1, is_kept, "{person}");
+        assert_eq!(is_new, !is_kept, "{person}");
+    }
+    service.finish().await;
+}
+
+#[tokio::test]
 async fn a_broker_that_lost_everything_leaves_people_their_sessions() {
     let outside = Outside::start().await;
     let mut service = published(&outside, &Value::Null).await;

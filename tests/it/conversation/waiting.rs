@@ -54,6 +54,47 @@ async fn who_types_without_a_pause_is_answered_at_the_maximum_wait() {
 }
 
 #[tokio::test]
+async fn a_full_turn_is_asked_at_once_and_what_is_behind_it_waits_for_quiet() {
+    let outside = Outside::start().await;
+    let limits = [("DT_TURN_MAX_MESSAGES", "2"), ("DT_TURN_MAX_BYTES", "1024")];
+    let service = Service::start_with(&outside, &limits).await;
+    service.stream_robot(&outside, "robot").await;
+    // No window ends within this test.
+    publish(&service, &outside, &json!({ "summaryWindowSeconds": 600 })).await;
+    for text in ["one", "two", "three"] {
+        outside.say(Say::direct("robot", "ann", text));
+    }
+    assert!(outside.expert.called(1, LIMIT).await);
+    outside.ask(Say::direct("robot", "ann", "/status"), "Waiting messages: 1").await;
+    outside.ask(Say::direct("robot", "ann", "/stop"), "Stopped.").await;
+    assert_eq!(texts(&outside), ["one\ntwo"]);
+
+    // By bytes: one that has no room is behind it, and with another the next full turn.
+    let (long, longer) = ("l".repeat(600), "m".repeat(700));
+    outside.say(Say::direct("robot", "bob", &long));
+    outside.say(Say::direct("robot", "bob", &longer));
+    assert!(outside.expert.called(2, LIMIT).await);
+    outside.ask(Say::direct("robot", "bob", "/status"), "Waiting messages: 1").await;
+    let said = outside.ask(Say::direct("robot", "bob", "short"), "short").await;
+    assert_eq!(texts(&outside)[1..], [long, format!("{longer}\nshort")]);
+    assert_eq!(outside.read_in(&said.conversation).len(), 3);
+
+    // What fills a turn while another is answered follows it.
+    outside.say(Say::direct("robot", "carol", "slow 3"));
+    outside.say(Say::direct("robot", "carol", "c1"));
+    assert!(outside.expert.called(4, LIMIT).await);
+    for text in ["c2", "c3", "c4"] {
+        outside.say(Say::direct("robot", "carol", text));
+    }
+    assert!(outside.expert.called(5, LIMIT).await);
+    outside.ask(Say::direct("robot", "carol", "/status"), "Waiting messages: 1").await;
+    outside.ask(Say::direct("robot", "carol", "/stop"), "Stopped.").await;
+    assert_eq!(texts(&outside)[3..], ["slow 3\nc1", "c2\nc3"]);
+    // The timers of the windows stay until they fire: hints about nothing.
+    service.idle().await;
+}
+
+#[tokio::test]
 async fn a_window_that_is_published_holds_for_what_comes_after_it() {
     let outside = Outside::start().await;
     let service = published(&outside, &json!({ "summaryWindowSeconds": 4 })).await;

@@ -132,6 +132,19 @@ async fn what_is_not_for_an_expert_is_answered_counted_and_not_published() {
 }
 
 #[tokio::test]
+async fn a_press_on_a_card_of_ours_is_logged_in_either_form_and_once() {
+    let bench = Bench::start().await;
+    for _ in 0..2 {
+        assert_sealed_success(bench.sealed(&press(TURN)).send().await.unwrap()).await;
+    }
+    let logged = bench.logged().await;
+    let [(id, Entry::Action(action))] = logged.as_slice() else { panic!("{logged:?}") };
+    assert!(id.starts_with("http:card:"), "{id}");
+    assert_eq!(action.turn.to_string(), TURN);
+    bench.finish().await;
+}
+
+#[tokio::test]
 async fn the_quota_notice_becomes_the_last_error() {
     let bench = Bench::start().await;
     let notice = json!({"msgtype": "text", "errorCode": 20001, "errorMessage": "quota used up"});

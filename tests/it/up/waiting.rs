@@ -9,11 +9,27 @@ use tokio::time::Instant;
 
 use crate::support::outside::Outside;
 use crate::support::program::{LIMIT, report};
+use crate::support::server::connect;
 use crate::support::service::{Service, callback};
 use crate::support::wait::wait_until;
 
 const AWAY: &str = "The expert is away at the moment. Your message is kept and will be answered.";
 const FAILED: &str = "Your question could not be answered. The administrator has been informed.";
+
+/// Of the dead letters, the newest first.
+async fn reasons(service: &Service) -> Vec<String> {
+    let list = service.admin().done("GET", "/api/dead", &Value::Null).await;
+    let items = list["items"].as_array().cloned().unwrap_or_default();
+    let reason = |item: &Value| item["reason"].as_str().unwrap_or_default().to_owned();
+    items.iter().map(reason).collect()
+}
+
+/// How many conversations are in the index of those that wait.
+async fn parked(service: &Service) -> u64 {
+    let broker = async_nats::jetstream::new(connect(&[service.nats_url()]).await);
+    let index = broker.get_stream("DT_HANDOFF").await.expect("the index");
+    index.cached_info().state.messages
+}
 
 #[tokio::test]
 async fn without_a_runtime_turns_wait_and_go_on_in_order_within_2_s_of_its_registration() {
@@ -63,17 +79,42 @@ async fn without_a_runtime_turns_wait_and_go_on_in_order_within_2_s_of_its_regis
 #[tokio::test]
 async fn what_waits_too_long_is_a_dead_letter_and_a_word() {
     let outside = Outside::start().await;
-    let service = Service::start_with(&outside, &[("DT_HANDOFF_MAX_AGE", "2")]).await;
+    let service = Service::start_with(&outside, &[("DT_HANDOFF_MAX_AGE", "5")]).await;
     service.stream_robot(&outside, "robot").await;
     service.admin().publish("expert", "robot", &Value::Null).await;
     let told = outside.ask(Say::direct("robot", "ann", "one"), AWAY).await;
     outside.reply(&told.conversation, FAILED).await;
+    assert_eq!(reasons(&service).await, ["handoff_expired"]);
     let dead = service.metric("dt_dead_total", "handoff_expired").await;
     assert!((dead - 1.0).abs() < 0.1, "{dead}");
     service.admin().register("expert", &callback(&outside)).await;
     outside.ask(Say::direct("robot", "ann", "two"), "You said: two").await;
     let read = outside.read_in(&told.conversation);
     assert_eq!(read, [AWAY, FAILED, "You said: two"]);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn an_absence_is_told_once_however_many_turns_it_outlasts() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_HANDOFF_MAX_AGE", "5")]).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &Value::Null).await;
+    let mut said = String::new();
+    for text in ["one", "two", "three"] {
+        said = outside.say(Say::direct("robot", "ann", text)).conversation;
+    }
+    let failed_thrice = [AWAY, FAILED, FAILED, FAILED];
+    let is_told = async || outside.read_in(&said).len() >= failed_thrice.len();
+    wait_until("all three are given up", LIMIT, is_told).await;
+    assert_eq!(outside.read_in(&said), failed_thrice);
+    assert_eq!(reasons(&service).await, ["handoff_expired"; 3]);
+    service.admin().register("expert", &callback(&outside)).await;
+    outside.ask(Say::direct("robot", "ann", "four"), "You said: four").await;
+    // It was there: that it is away again is another absence.
+    service.admin().done("DELETE", "/api/runtimes/expert", &Value::Null).await;
+    outside.ask(Say::direct("robot", "ann", "five"), AWAY).await;
+    wait_until("five is given up", LIMIT, async || outside.read_in(&said).len() == 7).await;
     service.finish().await;
 }
 
@@ -126,5 +167,68 @@ async fn a_runtime_that_takes_a_turn_and_never_answers_is_asked_again() {
     let calls = outside.expert.calls();
     assert_eq!(calls[1].body["attempt"], 2);
     assert!(calls[1].at_ms - calls[0].at_ms >= 2000);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_pause_that_outlasts_what_the_log_keeps_leaves_dead_letters_and_drops_nothing() {
+    let outside = Outside::start().await;
+    let settings = [("DT_ENTRY_MAX_AGE", "10"), ("DT_SWEEP_INTERVAL", "1")];
+    let service = Service::start_with(&outside, &settings).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+    service.admin().done("POST", "/api/runtimes/expert/pause", &Value::Null).await;
+    let mut said = String::new();
+    for text in ["one", "two"] {
+        said = outside.say(Say::direct("robot", "ann", text)).conversation;
+    }
+    wait_until("both are given up", LIMIT, async || outside.read_in(&said).len() == 2).await;
+    assert_eq!(outside.read_in(&said), [FAILED, FAILED], "and nobody says that they wait");
+    assert_eq!(reasons(&service).await, ["expired", "expired"]);
+    service.admin().done("POST", "/api/runtimes/expert/resume", &Value::Null).await;
+    outside.ask(Say::direct("robot", "ann", "three"), "You said: three").await;
+    assert_eq!(outside.expert.calls().len(), 1);
+    // Nothing is lost: the letters are there to be asked again.
+    let every = json!({ "filter": { "reason": "expired" } });
+    service.admin().done("POST", "/api/dead/replay", &every).await;
+    outside.reply(&said, "You said: one").await;
+    outside.reply(&said, "You said: two").await;
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn an_expert_that_hangs_keeps_nobody_from_another_and_who_waits_for_it_hears_nothing() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_EXPERT_RUNS_MAX", "1")]).await;
+    let fields = json!({ "runtime": callback(&outside), "queuedNotice": "none" });
+    for robot in ["slow", "quick"] {
+        service.stream_robot(&outside, robot).await;
+        service.admin().publish(robot, robot, &fields).await;
+    }
+    let ann = outside.say(Say::direct("slow", "ann", "hang")).conversation;
+    assert!(outside.expert.called(1, LIMIT).await);
+    let mut waiting = vec![];
+    for (person, count) in [("bob", 1), ("carol", 2)] {
+        waiting.push(outside.say(Say::direct("slow", person, "one")).conversation);
+        wait_until("it waits", LIMIT, async || parked(&service).await == count).await;
+    }
+    for person in ["bob", "carol"] {
+        outside.say(Say::direct("slow", person, "two"));
+    }
+    // Each of them was busy, and the other expert answers as ever.
+    for text in ["one", "two", "three"] {
+        outside.ask(Say::direct("quick", "dora", text), &format!("You said: {text}")).await;
+    }
+    for conversation in &waiting {
+        assert!(outside.read_in(conversation).is_empty(), "that it is busy is no word to anybody");
+    }
+    outside.ask(Say::direct("slow", "ann", "/stop"), "Stopped.").await;
+    for conversation in &waiting {
+        outside.reply(conversation, "You said: two").await;
+        assert_eq!(outside.read_in(conversation), ["You said: one", "You said: two"]);
+    }
+    assert_eq!(outside.read_in(&ann), ["Stopped."]);
+    wait_until("nobody waits", LIMIT, async || parked(&service).await == 0).await;
+    assert_eq!(reasons(&service).await, [""; 0]);
     service.finish().await;
 }

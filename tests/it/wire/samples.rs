@@ -149,6 +149,8 @@ fn asked() -> Asked {
 }
 
 fn head(turn: Option<OpenTurn>) -> Head {
+    let phase = turn.as_ref().map(|turn| &turn.phase);
+    let is_parked = matches!(phase, Some(Phase::Parked { .. }));
     Head {
         position: Seq(40),
         session: Some(Session {
@@ -160,6 +162,7 @@ fn head(turn: Option<OpenTurn>) -> Head {
         turn,
         interrupted: Some(Interrupted { turn: Seq(39), run: Some("run-0".to_owned()) }),
         told_unbound_at: Some(AT),
+        is_told_away: is_parked,
         webhook_free_at: Some(AT),
     }
 }
@@ -171,7 +174,7 @@ fn sending(not_before: Option<Timestamp>) -> Phase {
 }
 
 pub(super) fn records() -> Vec<(&'static str, Record)> {
-    let parked = |why, until| Phase::Parked { why, until, is_told: true };
+    let parked = |why, until| Phase::Parked { why, until };
     let burying = Phase::Burying { reason: Reason::RuntimeTimeout, detail: "504".to_owned() };
     let replay = TurnKind::Replay { dead: Seq(7) };
     let of = |step, kind, phase| (step, Some(turn(kind, phase)));
@@ -205,6 +208,12 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
         .collect();
     let (step, head, answer) = (Step::Delivered, Head::default(), Some(Answer::default()));
     records.push(("empty", Record { nonce: 0, count: 0, step, head, answer }));
+    // Where no turn waits, the time of the other word says by its sign that this one was said.
+    for (name, told_unbound_at) in [("told-away", None), ("told-away-and-unbound", Some(AT))] {
+        let head =
+            Head { position: Seq(40), told_unbound_at, is_told_away: true, ..Head::default() };
+        records.push((name, Record { nonce: 1, count: 1, step: Step::Dead, head, answer: None }));
+    }
     for reason in Reason::ALL {
         let phase = Phase::Burying { reason, detail: String::new() };
         let head = Head { turn: Some(turn(TurnKind::Messages, phase)), ..Head::default() };

@@ -23,6 +23,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Availability::Unknown),
         Just(Availability::Away(Parked::Missing)),
         Just(Availability::Away(Parked::Busy)),
+        Just(Availability::Away(Parked::Paused)),
     ];
     let failure = || any::<bool>().prop_map(|again| failed(again.then_some(Duration::ZERO)));
     let answers = (0_u32..4, any::<bool>()).prop_map(|(segments, late)| answered(segments, late));
@@ -46,6 +47,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 last: Seq(place.step + place.more),
                 kind,
                 accepted_at: NOW,
+                heard_at: Some(NOW),
                 opening,
             },
             at,

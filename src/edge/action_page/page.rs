@@ -1,8 +1,9 @@
-//! What the action page says, in the integration's language or, where none is known, in both.
+//! What the action page shows, in the integration's language or, where none is known, in both.
 //!
-//! Nothing of a request goes into the page: every word of it stands here.
+//! Nothing of a request goes into the page: its words are those of the catalogues.
 
 use crate::domain::binding::Language;
+use crate::domain::words::Word;
 use crate::protocol::action::Kind;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +23,11 @@ impl Page {
             Some(Language::En) => ("en", &[Language::En][..]),
             None => ("zh-Hans", &[Language::ZhHans, Language::En][..]),
         };
-        let said: Vec<&str> = languages.iter().map(|language| self.text(*language)).collect();
+        let said: Vec<&str> = languages.iter().map(|l| self.word().text(*l)).collect();
         let paragraphs: String = said.iter().map(|text| format!("<p>{text}</p>")).collect();
         let form = match self {
             Self::Ask(kind) => {
-                let label: Vec<&str> = languages.iter().map(|l| button(kind, *l)).collect();
+                let label: Vec<&str> = languages.iter().map(|l| button(kind).text(*l)).collect();
                 format!(
                     "<form id=\"act\" method=\"post\"><button>{}</button></form>\
                      <script>document.getElementById('act').submit()</script>",
@@ -45,38 +46,26 @@ impl Page {
         )
     }
 
-    fn text(self, language: Language) -> &'static str {
-        match (language, self) {
-            (Language::ZhHans, Self::Ask(Kind::End)) => "是否结束当前会话？",
-            (Language::ZhHans, Self::Ask(Kind::Confirm)) => "是否确认？",
-            (Language::ZhHans, Self::Ask(Kind::Reject)) => "是否拒绝？",
-            (Language::ZhHans, Self::Done(Kind::End)) => "会话已结束。",
-            (Language::ZhHans, Self::Done(Kind::Confirm)) => "已确认，请回到钉钉查看回复。",
-            (Language::ZhHans, Self::Done(Kind::Reject)) => "已拒绝，请回到钉钉查看回复。",
-            (Language::ZhHans, Self::Wrong) => "此链接无效。",
-            (Language::ZhHans, Self::Over) => "此链接已过期或已使用。",
-            (Language::ZhHans, Self::NotNow) => "暂时无法处理，请稍后重试。",
-            (Language::En, Self::Ask(Kind::End)) => "End this session?",
-            (Language::En, Self::Ask(Kind::Confirm)) => "Confirm?",
-            (Language::En, Self::Ask(Kind::Reject)) => "Reject?",
-            (Language::En, Self::Done(Kind::End)) => "The session has ended.",
-            (Language::En, Self::Done(Kind::Confirm)) => "Confirmed. The answer comes in DingTalk.",
-            (Language::En, Self::Done(Kind::Reject)) => "Rejected. The answer comes in DingTalk.",
-            (Language::En, Self::Wrong) => "This link is not valid.",
-            (Language::En, Self::Over) => "This link has expired or was used.",
-            (Language::En, Self::NotNow) => "This cannot be done right now. Please try again.",
+    fn word(self) -> Word {
+        match self {
+            Self::Ask(Kind::End) => Word::PageAskEnd,
+            Self::Ask(Kind::Confirm) => Word::PageAskConfirm,
+            Self::Ask(Kind::Reject) => Word::PageAskReject,
+            Self::Done(Kind::End) => Word::SessionEnded,
+            Self::Done(Kind::Confirm) => Word::PageConfirmed,
+            Self::Done(Kind::Reject) => Word::PageRejected,
+            Self::Wrong => Word::PageWrong,
+            Self::Over => Word::PageOver,
+            Self::NotNow => Word::PageNotNow,
         }
     }
 }
 
-fn button(kind: Kind, language: Language) -> &'static str {
-    match (language, kind) {
-        (Language::ZhHans, Kind::End) => "结束会话",
-        (Language::ZhHans, Kind::Confirm) => "确认",
-        (Language::ZhHans, Kind::Reject) => "拒绝",
-        (Language::En, Kind::End) => "End the session",
-        (Language::En, Kind::Confirm) => "Confirm",
-        (Language::En, Kind::Reject) => "Reject",
+fn button(kind: Kind) -> Word {
+    match kind {
+        Kind::End => Word::End,
+        Kind::Confirm => Word::Confirm,
+        Kind::Reject => Word::Reject,
     }
 }
 

@@ -1,0 +1,50 @@
+//! Control entries by tables: they end a turn whatever it does, and what may go on without it.
+//!
+//! What a runtime has named may outlive the attempt that began it, or wait for a decision: it is
+//! cancelled there. What was said to its end is settled, and what is being buried is buried.
+
+use super::{EXPIRY, LATER, burying, head, parked, run, sending, told};
+use crate::domain::id::Seq;
+use crate::domain::turn::{Event, Parked, Phase, Sending};
+
+fn control() -> Event {
+    Event::Controlled { by: Seq(13) }
+}
+
+#[test]
+fn a_control_entry_ends_a_turn_whatever_it_does() {
+    for (phase, expected) in [
+        (Phase::Running, "stopped over: cancel"),
+        (Phase::Waiting { until: LATER }, "stopped over: cancel"),
+        (Phase::Retry { at: LATER }, "stopped over: "),
+        (parked(Parked::Busy, None), "stopped over: unindex"),
+        (Phase::Sending(sending(1)), "stopped over: "),
+        // Its letter may be stored: it is carried to its end.
+        (burying(), "- burying: bury"),
+    ] {
+        assert_eq!(told(&run(head(phase.clone()), control())), expected, "{phase:?}");
+        let own = run(head(phase), Event::Controlled { by: Seq(12) });
+        assert_eq!((own.record, own.commands), (None, vec![]), "its own entry ends nothing");
+    }
+}
+
+#[test]
+fn what_may_go_on_at_the_runtime_is_cancelled_there() {
+    let asks = Sending { has_interrupt: true, ..sending(1) };
+    for (phase, expected) in [
+        (Phase::Running, "stopped over: cancel"),
+        (Phase::Waiting { until: LATER }, "stopped over: cancel"),
+        (Phase::Retry { at: LATER }, "stopped over: cancel"),
+        (parked(Parked::Busy, None), "stopped over: unindex, cancel"),
+        (Phase::Sending(asks), "stopped over: cancel"),
+        // The run has ended with its answer.
+        (Phase::Sending(sending(1)), "stopped over: "),
+        (burying(), "- burying: bury"),
+    ] {
+        let mut named = head(phase.clone());
+        named.turn.as_mut().unwrap().run = Some("run-1".to_owned());
+        assert_eq!(told(&run(named, control())), expected, "{phase:?} with a run");
+    }
+    let vanished = run(head(parked(Parked::Missing, Some(EXPIRY))), Event::Vanished);
+    assert_eq!(told(&vanished), "lost over: unindex");
+}
