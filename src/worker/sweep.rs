@@ -47,7 +47,7 @@ pub struct Sweep {
     pub ticks: Ticks,
     /// From one pass to the next; an entry younger than this may be on its way.
     pub every: Duration,
-    /// Entries younger than this are kept for the log's dedupe.
+    /// What is younger than this is kept, for the log's dedupe and for those who read after us.
     pub dedupe_window: Duration,
     pub gate: Gate,
 }
@@ -173,11 +173,11 @@ impl Sweep {
         let last = self.journal.last(conversation).await?;
         let is_waiting = newest.seq > last.head.position;
         if pressed.log {
-            self.purge_log(conversation, last.head.position).await?;
+            let finished = Seq(last.head.position.0 + 1);
+            self.make_room(log::STREAM, &subject::log(conversation), finished).await?;
         }
         if pressed.journal && last.head.turn.is_none() {
-            let filter = json!({ "filter": subject::journal(conversation), "keep": 1 });
-            self.nats.purge(journal::STREAM, &filter).await?;
+            self.make_room(journal::STREAM, &subject::journal(conversation), last.seq).await?;
         }
         let overdue = overdue(&last.head, now);
         let in_vain = (!is_waiting && asks_in_vain(&last.head, now)).then_some(newest.seq);
@@ -227,16 +227,19 @@ impl Sweep {
         Ok(false)
     }
 
-    /// Entries up to their own conversation's position, as far as the dedupe window allows: one
-    /// waiting conversation never fills the log for all.
-    async fn purge_log(&self, conversation: &Conversation, position: Seq) -> anyhow::Result<()> {
-        let kept = Timestamp(self.context.clock.now().0 - millis(self.dedupe_window));
-        let subject = subject::log(conversation);
-        let young = self.nats.first_since(log::STREAM, kept, &subject).await?;
-        let finished = Seq(position.0 + 1);
-        let seq = young.map_or(finished, |record| record.seq.min(finished));
-        let filter = json!({ "filter": subject, "seq": seq.0 });
-        Ok(self.nats.purge(log::STREAM, &filter).await?)
+    /// Removes what a conversation has before `kept`, as far as the dedupe window allows: one waiting
+    /// conversation never fills a stream for all. What was stored since somebody looked stays, e.g. an
+    /// answer of which the next record knows nothing but its place.
+    async fn make_room(&self, stream: &str, subject: &str, kept: Seq) -> anyhow::Result<()> {
+        let since = Timestamp(self.context.clock.now().0 - millis(self.dedupe_window));
+        let young = self.nats.first_since(stream, since, subject).await?;
+        let before = young.map_or(kept, |record| record.seq.min(kept));
+        if before == Seq(0) {
+            // The broker would take it for no bound at all.
+            return Ok(());
+        }
+        let filter = json!({ "filter": subject, "seq": before.0 });
+        Ok(self.nats.purge(stream, &filter).await?)
     }
 }
 

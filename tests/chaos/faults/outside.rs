@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use dingtalk_trigger::sim::dingtalk::fault::{Fault as Scripted, Outcome};
+use dingtalk_trigger::sim::dingtalk::record::Kind;
 use dingtalk_trigger::sim::expert::Next;
 use dingtalk_trigger::sim::script::{Act, End};
 use dingtalk_trigger::sim::xpert::fault::Fault as OfXpert;
@@ -13,10 +14,16 @@ use super::{one_of, pause};
 use crate::console::Console;
 use crate::load::ROBOTS;
 use crate::support::outside::Outside;
+use crate::support::program::report;
 use crate::support::rng::Rng;
+use crate::support::wait::wait_until;
 
 /// The calls that bring an answer to a person.
 const SENDS: [&str; 3] = ["webhook", "oto", "group"];
+const TOKEN: &str = "token";
+/// A fault at DingTalk lasts until so many calls have met it.
+const MET_LEAST: usize = 10;
+const MET_WITHIN: Duration = Duration::from_secs(120);
 /// So many calls of each API meet it. Not all of some seconds: an answer that is refused five times waits
 /// ten minutes, as its schedule says, and the proof would wait for it.
 const CALLS: u32 = 30;
@@ -69,6 +76,7 @@ pub(crate) const ALL: [(&str, Fault); 18] = [
 ];
 
 pub(crate) async fn strike(outside: &Outside, console: &Console, fault: Fault, rng: &mut Rng) {
+    let before = outside.cloud.book().last();
     match fault {
         Fault::TooFast => {
             let named = |api: &str| if api == "webhook" { "tooFast" } else { "qps" };
@@ -87,7 +95,7 @@ pub(crate) async fn strike(outside: &Outside, console: &Console, fault: Fault, r
         Fault::Hang => sends(outside, 10, |_| Outcome::Hang),
         Fault::TokensRevoked => {
             outside.cloud.revoke_tokens();
-            outside.cloud.fault(Scripted::preset("token", "internal").times(CALLS));
+            outside.cloud.fault(Scripted::preset(TOKEN, "internal").times(CALLS));
         }
         Fault::ExpertFails => {
             for (status, retry_after) in [(500, None), (503, Some(2))] {
@@ -120,7 +128,36 @@ pub(crate) async fn strike(outside: &Outside, console: &Console, fault: Fault, r
         }
     }
     pause(rng, 3000, 6000).await;
+    if fault.is_at_dingtalk() {
+        // While the broker is away nobody sends.
+        let met = || met(outside, before);
+        wait_until("calls meet the fault", MET_WITHIN, async || met() >= MET_LEAST).await;
+        report(&format!("chaos: {fault:?} met by {} calls", met()));
+    }
     outside.cloud.clear_faults();
+}
+
+impl Fault {
+    fn is_at_dingtalk(self) -> bool {
+        matches!(
+            self,
+            Self::TooFast
+                | Self::Internal
+                | Self::Reset
+                | Self::Ambiguous
+                | Self::AmbiguousAnswer
+                | Self::AmbiguousHang
+                | Self::Hang
+                | Self::TokensRevoked
+        )
+    }
+}
+
+/// How many calls the cloud has spoiled since then, but for those that open a Stream connection.
+fn met(outside: &Outside, since: u64) -> usize {
+    let records = outside.cloud.book().since(since, usize::MAX);
+    let is_ours = |api: &str| api == TOKEN || SENDS.contains(&api);
+    records.iter().filter(|one| one.kind == Kind::Faulted && is_ours(&one.detail)).count()
 }
 
 fn sends(outside: &Outside, times: u32, outcome: impl Fn(&str) -> Outcome) {

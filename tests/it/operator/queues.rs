@@ -3,6 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use dingtalk_trigger::sim::dingtalk::message::Say;
+use tokio::time::Instant;
+
 use super::stand::{REDELIVERED, SWEPT, Stand};
 use crate::support::oracle::doubt;
 use crate::support::program::LIMIT;
@@ -19,6 +22,23 @@ async fn consumers_and_limits_in_an_operators_hands_cost_seconds_and_no_message(
     let stand = Stand::start(&[]).await;
     let doubts = stand.under_load(work(&stand)).await;
     stand.judge(&doubts).await;
+    stand.service.finish().await;
+}
+
+#[tokio::test]
+async fn a_full_journal_keeps_what_is_younger_than_the_dedupe_window_and_the_last_record() {
+    let window = Duration::from_secs(6);
+    let stand = Stand::start(&[("DT_DEDUPE_WINDOW", "6s")]).await;
+    let records = async || stand.hands.info("DT_JOURNAL").await["state"]["messages"].as_u64();
+    let begun = Instant::now();
+    stand.outside.ask(Say::direct("own", "ann", "once"), "You said: once").await;
+    stand.service.settled().await;
+    assert!(records().await > Some(1));
+    stand.hands.max_bytes("DT_JOURNAL", 1).await;
+    wait_until("there is room", LIMIT, async || records().await == Some(1)).await;
+    assert!(begun.elapsed() >= window, "removed after {:?}", begun.elapsed());
+    stand.hands.max_bytes("DT_JOURNAL", 1 << 30).await;
+    stand.outside.ask(Say::direct("own", "ann", "twice"), "You said: twice").await;
     stand.service.finish().await;
 }
 
