@@ -1,5 +1,9 @@
 //! `/api/dead`: what was given up, asked again once, and dropped.
 
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{Consumer, FromConsumer, pull};
+use async_nats::jetstream::{self, AckKind};
 use dingtalk_trigger::domain::dead::DeadLetter;
 use dingtalk_trigger::domain::entry::{Entry, Logged, Replay};
 use dingtalk_trigger::domain::id::{ExpertId, IntegrationId, MsgId, Seq, TurnId};
@@ -10,9 +14,13 @@ use dingtalk_trigger::domain::turn::Asked;
 use dingtalk_trigger::io::dead::DeadLetters;
 use dingtalk_trigger::io::nats::Nats;
 use dingtalk_trigger::protocol::subject;
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::{Console, broker, error};
+use crate::support::wait::wait_for;
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 fn message(id: &str) -> Message {
     Message {
@@ -205,14 +213,46 @@ async fn a_dropped_letter_is_gone_and_remembered() {
 #[tokio::test]
 async fn what_the_broker_gave_up_is_listed_by_its_consumer() {
     let console = Console::start().await;
+    // What the broker gave up in a work queue stays there for people to see.
+    console.nats.leaves_work();
     let jetstream = console.nats.jetstream().await;
-    let payload =
-        json!({ "stream": "DT_IN", "consumer": "intake", "stream_seq": 1, "deliveries": 3 });
-    let subject = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.DT_IN.intake";
-    jetstream.publish(subject, payload.to_string().into()).await.unwrap().await.unwrap();
-    let (_, list) = console.get("/api/dead?reason=max_deliveries&stage=intake").await;
-    assert_eq!(list["items"][0]["attempts"], 3, "{list}");
-    let id = list["items"][0]["id"].clone();
-    let (_, answer) = console.post("/api/dead/replay", json!({ "ids": [id] })).await;
-    assert_eq!(answer["skipped"][0]["id"], id);
+    let conversation = "s.abcdefghijklmnopqrstuvwx23";
+    for (stream, consumer, subject) in
+        [("DT_IN", "intake", "in"), ("DT_TIMER", "due", "due"), ("DT_RUN", "dispatch", "run")]
+    {
+        let subject = format!("dt.{subject}.{conversation}");
+        let stream = jetstream.get_stream(stream).await.unwrap();
+        let mut consumed = stream.get_consumer::<pull::Config>(consumer).await.unwrap();
+        // Somebody ends a message by hand.
+        jetstream.publish(subject.clone(), "1".into()).await.unwrap().await.unwrap();
+        take(&consumed).await.ack_with(AckKind::Term).await.unwrap();
+        let known = consumed.info().await.unwrap().config.clone();
+        // Somebody limits how often it is tried, and it fails.
+        let limited = pull::Config {
+            max_deliver: 1,
+            ack_wait: Duration::from_secs(1),
+            ..pull::Config::try_from_consumer_config(known).unwrap()
+        };
+        stream.update_consumer(limited).await.unwrap();
+        jetstream.publish(subject, "2".into()).await.unwrap().await.unwrap();
+        let _never_acknowledged = take(&consumed).await;
+        for reason in ["terminated", "max_deliveries"] {
+            let query = format!("/api/dead?reason={reason}&stage={consumer}");
+            let list = wait_for(&query, LIMIT, async || {
+                let (_, list) = console.get(&query).await;
+                list["items"].as_array().is_some_and(|items| !items.is_empty()).then_some(list)
+            })
+            .await;
+            assert_eq!(list["items"].as_array().unwrap().len(), 1, "{list}");
+            assert_eq!(list["items"][0]["attempts"], 1, "{list}");
+            let id = list["items"][0]["id"].clone();
+            let (_, answer) = console.post("/api/dead/replay", json!({ "ids": [id] })).await;
+            assert_eq!(answer["skipped"][0]["id"], id);
+        }
+    }
+}
+
+async fn take(consumer: &Consumer<pull::Config>) -> jetstream::Message {
+    let mut batch = consumer.fetch().max_messages(1).expires(LIMIT).messages().await.unwrap();
+    batch.next().await.expect("a message").unwrap()
 }
