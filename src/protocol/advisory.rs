@@ -2,6 +2,9 @@
 //!
 //! `None` for any other subject. The message itself is not part of an advisory: whoever needs it reads
 //! it from its stream, where it is still there.
+//!
+//! Of the work queues only what ran out of deliveries is captured: the broker calls a slot or a token
+//! terminated as well when, after an election, it delivers one again that was acknowledged and removed.
 
 use serde::Deserialize;
 
