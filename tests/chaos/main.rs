@@ -42,8 +42,6 @@ const REST_OUTSIDE_MS: u64 = 8000;
 /// machine that may be busy with something else; the table says how long it took.
 const RECOVERY_S: i64 = 600;
 
-const FINDINGS_SHOWN: usize = 20;
-
 fn number(name: &str, otherwise: u64) -> u64 {
     setting(name).map_or(otherwise, |text| {
         text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}"))
@@ -96,22 +94,16 @@ async fn nothing_is_lost_doubled_or_reordered_whatever_breaks() {
         fleet.fell,
         table::table(&struck, &verdict),
     ));
-    for (kind, list) in
-        [("lost", &verdict.lost), ("doubled", &verdict.doubled), ("reordered", &verdict.reordered)]
-    {
-        for finding in list.iter().take(FINDINGS_SHOWN) {
-            report(&format!("chaos: {kind}: {} at {}", finding.what, finding.at));
-        }
-    }
     world.end().await;
-    let again = format!("repeat with DT_CHAOS_SEED={seed}");
-    assert!(verdict.broken.is_empty(), "{again}: {:#?}", verdict.broken);
-    assert!(verdict.lost.is_empty(), "{again}: lost: {:#?}", verdict.lost);
-    assert!(verdict.doubled.is_empty(), "{again}: doubled: {:#?}", verdict.doubled);
+    let mut complaints = verdict.complaints();
     let (ambiguous, counted) = (verdict.ambiguous.len(), world.fleet.counters.ambiguous());
-    let ambiguous_ = f64::from(u32::try_from(ambiguous).expect("a small number"));
-    assert!(ambiguous_ <= counted, "{again}: {ambiguous} read twice, {counted} counted");
-    assert!(verdict.reordered.is_empty(), "{again}: reordered: {:#?}", verdict.reordered);
+    if f64::from(u32::try_from(ambiguous).expect("a small number")) > counted {
+        complaints.push(format!("{ambiguous} read twice, {counted} counted"));
+    }
     let slowest = table::slowest(&struck, &verdict) / 1000;
-    assert!(slowest <= RECOVERY_S, "{again}: recovered after {slowest} s only");
+    if slowest > RECOVERY_S {
+        complaints.push(format!("recovered after {slowest} s only"));
+    }
+    let (again, complaints) = (format!("repeat with DT_CHAOS_SEED={seed}"), complaints.join("\n"));
+    assert!(complaints.is_empty(), "{again}:\n{complaints}");
 }

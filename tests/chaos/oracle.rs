@@ -55,6 +55,28 @@ pub(crate) struct Verdict {
     pub(crate) worn: usize,
 }
 
+/// Of each kind: whoever reads them needs no more to see what broke.
+const SHOWN: usize = 20;
+
+impl Verdict {
+    /// All that must not be, in words.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let findings =
+            [("lost", &self.lost), ("doubled", &self.doubled), ("reordered", &self.reordered)];
+        let broken = ("broken", self.broken.clone());
+        let said = |finding: &Finding| format!("{} at {}", finding.what, finding.at);
+        let found = findings.map(|(kind, list)| (kind, list.iter().map(said).collect()));
+        let mut complaints = vec![];
+        for (kind, list) in [broken].into_iter().chain(found) {
+            complaints.extend(list.iter().take(SHOWN).map(|what| format!("{kind}: {what}")));
+            if list.len() > SHOWN {
+                complaints.push(format!("{kind}: {} in all", list.len()));
+            }
+        }
+        complaints
+    }
+}
+
 /// What people read of each message, in the order in which it first came.
 type Read = BTreeMap<Mark, Vec<Part>>;
 
