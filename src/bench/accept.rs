@@ -15,13 +15,13 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use bytes::Bytes;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
 use super::Figure;
 use super::http::Client;
 use super::rate::{measure, median};
 use super::stand::{CLIENT_SECRET, INTEGRATION, Stand};
+use crate::context::listener;
 use crate::io::nats::Nats;
 use crate::protocol::callback::signed::robot_sign;
 
@@ -125,8 +125,6 @@ fn request(path: &str, id: &str, number: usize, (timestamp, sign): (&str, &str))
 }
 
 async fn serve_floor(stand: &Stand) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
     let next = Arc::new(AtomicUsize::new(0));
     let spread = async move |State(nats): State<Nats>, body: Bytes| {
         let number = next.fetch_add(1, Ordering::Relaxed) % CONVERSATIONS;
@@ -139,14 +137,7 @@ async fn serve_floor(stand: &Stand) -> anyhow::Result<SocketAddr> {
         .route(SPREAD, post(spread))
         .route(SINGLE, post(single))
         .with_state(stand.parts.nats.clone());
-    let stop = stand.context.stop().clone();
-    stand.context.spawn(async move {
-        axum::serve(listener, app)
-            .with_graceful_shutdown(async move { stop.cancelled().await })
-            .await
-            .ok();
-    });
-    Ok(address)
+    Ok(listener::serve(&stand.context, "127.0.0.1:0", app, "floor").await?)
 }
 
 async fn publish(nats: &Nats, subject: &str, body: Bytes) -> (StatusCode, &'static str) {

@@ -55,10 +55,13 @@ pub async fn play(outside: &Context, mut config: Config) -> Result<(Config, Play
     let expert_secret = settings.expert_secret.clone();
     let running = sim::start(outside, settings).await?;
     config.dingtalk_api_url.clone_from(&running.dingtalk_url);
-    let host = running.dingtalk_url.trim_start_matches("http://").to_owned();
-    let allowed = |scheme| HostList::parse(&host, scheme).context("allow the simulated DingTalk");
-    config.reply_hosts = allowed(Scheme::HttpsOnly)?;
-    config.download_hosts = allowed(Scheme::HttpToo)?;
+    let only = |scheme| {
+        let mut hosts = HostList::none(scheme);
+        hosts.trust(&running.dingtalk_url);
+        hosts
+    };
+    config.reply_hosts = only(Scheme::HttpsOnly);
+    config.download_hosts = only(Scheme::HttpToo);
     Ok((config, Played { running, client_secret, expert_secret }))
 }
 

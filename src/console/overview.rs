@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::views::rfc3339;
 use crate::domain::id::IntegrationId;
+use crate::io;
+use crate::io::live::Stored;
 use crate::io::nats::Nats;
 use crate::protocol::live::{self, Link, LinkState, Member, Pod};
 
@@ -124,21 +126,23 @@ async fn pods(state: &super::State) -> Value {
     let read = async || {
         let edges = state.live.read(live::MEMBERS).await?;
         let others = state.live.read(live::PODS).await?;
-        Ok::<_, crate::io::live::Error>((edges, others))
+        Ok::<_, io::live::Error>((edges, others))
     };
     let (edges, others) = match read().await {
         Ok(stored) => stored,
         Err(error) => return json!({ "error": error.to_string() }),
     };
-    let edges = edges.iter().filter_map(|stored| {
-        let Member { pod, is_leaving } = live::read(&stored.key, &stored.value).ok()?;
+    let shown = |stored: &Stored, pod: &str, role: &str, is_leaving: bool| {
         let seen_at = rfc3339(stored.at);
-        Some(json!({ "pod": pod, "role": "edge", "leaving": is_leaving, "seenAt": seen_at }))
+        json!({ "pod": pod, "role": role, "leaving": is_leaving, "seenAt": seen_at })
+    };
+    let edges = edges.iter().filter_map(|stored| {
+        let member: Member = live::read(&stored.key, &stored.value).ok()?;
+        Some(shown(stored, &member.pod, "edge", member.is_leaving))
     });
     let others = others.iter().filter_map(|stored| {
-        let Pod { pod, role } = live::read(&stored.key, &stored.value).ok()?;
-        let seen_at = rfc3339(stored.at);
-        Some(json!({ "pod": pod, "role": role, "leaving": false, "seenAt": seen_at }))
+        let pod: Pod = live::read(&stored.key, &stored.value).ok()?;
+        Some(shown(stored, &pod.pod, &pod.role, false))
     });
     edges.chain(others).collect()
 }

@@ -11,14 +11,16 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is wrong with a filter.
 pub fn check(filter: &str) -> Result<(), String> {
-    let read = EnvFilter::try_new(filter);
-    read.map(drop).map_err(|e| format!("must be a tracing filter such as `info`: {e}"))
+    read(filter).map(drop)
+}
+
+fn read(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter).map_err(|e| format!("must be a tracing filter such as `info`: {e}"))
 }
 
 /// Fails where the process has a log already, or the filter was not checked.
 pub fn init(filter: &str) -> Result<(), String> {
-    check(filter)?;
-    let filter = EnvFilter::new(filter);
+    let filter = read(filter)?;
     let registry = tracing_subscriber::registry().with(filter);
     let outcome = if std::io::stderr().is_terminal() {
         let layer = tracing_subscriber::fmt::layer().compact().with_writer(std::io::stderr);

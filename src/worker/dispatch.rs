@@ -52,6 +52,7 @@ use crate::protocol::envelope;
 use crate::protocol::subject;
 use crate::protocol::token::{Slot, decode_slot};
 use turning::Turning;
+
 /// How long something that needs an absent database is left alone.
 const LATER: Duration = Duration::from_secs(5);
 

@@ -34,6 +34,15 @@ pub(crate) fn free_port() -> u16 {
     panic!("no free port");
 }
 
+/// Settings of an `up` on `data` that listens where the system lets it.
+pub(crate) fn anywhere(data: &Path) -> Vec<(String, String)> {
+    let addresses = ["EDGE", "CONSOLE", "HEALTH", "SIM"];
+    let mut settings =
+        addresses.map(|name| (format!("DT_{name}_ADDR"), "127.0.0.1:0".to_owned())).to_vec();
+    settings.push(("DT_DATA_DIR".to_owned(), data.display().to_string()));
+    settings
+}
+
 pub(crate) struct Program {
     child: Child,
     stdout: PathBuf,

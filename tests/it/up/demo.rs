@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::program::{LIMIT, Program};
+use crate::support::program::{LIMIT, Program, anywhere};
 use crate::support::service::Admin;
 use crate::support::wait::{wait_for, wait_until};
 
@@ -16,11 +16,8 @@ struct Demo {
 
 impl Demo {
     async fn start(directory: &TempDir) -> Self {
-        let data = directory.path().join("data").display().to_string();
-        let any = || "127.0.0.1:0".to_owned();
-        let mut pairs = vec![("DT_DATA_DIR".to_owned(), data.clone())];
-        let addresses = ["EDGE", "CONSOLE", "HEALTH", "SIM"];
-        pairs.extend(addresses.map(|name| (format!("DT_{name}_ADDR"), any())));
+        let data = directory.path().join("data");
+        let pairs = anywhere(&data);
         let mut program = Program::start(directory.path(), "demo", &["up", "--demo"], &pairs);
         let page = wait_for("it names its chat page", LIMIT, async || {
             program.assert_runs();
@@ -28,7 +25,7 @@ impl Demo {
         })
         .await;
         let console = line(&program.said(), "admin API:").expect("the address of the console");
-        let token = std::fs::read_to_string(format!("{data}/admin.token")).expect("the token");
+        let token = std::fs::read_to_string(data.join("admin.token")).expect("the token");
         let address = console.trim_start_matches("http://").to_owned();
         Self { program, page, admin: Admin { address, token: token.trim().to_owned() } }
     }

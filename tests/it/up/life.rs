@@ -12,7 +12,7 @@ use crate::support::database::Postgres;
 use crate::support::nats::Nats;
 use crate::support::oracle::{answered, judge, mark};
 use crate::support::outside::Outside;
-use crate::support::program::{LIMIT, Program, free_port, report};
+use crate::support::program::{LIMIT, Program, anywhere, free_port, report};
 use crate::support::service::{Service, callback};
 use crate::support::wait::{wait_for, wait_until};
 
@@ -93,15 +93,7 @@ async fn a_second_signal_ends_it_at_once() {
 async fn told_while_it_starts_it_leaves_nothing_behind() {
     let directory = TempDir::new().expect("create a directory");
     let data = directory.path().join("data");
-    let path = data.display().to_string();
-    let any = "127.0.0.1:0";
-    let pairs = settings(&[
-        ("DT_DATA_DIR", &path),
-        ("DT_EDGE_ADDR", any),
-        ("DT_CONSOLE_ADDR", any),
-        ("DT_HEALTH_ADDR", any),
-    ]);
-    let mut program = Program::start(directory.path(), "up", &["up"], &pairs);
+    let mut program = Program::start(directory.path(), "up", &["up"], &anywhere(&data));
     let pid = data.join("nats/server.pid");
     let broker = wait_for("its broker runs", LIMIT, async || {
         std::fs::read_to_string(&pid).ok().filter(|pid| !pid.trim().is_empty())
@@ -126,16 +118,8 @@ async fn a_second_up_on_the_same_data_exits_with_2_and_names_the_first() {
 #[tokio::test]
 async fn up_says_where_it_listens_also_where_the_system_chose_the_ports() {
     let directory = TempDir::new().expect("create a directory");
-    let data = directory.path().join("data").display().to_string();
-    let any = "127.0.0.1:0";
-    let pairs = settings(&[
-        ("DT_DATA_DIR", &data),
-        ("DT_EDGE_ADDR", any),
-        ("DT_CONSOLE_ADDR", any),
-        ("DT_HEALTH_ADDR", any),
-        ("DT_ADMIN_TOKEN", TOKEN),
-        ("DT_MASTER_KEY", MASTER_KEY),
-    ]);
+    let mut pairs = anywhere(&directory.path().join("data"));
+    pairs.extend(settings(&[("DT_ADMIN_TOKEN", TOKEN), ("DT_MASTER_KEY", MASTER_KEY)]));
     let mut program = Program::start(directory.path(), "up", &["up"], &pairs);
     wait_until("it says that it is ready", LIMIT, async || {
         program.assert_runs();
