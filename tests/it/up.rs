@@ -7,6 +7,7 @@ mod windows;
 mod trace;
 mod waiting;
 mod reasons;
+mod attempts;
 mod controls;
 mod sending;
 mod life;

@@ -11,10 +11,11 @@ use dingtalk_trigger::domain::poison::{is_poisoned, leaves_rest};
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::session::Session;
 use dingtalk_trigger::domain::turn::decide::decide;
+use dingtalk_trigger::domain::turn::failed::Failed;
 use dingtalk_trigger::domain::turn::question::Closes;
 use dingtalk_trigger::domain::turn::{
-    Availability, Command, Ending, Event, Failed, Head, NewTurn, OpenTurn, Opening, Parked, Phase,
-    Purpose, Step, TurnKind,
+    Availability, Command, Ending, Event, Head, NewTurn, OpenTurn, Opening, Parked, Phase, Purpose,
+    Step, TurnKind,
 };
 use dingtalk_trigger::protocol::token::Slot;
 

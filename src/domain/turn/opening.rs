@@ -3,6 +3,7 @@
 //! The session, the expert and the attempt are fixed here, before anybody is asked. What happens to the
 //! turn afterwards is `machine`'s.
 
+use super::failed::FailedAttempts;
 use super::question::Closes;
 use super::{
     Asked, Availability, Command, Decision, Ending, Head, NewTurn, OpenTurn, Opening, Phase,
@@ -24,6 +25,7 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
         is_repeat: false,
         run: None,
         phase: Phase::Running,
+        failed: FailedAttempts::default(),
     };
     if let Some(heard) = new.heard_at {
         head.session = head.session.map(|session| session.kept(heard, heard));

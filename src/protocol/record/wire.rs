@@ -14,6 +14,7 @@ use crate::domain::reason;
 use crate::domain::session;
 use crate::domain::time::Timestamp;
 use crate::domain::turn;
+use crate::domain::turn::failed::FailedAttempts;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
@@ -296,6 +297,8 @@ impl TryFrom<OpenTurn> for turn::OpenTurn {
             is_repeat: wire.is_repeat,
             run: wire.run,
             phase: wire.phase.try_into()?,
+            // It stands behind the record.
+            failed: FailedAttempts::default(),
         })
     }
 }

@@ -4,6 +4,7 @@ use dingtalk_trigger::domain::entry;
 use dingtalk_trigger::domain::id::{ConversationKey, IntegrationId, MsgId, TurnId};
 use dingtalk_trigger::domain::inbound;
 use dingtalk_trigger::domain::time::Timestamp;
+use dingtalk_trigger::domain::turn::failed::FailedAttempts;
 use dingtalk_trigger::domain::turn::{Head, OpenTurn, Phase, Sending, TurnKind};
 use dingtalk_trigger::protocol::record::Record;
 
@@ -94,6 +95,7 @@ impl Story {
                 not_before: None,
                 has_interrupt: false,
             }),
+            failed: FailedAttempts::default(),
         });
         let position = if is_end { seq } else { Seq(seq.0 - 1) };
         let head = Head { position, turn, ..Head::default() };
@@ -148,6 +150,7 @@ impl Story {
             reason,
             detail: "refused".to_owned(),
             attempts: 1,
+            failed: FailedAttempts::default(),
             asked: None,
             entries: vec![entry::Logged { seq, at, entry }],
         });

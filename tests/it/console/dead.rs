@@ -11,6 +11,7 @@ use dingtalk_trigger::domain::inbound::{Message, Part, Place, PlaceKind, Sender}
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::domain::turn::Asked;
+use dingtalk_trigger::domain::turn::failed::FailedAttempts;
 use dingtalk_trigger::io::dead::DeadLetters;
 use dingtalk_trigger::io::nats::Nats;
 use dingtalk_trigger::protocol::subject;
@@ -54,6 +55,7 @@ fn letter(robot: &str, sender: &str, reason: Reason) -> DeadLetter {
         reason,
         detail: "HTTP 500: out of order".to_owned(),
         attempts: 6,
+        failed: FailedAttempts::default(),
         asked,
         entries: vec![Logged { seq: Seq(7), at: Timestamp(1_000), entry }],
     }
