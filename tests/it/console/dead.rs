@@ -134,6 +134,34 @@ async fn dead_letters_are_listed_narrowed_and_shown() {
 }
 
 #[tokio::test]
+async fn many_letters_are_listed_in_their_order_page_by_page_over_the_gaps_of_those_that_are_gone()
+{
+    let console = Console::start().await;
+    let nats = Nats::connect(&console.context, &broker(console.nats.url())).await.unwrap();
+    let dead = DeadLetters::new(&nats);
+    let mut expected = vec![];
+    for number in 0..150 {
+        let letter = letter("a", &format!("u{number}"), Reason::RuntimeExhausted);
+        let seq = dead.bury("dispatch", &letter).await.unwrap();
+        match number {
+            // A gap longer than what is read at once, and short ones.
+            40..80 | 100 | 103 => dead.delete(seq).await.unwrap(),
+            _ => expected.push(seq.to_string()),
+        }
+    }
+    for limit in [1, 33, 50, 200] {
+        let (mut found, mut after) = (vec![], String::new());
+        loop {
+            let page = ids(&console, &format!("?limit={limit}&after={after}")).await;
+            let Some(last) = page.last() else { break };
+            after.clone_from(last);
+            found.extend(page);
+        }
+        assert_eq!(found, expected, "{limit} at a time");
+    }
+}
+
+#[tokio::test]
 async fn a_replay_is_one_entry_however_often_it_is_pressed() {
     let console = Console::start().await;
     console.nats.leaves_work();
