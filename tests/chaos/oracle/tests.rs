@@ -332,3 +332,15 @@ fn what_was_not_answered_was_stopped_by_a_word_or_refused_on_request() {
         ),
     ]);
 }
+
+#[test]
+fn a_recovery_is_measured_without_what_waited_out_the_schedule_of_a_refused_turn() {
+    let mut story = Story::good();
+    let asked = &mut story.written.journal[2].record.head.turn;
+    asked.as_mut().unwrap().attempt = ATTEMPTS_SOON + 1;
+    let verdict = story.judge();
+    assert_eq!((verdict.worn, verdict.spans.len()), (2, 1), "the second, and the third behind it");
+    // Somebody who wrote when it was over waited for nothing.
+    story.message(3).accepted = Some(3000);
+    assert_eq!(story.judge().spans, [(1000, 3000), (3000, 3000)]);
+}
