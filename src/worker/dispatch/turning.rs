@@ -36,6 +36,8 @@ pub struct Turning<'a> {
     pub answer: Option<Answer>,
     /// When the answer that asks the person was stored: the same whenever the question is sent.
     pub asked_at: Option<Timestamp>,
+    /// What was asked by a card may have been asked by a message before.
+    pub is_card_doubted: bool,
     /// The control entry that ended the turn, and ends all before it.
     pub stopped_by: Option<Seq>,
     /// The runtime was told that this turn's answer is not wanted any more.
@@ -57,6 +59,7 @@ impl<'a> Turning<'a> {
             reach: None,
             answer: None,
             asked_at: None,
+            is_card_doubted: false,
             stopped_by: None,
             is_cancelled: false,
         }
@@ -123,7 +126,8 @@ impl<'a> Turning<'a> {
                 return self.say(run, turn, segment).await.map(Some);
             }
             (Command::CountAmbiguous, Some(turn)) => {
-                if !self.is_card_next(turn) {
+                self.is_card_doubted = self.is_card_next(turn);
+                if !self.is_card_doubted {
                     self.hands.context.metrics.ambiguous_sends.inc();
                 }
             }

@@ -4,6 +4,7 @@ use dingtalk_trigger::domain::entry;
 use dingtalk_trigger::domain::id::{ConversationKey, IntegrationId, MsgId, TurnId};
 use dingtalk_trigger::domain::inbound;
 use dingtalk_trigger::domain::time::Timestamp;
+use dingtalk_trigger::domain::turn::question::Asking;
 use dingtalk_trigger::domain::turn::{Head, OpenTurn, Phase, Sending, TurnKind};
 use dingtalk_trigger::protocol::record::Record;
 
@@ -92,7 +93,7 @@ impl Story {
                 sent: 0,
                 attempt: 1,
                 not_before: None,
-                has_interrupt: false,
+                asks: Asking::Nothing,
             }),
         });
         let position = if is_end { seq } else { Seq(seq.0 - 1) };
