@@ -4,7 +4,7 @@
 //! and headers are left to `protocol::entry`.
 
 use super::id::{ExpertId, Seq, TurnId};
-use super::inbound::{Message, Place, Sender, SessionWebhook};
+use super::inbound::{Message, Place, PlaceKind, Sender, SessionWebhook};
 use super::time::Timestamp;
 
 /// An entry where it stands in the log. Its sequence is the version of its conversation.
@@ -93,6 +93,15 @@ pub struct Origin {
     pub sender: Sender,
     pub robot_code: Option<String>,
     pub webhook: Option<SessionWebhook>,
+}
+
+impl Origin {
+    /// The same person apart from the group; `None` for whom DingTalk takes no direct message.
+    pub fn aside(&self) -> Option<Self> {
+        self.sender.staff_id.as_deref().filter(|id| !id.is_empty())?;
+        let place = Place { id: String::new(), kind: PlaceKind::Private, title: None };
+        Some(Self { place, webhook: None, ..self.clone() })
+    }
 }
 
 impl Message {

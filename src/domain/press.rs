@@ -60,6 +60,11 @@ pub fn may_act(by: &Sender, asker: &Origin, trigger: Option<&Trigger>) -> bool {
     is_same(by, &asker.sender) || trigger.is_some_and(is_open)
 }
 
+/// Nobody knows who follows a link: a group is shown one only where all who may read it may act.
+pub fn may_all_act(trigger: Option<&Trigger>) -> bool {
+    trigger.is_some_and(|it| it.act_by == ActBy::Anyone && it.allow_senders.is_empty())
+}
+
 /// A card names its presser by the staff id or by another one.
 pub fn is_same(presser: &Sender, asker: &Sender) -> bool {
     let is_staff = |id: &str| asker.staff_id.as_deref() == Some(id);
@@ -194,5 +199,17 @@ mod tests {
             assert_eq!(may_act(by, &origin, Some(&trigger)), expected, "{by:?}");
         }
         assert!(may_act(&ann, &origin, None) && !may_act(&bob, &origin, None));
+    }
+
+    #[test]
+    fn a_group_is_shown_links_where_every_reader_may_follow_them() {
+        assert!(may_all_act(Some(&trigger(ActBy::Anyone, &[]))));
+        for (trigger, why) in [
+            (None, "nobody says who may"),
+            (Some(trigger(ActBy::Asker, &[])), "one of them may"),
+            (Some(trigger(ActBy::Anyone, &["bob"])), "some of them may"),
+        ] {
+            assert!(!may_all_act(trigger.as_ref()), "{why}");
+        }
     }
 }

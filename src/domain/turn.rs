@@ -24,13 +24,10 @@ use super::reason::Reason;
 use super::session::Session;
 use super::time::Timestamp;
 use failed::{Failed, FailedAttempts};
-use question::{Abandoned, Closes, Closing};
+use question::{Abandoned, Asking, Closes, Closing};
 
 /// How long a turn waits for the database that knows its expert.
 pub const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
-
-/// How long the word that nothing is bound holds for a conversation.
-pub const UNBOUND_SILENCE: Duration = Duration::from_secs(3600);
 
 /// All that the journal knows of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -123,7 +120,7 @@ pub struct Sending {
     pub attempt: u32,
     /// Set: the next segment is known not to be under way before then.
     pub not_before: Option<Timestamp>,
-    pub has_interrupt: bool,
+    pub asks: Asking,
 }
 
 /// Why a turn waits for its expert.
@@ -250,6 +247,8 @@ pub enum Event {
         failure: Failed,
         at: Timestamp,
     },
+    /// The question is with its asker, out of the group's sight.
+    AskedInPrivate,
     /// The governor asks for a wait that is too long to hold the slot.
     SendHeld {
         until: Timestamp,

@@ -32,6 +32,10 @@ pub enum Word {
     Confirm,
     Reject,
     End,
+    /// What a group reads in place of buttons that not all of it may press.
+    AskedInPrivate,
+    /// Where nobody can be given buttons.
+    AskedInWords,
     /// What a closed question says of its end.
     Confirmed,
     Rejected,
@@ -64,7 +68,7 @@ pub enum Word {
 }
 
 impl Word {
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::Unbound,
         Self::ExpertAway,
         Self::Failed,
@@ -80,6 +84,8 @@ impl Word {
         Self::Confirm,
         Self::Reject,
         Self::End,
+        Self::AskedInPrivate,
+        Self::AskedInWords,
         Self::Confirmed,
         Self::Rejected,
         Self::AnsweredOtherwise,

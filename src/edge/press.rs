@@ -53,7 +53,7 @@ impl Edge {
         let read = self.journal.last(&action.turn.conversation);
         let mut head = timeout(PATIENCE, read).await.ok()?.ok()?.head;
         let asks = |turn: &mut OpenTurn| match &turn.phase {
-            Phase::Sending(sending) => turn.last == action.turn.last && sending.has_interrupt,
+            Phase::Sending(sending) => turn.last == action.turn.last && sending.asks.is_question(),
             _ => false,
         };
         // Who presses has read the question, though its turn is not on record as delivered yet.

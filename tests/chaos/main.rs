@@ -80,7 +80,7 @@ async fn nothing_is_lost_doubled_or_reordered_whatever_breaks() {
     let verdict = world.judge(&settled);
     let fleet = &world.fleet;
     report(&format!(
-        "\nseed {seed}, {minutes} min: {} accepted ({} never were): {} delivered, {} stopped, {} dead, {} refused five times or more; all settled {:.1} s \
+        "\nseed {seed}, {minutes} min: {} accepted ({} never were): {} delivered, {} stopped, {} dead, {} refused five times or more or behind such; all settled {:.1} s \
          after the last fault; {} repeated sends counted, {} runs stopped by the fence, {} pods fell\n\n{}",
         verdict.accepted,
         verdict.given_up,

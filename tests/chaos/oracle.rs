@@ -50,8 +50,8 @@ pub(crate) struct Verdict {
     pub(crate) broken: Vec<String>,
     /// Of each message that was accepted: when it was, and when its turn ended.
     pub(crate) spans: Vec<(i64, i64)>,
-    /// Messages whose turn was refused so often that its schedule made it wait for ten minutes: no measure
-    /// of a recovery.
+    /// Messages whose turn was refused so often that its schedule made it wait for ten minutes, and what
+    /// waited behind one: no measure of a recovery.
     pub(crate) worn: usize,
 }
 
@@ -84,6 +84,8 @@ type Read = BTreeMap<Mark, Vec<Part>>;
 struct Place {
     seq: Seq,
     turn: Option<Turn>,
+    /// When the last turn up to its own ended that was refused too often.
+    worn_until: Option<i64>,
 }
 
 /// `left`: what was still to be done when all should have been.
@@ -140,7 +142,12 @@ impl Verdict {
             if !people.messages.contains_key(&id) {
                 self.broken.push(format!("the log has {msg_id}, which nobody wrote"));
             }
-            if places.insert(id, Place { seq, turn }).is_some() {
+            let worn_until = turn.and_then(|turn| {
+                let turns = history.turns[&logged.conversation].range(..=turn.last);
+                let worn = turns.filter(|(_, turn)| turn.attempts > ATTEMPTS_SOON);
+                worn.map(|(_, turn)| turn.ended).max()
+            });
+            if places.insert(id, Place { seq, turn, worn_until }).is_some() {
                 self.broken.push(format!("the log has {msg_id} twice"));
             }
         }
@@ -186,7 +193,7 @@ impl Verdict {
         self.accepted += usize::from(message.accepted.is_some());
         let at = message.accepted.unwrap_or_default();
         let Some(turn) = place.turn else { return self.lost(at, mark, "in no ended turn") };
-        if turn.attempts > ATTEMPTS_SOON {
+        if place.worn_until.is_some_and(|until| at < until) {
             self.worn += 1;
         } else if message.accepted.is_some() {
             self.spans.push((at, turn.ended));

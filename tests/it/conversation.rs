@@ -1,6 +1,7 @@
 //! A conversation as its people see it: questions to the service, presses, and what happens while an
 //! answer is on its way. The whole service, started as a user starts it.
 
+mod aside;
 mod busy;
 mod cards;
 mod closing;

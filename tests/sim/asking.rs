@@ -9,7 +9,7 @@ use dingtalk_trigger::domain::entry::{Entry, Logged};
 use dingtalk_trigger::domain::id::Seq;
 use dingtalk_trigger::domain::steer::{joining, offer};
 use dingtalk_trigger::domain::turn::decide::decide;
-use dingtalk_trigger::domain::turn::{Answered, Event, OpenTurn, TurnKind};
+use dingtalk_trigger::domain::turn::{Answered, Event, OpenTurn, Phase, TurnKind};
 
 use crate::run::{LIMITS, Run, Stopped, failed};
 use crate::world::{Bug, Hearing, POLICY, Promise, World, busy_policy, conversation};
@@ -23,7 +23,7 @@ impl World {
         for _ in 0..self.rng.below(4) {
             self.check(run)?;
             let last = run.open().map_or(turn.last, |turn| turn.last);
-            if let Some(by) = self.broker.control_after(run.place, last) {
+            if let Some(by) = self.control_after(run.place, run.head(), last) {
                 return Ok(Event::Controlled { by });
             }
             if let Some(wider) = self.wider(run) {
@@ -34,7 +34,7 @@ impl World {
             }
         }
         self.learn_read(run, hearing)?;
-        let (is_late, at, has_interrupt) = (false, self.clock(), false);
+        let (is_late, at) = (false, self.clock());
         let heard = self.hearings[hearing].heard.clone();
         let luck = if self.is_calm { 0 } else { self.rng.below(12) };
         if luck != 7 && luck != 8 {
@@ -43,6 +43,7 @@ impl World {
         Ok(match luck {
             0..=6 => {
                 let segments = u32::try_from(self.rng.below(4)).unwrap_or(0);
+                let has_interrupt = segments > 0 && self.rng.once_in(3);
                 let answered = Answered { segments, has_interrupt, is_late, at };
                 self.oracle.answered(run.place, turn.first, heard);
                 Event::Answered { attempt, answered }
@@ -73,7 +74,7 @@ impl World {
         Ok((hearing, Seq(0)))
     }
 
-    fn wider(&mut self, run: &Run) -> Option<Event> {
+    pub(crate) fn wider(&mut self, run: &Run) -> Option<Event> {
         let newer = self.newer(run, BusyPolicy::Interrupt)?;
         let last = newer.last()?;
         let at = self.clock();
@@ -83,6 +84,9 @@ impl World {
     /// The messages behind the open turn that join it, where the trigger has this policy.
     fn newer(&self, run: &Run, policy: BusyPolicy) -> Option<Vec<Logged>> {
         let turn = run.open().filter(|turn| turn.kind == TurnKind::Messages)?;
+        if !matches!(turn.phase, Phase::Running | Phase::Waiting { .. }) {
+            return None;
+        }
         let before = Seq(turn.first.0.saturating_sub(1));
         let entries = self.broker.entries(run.place, before, turn.last);
         let mut newer = self.broker.entries(run.place, turn.last, Seq(u64::MAX));

@@ -3,7 +3,7 @@
 //!
 //! Kept as small as its promises; that the real broker keeps them is shown in `tests/it/broker.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dingtalk_trigger::domain::debounce::Token;
 use dingtalk_trigger::domain::entry::{Entry, Logged};
@@ -99,6 +99,8 @@ pub(crate) struct Broker {
     /// Letters by sequence, with the turn they bury.
     pub(crate) dead: BTreeMap<u64, (Place, Seq)>,
     pub(crate) buried: BTreeMap<(Place, Seq), u64>,
+    /// The message ids that the log knows.
+    stored: BTreeSet<String>,
     last_seq: u64,
 }
 
@@ -114,6 +116,7 @@ impl Broker {
             index: BTreeMap::new(),
             dead: BTreeMap::new(),
             buried: BTreeMap::new(),
+            stored: BTreeSet::new(),
             last_seq: 0,
         }
     }
@@ -130,18 +133,27 @@ impl Broker {
     }
 
     pub(crate) fn entries(&self, place: Place, after: Seq, to: Seq) -> Vec<Logged> {
-        let of =
-            |(p, logged): &&(Place, Logged)| *p == place && logged.seq > after && logged.seq <= to;
-        self.log.iter().filter(of).map(|(_, logged)| logged.clone()).collect()
+        let begin = self.log.partition_point(|(_, logged)| logged.seq <= after);
+        let rest = self.log[begin..].iter().take_while(|(_, logged)| logged.seq <= to);
+        rest.filter(|(of, _)| *of == place).map(|(_, logged)| logged.clone()).collect()
     }
 
     pub(crate) fn newest(&self, place: Place) -> Option<Logged> {
-        self.entries(place, Seq(0), Seq(u64::MAX)).pop()
+        let newest = self.log.iter().rev().find(|(of, _)| *of == place);
+        newest.map(|(_, logged)| logged.clone())
     }
 
-    pub(crate) fn control_after(&self, place: Place, after: Seq) -> Option<Seq> {
-        let entries = self.entries(place, after, Seq(u64::MAX));
-        entries.iter().find(|l| matches!(l.entry, Entry::Control(_))).map(|l| l.seq)
+    pub(crate) fn at(&self, place: Place, seq: Seq) -> Option<&Logged> {
+        let index = self.log.binary_search_by_key(&seq, |(_, logged)| logged.seq).ok()?;
+        self.log.get(index).filter(|(of, _)| *of == place).map(|(_, logged)| logged)
+    }
+
+    pub(crate) fn has_stored(&self, id: &str) -> bool {
+        self.stored.contains(id)
+    }
+
+    pub(crate) fn note_stored(&mut self, id: &str) {
+        self.stored.insert(id.to_owned());
     }
 
     pub(crate) fn last(&self, place: Place) -> Record {

@@ -1,13 +1,17 @@
 //! The simulation: the service's own decisions over a model of broker, pods, runtime and DingTalk, in
-//! virtual time, through random histories of deaths, stalls, redeliveries, late answers and impatience.
+//! virtual time, through random histories of deaths, stalls, redeliveries, late answers, presses and
+//! impatience.
 //!
 //! A history follows from its seed alone. One that failed once stays in the list.
 
+mod acting;
 mod asking;
 mod broker;
 mod oracle;
+mod people;
 mod rng;
 mod run;
+mod sending;
 mod shell;
 mod world;
 
@@ -30,16 +34,19 @@ fn check(seed: u64) -> World {
 fn no_history_breaks_an_invariant() {
     let histories = histories();
     let (mut steps, mut faults, mut doubled, mut rescued) = (0, 0, 0, 0);
+    let (mut questions, mut presses) = (0, 0);
     for seed in 0..histories {
         let world = check(seed);
         steps += world.steps;
         faults += world.faults;
         doubled += world.oracle.doubled;
+        presses += world.oracle.presses;
+        questions += world.shown.len();
         rescued += world.rescued;
     }
     println!(
         "{histories} histories, {steps} steps, {faults} faults, {doubled} segments doubled and \
-         counted, {rescued} conversations brought back by the sweep"
+         counted, {presses} of {questions} questions answered by a press, {rescued} conversations brought back by the sweep"
     );
     assert!(faults > 0, "something went wrong in them");
 }
@@ -68,6 +75,13 @@ fn every_planted_bug_is_caught_by_its_invariant() {
         (Bug::FollowForgotten, "I5"),
         (Bug::OfferTakenForRead, "I2"),
         (Bug::ReadForgotten, "I2"),
+        (Bug::AnsweredEarly, "I1"),
+        (Bug::DuplicateStored, "I2"),
+        (Bug::SegmentPassedOver, "I4"),
+        (Bug::LateAnswerSaid, "I4"),
+        (Bug::UsedPressCounts, "question"),
+        (Bug::SessionRevived, "session"),
+        (Bug::ToldBeforeAsked, "question"),
     ] {
         let caught = (0..HISTORIES)
             .find_map(|seed| Some((seed, World::new(seed, Some(bug)).run(ACTS).oracle.violation?)));

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dingtalk_trigger::domain::entry::{Entry, Logged};
+use dingtalk_trigger::domain::entry::{Action, ActionKind, Control, ControlKind, Entry, Logged};
 use dingtalk_trigger::domain::id::Seq;
-use dingtalk_trigger::domain::turn::{Phase, Step, TurnKind};
+use dingtalk_trigger::domain::turn::{Asked, OpenTurn, Phase, Step, TurnKind};
 
+use crate::acting::asker;
 use crate::broker::{Broker, Place, Record};
 
 #[derive(Default)]
@@ -18,6 +19,15 @@ pub(crate) struct Oracle {
     replayed: BTreeMap<Seq, u32>,
     /// What the run had read that answered the turn that begins here.
     answered: BTreeMap<(Place, Seq), BTreeSet<Seq>>,
+    /// The messages of ended turns, by their ids.
+    ended: BTreeSet<String>,
+    /// The newest session of each conversation, and where one was last ended.
+    sessions: BTreeMap<Place, (Seq, Seq)>,
+    /// The turns that a press has answered.
+    pressed: BTreeSet<(Place, Seq)>,
+    pub(crate) presses: u64,
+    /// The questions that their asker has in private.
+    asides: BTreeSet<(Place, Seq)>,
     pub(crate) violation: Option<String>,
 }
 
@@ -68,9 +78,47 @@ impl Oracle {
                 format!("I6: turn {last} took the answer of attempt {attempt} in attempt {current}")
             });
         }
+        if let (None, Some(turn)) = (&was.turn, &is.turn)
+            && let Some(asked) = &turn.asked
+        {
+            self.asked(broker, place, turn, asked);
+        }
         if is_end {
             self.ended(broker, place, before, now);
         }
+    }
+
+    /// A turn goes to its expert for the first time.
+    fn asked(&mut self, broker: &Broker, place: Place, turn: &OpenTurn, asked: &Asked) {
+        if matches!(turn.kind, TurnKind::Replay { .. }) {
+            return;
+        }
+        let (first, epoch) = (turn.first, asked.epoch);
+        let (newest, ended_at) = self.sessions.get(&place).copied().unwrap_or_default();
+        self.hold(epoch > ended_at && epoch >= newest, || {
+            format!(
+                "session: {first} is asked in {epoch}, after {newest} and the end at {ended_at}"
+            )
+        });
+        self.hold(asked.is_new == (epoch == first) && epoch <= first, || {
+            format!("session: {first} opens {epoch}")
+        });
+        self.sessions.insert(place, (epoch, ended_at));
+        if let Some(Entry::Action(action)) = broker.at(place, turn.last).map(|l| &l.entry) {
+            self.answered_by_press(broker, place, action, epoch);
+        }
+    }
+
+    /// A press has reached the expert: once, by who may, and in the session of its question.
+    fn answered_by_press(&mut self, broker: &Broker, place: Place, press: &Action, epoch: Seq) {
+        let question = press.turn.last;
+        self.presses += 1;
+        let is_first = self.pressed.insert((place, question));
+        self.hold(is_first, || format!("question: {question} was answered twice"));
+        self.hold(question >= epoch, || format!("question: {question} is older than {epoch}"));
+        let by = asker(broker, place, press).map(|asker| asker.sender.id);
+        let may = place == 1 || by.as_deref() == Some(press.by.id.as_str());
+        self.hold(may, || format!("question: {question} of {by:?} was answered by {:?}", press.by));
     }
 
     fn ended(&mut self, broker: &Broker, place: Place, before: &Record, now: &Record) {
@@ -78,6 +126,22 @@ impl Oracle {
         let rest = broker.entries(place, before.head.position, Seq(u64::MAX));
         let is_entry = rest.iter().any(|logged| logged.seq == last);
         self.hold(is_entry, || format!("I2: the position {last} is no entry"));
+        for logged in rest.iter().filter(|logged| logged.seq <= last) {
+            let Entry::Message(message) = &logged.entry else { continue };
+            let is_first = self.ended.insert(message.msg_id.to_string());
+            self.hold(is_first, || format!("I2: {} is in two turns", message.msg_id));
+        }
+        let ends_session = match broker.at(place, last).map(|logged| &logged.entry) {
+            Some(Entry::Control(Control { kind, .. })) => *kind != ControlKind::Stop,
+            // One that does not count is answered as an action.
+            Some(Entry::Action(Action { kind: ActionKind::End, .. })) => {
+                before.head.turn.as_ref().is_some_and(|turn| turn.kind == TurnKind::Control)
+            }
+            _ => false,
+        };
+        if ends_session {
+            self.sessions.entry(place).or_default().1 = last;
+        }
         match (step, &before.head.turn) {
             (Step::Delivered, Some(turn)) => {
                 self.hold(turn.last == last, || format!("I2: turn {} ended at {last}", turn.last));
@@ -97,13 +161,18 @@ impl Oracle {
             }
             (Step::Delivered, None) => {
                 let is_silent = rest.first().is_some_and(|logged| {
-                    matches!(logged.entry, Entry::Control(_) | Entry::Replay(_))
+                    matches!(logged.entry, Entry::Control(_) | Entry::Replay(_) | Entry::Query(_))
                 });
                 self.hold(is_silent, || format!("I6: turn {last} ended without a word"));
             }
             (Step::Stopped, _) => {
-                let by = broker.control_after(place, last);
-                self.hold(by.is_some(), || format!("I6: turn {last} was stopped by nobody"));
+                let may_stop = |logged: &Logged| match &logged.entry {
+                    Entry::Control(_) => true,
+                    Entry::Action(action) => action.kind == ActionKind::End,
+                    _ => false,
+                };
+                let is_stopped = rest.iter().any(|logged| logged.seq > last && may_stop(logged));
+                self.hold(is_stopped, || format!("I6: turn {last} was stopped by nobody"));
             }
             (Step::Dead, _) => {
                 let has_letter = broker.buried.contains_key(&(place, last));
@@ -139,9 +208,36 @@ impl Oracle {
         self.hold(last.is_none_or(|last| last <= (turn, segment)), || {
             format!("I4: segment {segment} of turn {turn} came after {last:?}")
         });
+        self.is_counted();
+    }
+
+    fn is_counted(&mut self) {
         let (doubled, ambiguous) = (self.doubled, self.ambiguous);
         self.hold(doubled <= ambiguous, || {
             format!("I6: {doubled} segments came twice, {ambiguous} were counted")
         });
+    }
+
+    pub(crate) fn has_said(&self, place: Place, turn: Seq) -> bool {
+        self.sent.get(&place).is_some_and(|sent| sent.iter().any(|(of, _)| *of == turn))
+    }
+
+    /// The same card again is the same card.
+    pub(crate) fn card_shown(&mut self, place: Place, turn: Seq, segment: u32) {
+        if !self.sent.get(&place).is_some_and(|sent| sent.contains(&(turn, segment))) {
+            self.sent(place, turn, segment);
+        }
+    }
+
+    /// The asker of a turn gets its question in private.
+    pub(crate) fn asked_aside(&mut self, place: Place, turn: Seq) {
+        self.doubled += u64::from(!self.asides.insert((place, turn)));
+        self.is_counted();
+    }
+
+    /// A group is told where the links are.
+    pub(crate) fn told_of_links(&mut self, place: Place, turn: Seq) {
+        let is_asked = self.asides.contains(&(place, turn));
+        self.hold(is_asked, || format!("question: nobody has the links of {turn}"));
     }
 }

@@ -4,22 +4,25 @@
 use std::time::Duration;
 
 use dingtalk_trigger::domain::debounce::{TimerKind, Token};
-use dingtalk_trigger::domain::entry::{Entry, Logged};
+use dingtalk_trigger::domain::entry::{Control, ControlKind, Entry, Logged};
 use dingtalk_trigger::domain::id::Seq;
 use dingtalk_trigger::domain::plan::{Limits, Planned, PlannedKind, plan};
 use dingtalk_trigger::domain::poison::{is_poisoned, leaves_rest};
+use dingtalk_trigger::domain::press::Standing;
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::session::Session;
 use dingtalk_trigger::domain::turn::decide::decide;
 use dingtalk_trigger::domain::turn::failed::Failed;
 use dingtalk_trigger::domain::turn::question::Closes;
 use dingtalk_trigger::domain::turn::{
-    Availability, Command, Ending, Event, Head, NewTurn, OpenTurn, Opening, Parked, Phase, Purpose,
-    Step, TurnKind,
+    Asked, Availability, Command, Ending, Event, Head, NewTurn, OpenTurn, Opening, Parked, Phase,
+    Purpose, Step, TurnKind,
 };
 use dingtalk_trigger::protocol::token::Slot;
 
+use crate::acting::SESSION_TIMEOUT;
 use crate::broker::{Held, Place, Record};
+use crate::sending::{Way, is_question_next, way};
 use crate::world::{Bug, Died, POLICY, World, conversation, expert};
 
 /// Four fifths of the slots' `ack_wait`.
@@ -127,11 +130,16 @@ impl World {
         let mut beyond = None;
         if let Some(turn) = run.last.head.turn.clone() {
             let at = self.clock();
-            let event = match self.broker.control_after(run.place, turn.last) {
+            let control = self.control_after(run.place, &run.last.head, turn.last);
+            let event = match control {
                 _ if is_poisoned(deliveries) => Event::Poisoned { deliveries },
                 Some(by) => Event::Controlled { by },
                 None if turn.asked.is_none() => Event::Taken { runtime: Availability::Ready, at },
-                None => Event::Taken { runtime: self.availability, at },
+                None => {
+                    let is_ready = self.availability == Availability::Ready;
+                    let wider = if is_ready { self.wider(run) } else { None };
+                    wider.unwrap_or(Event::Taken { runtime: self.availability, at })
+                }
             };
             if let Event::Controlled { by } = event {
                 beyond = Some(by);
@@ -152,13 +160,14 @@ impl World {
             let end = page.last().map_or(slot.to, |logged| logged.seq);
             beyond = match beyond {
                 Some(known) if known > end => Some(known),
-                _ if end < slot.to => self.broker.control_after(run.place, end),
+                _ if end < slot.to => self.control_after(run.place, &run.last.head, end),
                 _ => None,
             };
+            self.weigh(run.place, &run.last.head, &mut page);
             let Some(planned) = plan(&page, beyond, slot.window, LIMITS) else { return Ok(()) };
             page.truncate(planned.count);
             self.check(run)?;
-            match self.resolve(&run.last.head, planned, &page) {
+            match self.resolve(run.place, &run.last.head, planned, &page) {
                 Some(turn) => {
                     let at = self.clock();
                     self.drive(run, Event::Opened { turn, at })?;
@@ -179,14 +188,26 @@ impl World {
     }
 
     /// As `src/worker/resolve.rs`; `None` while the database is away.
-    fn resolve(&mut self, head: &Head, planned: Planned, entries: &[Logged]) -> Option<NewTurn> {
+    fn resolve(
+        &mut self,
+        place: Place,
+        head: &Head,
+        planned: Planned,
+        entries: &[Logged],
+    ) -> Option<NewTurn> {
         let (first, newest) = (entries.first()?, entries.last()?);
         let end = |ending| Opening::End { ending, closes: Closes::Nothing };
-        let timeout = Duration::from_secs(3600);
+        let timeout = SESSION_TIMEOUT;
         let (last_activity, runtime) = (newest.at, self.availability);
         let (kind, opening) = match (planned.kind, &newest.entry) {
             (PlannedKind::Stopped { .. }, _) => (TurnKind::Messages, end(Ending::Stopped)),
-            (_, Entry::Control(_)) => (TurnKind::Control, end(Ending::Delivered)),
+            (_, Entry::Query(_)) => (TurnKind::Control, end(Ending::Delivered)),
+            (_, Entry::Control(control)) => (TurnKind::Control, obey(control)),
+            (_, Entry::Action(action))
+                if self.standing(place, head, newest, action) != Standing::Counts =>
+            {
+                (TurnKind::Action, Opening::Say { segments: 1, closes: Closes::Nothing })
+            }
             (_, Entry::Replay(replay)) => {
                 let kind = TurnKind::Replay { dead: replay.dead };
                 if self.broker.dead.contains_key(&replay.dead.0) {
@@ -209,11 +230,18 @@ impl World {
                 }
                 let opened = Session { epoch: first.seq, expert: expert(), timeout, last_activity };
                 let session = existing.unwrap_or(opened).touched(newest.at);
-                (TurnKind::Messages, Opening::Ask { session, is_new, runtime })
+                let is_action = planned.kind == PlannedKind::Action;
+                let kind = if is_action { TurnKind::Action } else { TurnKind::Messages };
+                (kind, Opening::Ask { session, is_new, runtime })
             }
         };
         let Planned { first, last, .. } = planned;
-        let (accepted_at, heard_at) = (newest.at, Some(newest.at));
+        let is_heard = match &newest.entry {
+            Entry::Message(_) | Entry::Query(_) => true,
+            Entry::Control(control) => control.origin.is_some(),
+            _ => false,
+        };
+        let (accepted_at, heard_at) = (newest.at, is_heard.then_some(newest.at));
         Some(NewTurn { first, last, kind, accepted_at, heard_at, opening })
     }
 
@@ -254,7 +282,12 @@ impl World {
         match command {
             Command::Invoke => return self.invoke(run, turn).map(Some),
             Command::Send { segment } => return Ok(Some(self.send(place, turn, *segment))),
-            Command::CountAmbiguous => self.oracle.ambiguous += 1,
+            Command::CountAmbiguous => {
+                // The same card twice is one card.
+                if way(place) != Way::Card || !is_question_next(turn) {
+                    self.oracle.ambiguous += 1;
+                }
+            }
             Command::Arm { at, purpose } => {
                 let word = match purpose {
                     Purpose::Retry { attempt } => format!("r{attempt}"),
@@ -289,25 +322,22 @@ impl World {
         }
         Ok(None)
     }
+}
 
-    fn send(&mut self, place: Place, turn: &OpenTurn, segment: u32) -> Event {
-        let at = self.clock();
-        let luck = if self.is_calm { 9 } else { self.rng.below(30) };
-        match luck {
-            0 => Event::SendFailed { failure: failed(None), at },
-            1 => Event::SendFailed { failure: failed(Some(Duration::ZERO)), at },
-            // Nobody knows whether it arrived; it did.
-            2 => {
-                self.oracle.sent(place, turn.last, segment);
-                self.oracle.ambiguous += 1;
-                Event::SendFailed { failure: failed(Some(Duration::ZERO)), at }
-            }
-            3 => Event::SendHeld { until: at.after(Duration::from_secs(3)) },
-            _ => {
-                self.oracle.sent(place, turn.last, segment);
-                Event::Sent { webhook_free_at: None, at }
-            }
-        }
+/// The session that a turn was asked in.
+pub(crate) fn session_of(asked: &Asked) -> Session {
+    let (expert, timeout) = (asked.expert.clone(), SESSION_TIMEOUT);
+    Session { epoch: asked.epoch, expert, timeout, last_activity: asked.expires_at }
+}
+
+fn obey(control: &Control) -> Opening {
+    let closes = match control.kind {
+        ControlKind::Stop => Closes::Question,
+        ControlKind::New | ControlKind::End => Closes::Session,
+    };
+    match control.origin {
+        Some(_) => Opening::Say { segments: 1, closes },
+        None => Opening::End { ending: Ending::Delivered, closes },
     }
 }
 

@@ -153,12 +153,18 @@ impl World {
             self.promised.remove(pick % count);
         }
         let last = self.broker.last(place);
-        let Some(open) = last.head.turn.as_ref().filter(|open| open.last == turn) else { return };
+        let Some(open) = last.head.turn.as_ref().filter(|open| open.last == turn) else {
+            if self.bug == Some(Bug::LateAnswerSaid) && !self.oracle.has_said(place, turn) {
+                self.oracle.sent(place, turn, 0);
+            }
+            return;
+        };
         let counted =
             if self.bug == Some(Bug::StaleAttemptAccepted) { open.attempt } else { attempt };
         let segments = u32::try_from(1 + self.rng.below(2)).unwrap_or(1);
         let at = self.clock();
-        let answered = Answered { segments, has_interrupt: false, is_late: true, at };
+        let has_interrupt = self.rng.once_in(3);
+        let answered = Answered { segments, has_interrupt, is_late: true, at };
         let event = Event::Answered { attempt: counted, answered };
         let decision = decide(last.head.clone(), &conversation(place), event, POLICY);
         let Some(step) = decision.record else { return };
@@ -190,6 +196,10 @@ impl World {
             record.head.position = turn.last;
         }
         let before = self.broker.last(place);
+        if self.bug == Some(Bug::SessionRevived) && record.step == Some(Step::Delivered) {
+            let asked = before.head.turn.as_ref().and_then(|turn| turn.asked.as_ref());
+            record.head.session = asked.map(crate::run::session_of).or(record.head.session);
+        }
         if !self.broker.compare_and_set(place, after.seq, record.clone()) {
             return false;
         }

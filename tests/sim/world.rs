@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use dingtalk_trigger::domain::binding::BusyPolicy;
 use dingtalk_trigger::domain::debounce::{TimerKind, Token};
-use dingtalk_trigger::domain::entry::{Control, ControlKind, Entry, Replay};
-use dingtalk_trigger::domain::id::{Conversation, ExpertId, IntegrationId, MsgId, Seq};
-use dingtalk_trigger::domain::inbound::{Message, Part, Place as Where, PlaceKind, Sender};
+use dingtalk_trigger::domain::id::{Conversation, ExpertId, IntegrationId, Seq};
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::domain::turn::{Availability, Parked, Policy};
 use dingtalk_trigger::protocol::subject;
@@ -18,6 +16,7 @@ use dingtalk_trigger::protocol::token::Slot;
 
 use crate::broker::{Broker, Place};
 use crate::oracle::Oracle;
+use crate::people::Pushed;
 use crate::rng::Rng;
 
 pub(crate) const PLACES: Place = 3;
@@ -27,6 +26,8 @@ pub(crate) const POLICY: Policy = Policy {
     runtime_timeout: Duration::from_secs(600),
 };
 pub(crate) const WAIT_LEAST: Duration = Duration::from_secs(60);
+/// In the quiet people go on to press what they see for so many rounds.
+const PRESSING: u32 = 60;
 /// Others that may go first inside others that go first.
 const DEPTH_MAX: u32 = 3;
 
@@ -42,6 +43,20 @@ pub(crate) enum Bug {
     OfferTakenForRead,
     /// That a run has read something is not recorded.
     ReadForgotten,
+    /// DingTalk gets its answer before the log has the message.
+    AnsweredEarly,
+    /// What DingTalk pushes again is taken for new.
+    DuplicateStored,
+    /// A segment that failed is said behind the next one.
+    SegmentPassedOver,
+    /// An answer that comes after its turn has ended is said all the same.
+    LateAnswerSaid,
+    /// A press on what was answered already counts.
+    UsedPressCounts,
+    /// What is delivered of an old session brings that one back.
+    SessionRevived,
+    /// The group is told of the links before their asker has them.
+    ToldBeforeAsked,
 }
 
 /// A runtime took a turn and will answer it.
@@ -78,6 +93,11 @@ pub(crate) struct World {
     pub(crate) faults: u64,
     /// Runtimes that took a turn and will answer.
     pub(crate) promised: Vec<Promise>,
+    /// How many messages there were, and those that DingTalk still pushes.
+    pub(crate) said: u64,
+    pub(crate) pushed: Vec<Pushed>,
+    /// Questions with buttons that people have seen.
+    pub(crate) shown: Vec<(Place, Seq)>,
     /// The runs of the runtime, by their number.
     pub(crate) hearings: Vec<Hearing>,
     /// Runs that believe they hold their slot: place and time of the last confirmation.
@@ -102,6 +122,9 @@ impl World {
             steps: 0,
             faults: 0,
             promised: vec![],
+            said: 0,
+            pushed: vec![],
+            shown: vec![],
             hearings: vec![],
             runs: BTreeMap::new(),
             excused: BTreeSet::new(),
@@ -121,9 +144,13 @@ impl World {
         }
         self.is_calm = true;
         self.availability = Availability::Ready;
-        for _ in 0..4000 {
+        for round in 0..4000 {
+            let is_quiet = round >= PRESSING;
+            if !is_quiet {
+                self.press();
+            }
             self.work();
-            if self.oracle.violation.is_some() || self.is_finished() {
+            if self.oracle.violation.is_some() || is_quiet && self.is_finished() {
                 break;
             }
         }
@@ -173,15 +200,14 @@ impl World {
         let place = usize::try_from(self.rng.below(3)).unwrap_or(0);
         match self.rng.below(100) {
             0..=13 => self.say(place),
-            14..=15 => {
-                let control = Control { kind: ControlKind::Stop, origin: None };
-                self.broker.append(place, self.now, Entry::Control(control));
-            }
+            14..=15 => self.command(place),
             16..=17 => self.press_replay(),
             18..=19 => self.move_expert(),
             20..=22 => self.answer_late(),
             23 => self.now += self.rng.millis(700_000),
             24..=30 => self.now += self.rng.millis(6_000),
+            31..=34 => self.press(),
+            35..=37 => self.push_again(),
             _ => self.work_one(),
         }
     }
@@ -222,33 +248,8 @@ impl World {
             self.now = self.now.max(next);
         }
         self.now += 1_000;
+        self.push_again();
         self.answer_late();
-    }
-
-    fn say(&mut self, place: Place) {
-        let text = "x".repeat(1 + usize::try_from(self.rng.below(8)).unwrap_or(0));
-        let person = if self.rng.once_in(6) { "b" } else { "a" };
-        let parts = if self.rng.once_in(15) { vec![] } else { vec![Part::Text(text)] };
-        let message = Message {
-            msg_id: MsgId::parse("m").expect("a message id"),
-            place: Where { id: "c".to_owned(), kind: PlaceKind::Group, title: None },
-            sender: Sender { id: person.to_owned(), staff_id: None, name: String::new() },
-            robot_code: None,
-            created_at: None,
-            kind: "text".to_owned(),
-            parts,
-            quote: None,
-            webhook: None,
-        };
-        self.broker.append(place, self.now, Entry::Message(message));
-    }
-
-    fn press_replay(&mut self) {
-        let letters: Vec<_> = self.broker.dead.iter().map(|(seq, of)| (*seq, *of)).collect();
-        let pick = usize::try_from(self.rng.next()).unwrap_or(0);
-        let Some((dead, (place, turn))) = letters.get(pick % letters.len().max(1)) else { return };
-        let replay = Replay { dead: Seq(*dead), expert: expert(), epoch: *turn, messages: vec![] };
-        self.broker.append(*place, self.now, Entry::Replay(replay));
     }
 
     fn move_expert(&mut self) {
@@ -318,6 +319,9 @@ impl World {
         let broker = &self.broker;
         if !(broker.slots.is_empty() && broker.due.is_empty() && broker.intake.is_empty()) {
             left.push("messages".to_owned());
+        }
+        if !self.pushed.is_empty() {
+            left.push("pushes".to_owned());
         }
         if !broker.index.is_empty() {
             left.push(format!("index {:?}", broker.index));

@@ -28,6 +28,7 @@ pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Pol
         Event::Failed { attempt, failure, at } => machine.failed(attempt, failure, at),
         Event::Sent { webhook_free_at, at } => machine.sent(webhook_free_at, at),
         Event::SendFailed { failure, at } => machine.send_failed(failure, at),
+        Event::AskedInPrivate => machine.asked_in_private(),
         Event::SendHeld { until } => machine.send_held(until),
         Event::DeadSettled { at } => machine.delivered(at),
         Event::Buried => machine.buried(),
@@ -52,6 +53,7 @@ fn idle(head: Head, event: Event, policy: Policy) -> Decision {
         | Event::Failed { .. }
         | Event::Sent { .. }
         | Event::SendFailed { .. }
+        | Event::AskedInPrivate
         | Event::SendHeld { .. }
         | Event::DeadSettled { .. }
         | Event::Buried

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::failed::{Failed, FailedAttempt, Tried};
+use super::question::Asking;
 use super::{
     Answered, Availability, Command, Decision, Head, Interrupted, Notice, OpenTurn, Phase, Policy,
     Purpose, Sending, Step, TurnKind, opening, parking, question,
@@ -14,6 +15,9 @@ use crate::domain::id::{Seq, TurnId};
 use crate::domain::reason::Reason;
 use crate::domain::retry;
 use crate::domain::time::Timestamp;
+
+/// How long the word that nothing is bound holds for a conversation.
+const UNBOUND_SILENCE: Duration = Duration::from_secs(3600);
 
 /// A head whose turn is open, taken apart for the length of one decision.
 pub(super) struct Machine {
@@ -131,7 +135,7 @@ impl Machine {
             sent: 0,
             attempt: 1,
             not_before: answered.is_late.then_some(answered.at),
-            has_interrupt: answered.has_interrupt,
+            asks: Asking::of(answered.has_interrupt),
         });
         match (answered.is_late, answered.segments) {
             // Whoever takes the slot next sends it.
@@ -186,7 +190,7 @@ impl Machine {
     }
 
     /// What is still to be said; a word about segments that are not there changes nothing.
-    fn unsent(&self) -> Option<Sending> {
+    pub(super) fn unsent(&self) -> Option<Sending> {
         match &self.turn.phase {
             Phase::Sending(sending) if sending.sent < sending.segments => Some(sending.clone()),
             Phase::Sending(_)
@@ -240,7 +244,7 @@ impl Machine {
             self.head.session = Some(session.touched(at));
             let run = self.turn.run.clone();
             self.head.interrupted =
-                sending.has_interrupt.then_some(Interrupted { turn: self.turn.last, run });
+                sending.asks.is_question().then_some(Interrupted { turn: self.turn.last, run });
         }
         self.ends(Step::Delivered, vec![])
     }
@@ -296,7 +300,7 @@ impl Machine {
     /// The sender has heard within the hour that nobody is bound.
     fn is_told_unbound(&self) -> bool {
         let told = self.head.told_unbound_at;
-        told.is_some_and(|told| self.turn.started_at < told.after(super::UNBOUND_SILENCE))
+        told.is_some_and(|told| self.turn.started_at < told.after(UNBOUND_SILENCE))
     }
 
     /// A control entry after the turn ends it, whatever it does at the moment.

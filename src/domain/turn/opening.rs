@@ -4,7 +4,7 @@
 //! turn afterwards is `machine`'s.
 
 use super::failed::FailedAttempts;
-use super::question::Closes;
+use super::question::{Asking, Closes};
 use super::{
     Asked, Availability, Command, Decision, Ending, Head, NewTurn, OpenTurn, Opening, Phase,
     Policy, Purpose, Sending, Step, TurnKind, parking, question,
@@ -54,7 +54,7 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
                 sent: 0,
                 attempt: 1,
                 not_before: None,
-                has_interrupt: false,
+                asks: Asking::Nothing,
             });
             let close = question::close(&head, &turn);
             let say = [Command::Send { segment: 0 }];

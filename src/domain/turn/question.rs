@@ -4,7 +4,8 @@
 //! a control entry ends it, and so does the end of its session. What is neither asked nor ends anything,
 //! such as a press that does not count, leaves it open.
 
-use super::{Command, Decision, Head, OpenTurn, Phase, Step, TurnKind};
+use super::machine::Machine;
+use super::{Command, Decision, Head, OpenTurn, Phase, Sending, Step, TurnKind};
 use crate::domain::id::{ExpertId, Seq};
 use crate::domain::time::Timestamp;
 
@@ -16,6 +17,26 @@ pub enum Closes {
     Question,
     /// The session, and with it what the runtime waits for.
     Session,
+}
+
+/// Whether an answer ends with a question, and how far that one is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    Nothing,
+    /// The last segment is the question.
+    Openly,
+    /// Its asker has it already; the last segment tells the group of that.
+    InPrivate,
+}
+
+impl Asking {
+    pub(super) fn of(has_interrupt: bool) -> Self {
+        if has_interrupt { Self::Openly } else { Self::Nothing }
+    }
+
+    pub fn is_question(self) -> bool {
+        self != Self::Nothing
+    }
 }
 
 /// A run whose answer nobody waits for any more.
@@ -38,6 +59,19 @@ pub enum Closing {
     Ended,
     /// Its session ran out.
     Expired,
+}
+
+impl Machine {
+    /// It goes on record before the group hears of it: nobody is promised what was not sent.
+    pub(super) fn asked_in_private(mut self) -> Decision {
+        let is_asked = |sending: &Sending| {
+            sending.asks == Asking::Openly && sending.sent + 1 == sending.segments
+        };
+        let Some(sending) = self.unsent().filter(is_asked) else { return self.unchanged() };
+        let (segment, asks) = (sending.sent, Asking::InPrivate);
+        self.turn.phase = Phase::Sending(Sending { asks, attempt: 1, not_before: None, ..sending });
+        self.goes_on(Step::Sending, vec![Command::Send { segment }])
+    }
 }
 
 /// What shows that `turn` closes the open question, if it does.
@@ -77,7 +111,7 @@ pub(super) fn abandon_run(turn: &OpenTurn) -> Option<Command> {
         // It may have outlived the attempt that began it.
         Phase::Retry { .. } | Phase::Parked { .. } => turn.run.is_some(),
         // It waits for the answer to a question that is not asked to its end.
-        Phase::Sending(sending) => sending.has_interrupt && turn.run.is_some(),
+        Phase::Sending(sending) => sending.asks.is_question() && turn.run.is_some(),
         Phase::Burying { .. } => false,
     };
     let asked = turn.asked.as_ref().filter(|_| is_left)?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::decide::decide;
 use super::failed::{Failed, FailedAttempts};
-use super::question::Closes;
+use super::question::{Asking, Closes};
 use super::{
     Answered, Asked, Availability, Command, Decision, Ending, Event, Head, NewTurn, OpenTurn,
     Opening, Parked, Phase, Policy, Purpose, Sending, Step, TurnKind,
@@ -70,7 +70,7 @@ fn head(phase: Phase) -> Head {
 
 fn sending(sent: u32) -> Sending {
     let answer = Some(Seq(3));
-    Sending { answer, segments: 2, sent, attempt: 1, not_before: None, has_interrupt: false }
+    Sending { answer, segments: 2, sent, attempt: 1, not_before: None, asks: Asking::Nothing }
 }
 
 fn failed(retry: Option<Duration>) -> Failed {

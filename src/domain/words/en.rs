@@ -29,6 +29,10 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::Confirm => "Confirm",
         Word::Reject => "Reject",
         Word::End => "End session",
+        Word::AskedInPrivate => "The buttons are in a direct message to the person who asked.",
+        Word::AskedInWords => {
+            "To answer, send me a message with your decision. /end ends the session."
+        }
         Word::Confirmed => "Confirmed",
         Word::Rejected => "Rejected",
         Word::AnsweredOtherwise => "Answered by a message",

@@ -25,6 +25,8 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::Confirm => "确认",
         Word::Reject => "拒绝",
         Word::End => "结束会话",
+        Word::AskedInPrivate => "操作按钮已通过单聊发送给提问者本人。",
+        Word::AskedInWords => "请直接给我发消息，告知您的决定；发送 /end 可结束会话。",
         Word::Confirmed => "已确认",
         Word::Rejected => "已拒绝",
         Word::AnsweredOtherwise => "已通过消息答复",

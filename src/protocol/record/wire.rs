@@ -14,7 +14,6 @@ use crate::domain::reason;
 use crate::domain::session;
 use crate::domain::time::Timestamp;
 use crate::domain::turn;
-use crate::domain::turn::failed::FailedAttempts;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
@@ -110,7 +109,15 @@ struct Sending {
     sent: u32,
     attempt: u32,
     not_before: Option<i64>,
-    has_interrupt: bool,
+    asks: Asking,
+}
+
+/// The first two are a flag's bytes.
+#[derive(Serialize, Deserialize)]
+enum Asking {
+    Nothing,
+    Openly,
+    InPrivate,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -160,6 +167,7 @@ same_variants!(
     Steered
 );
 same_variants!(Parked, turn::Parked, Missing, Busy, Paused);
+same_variants!(Asking, turn::question::Asking, Nothing, Openly, InPrivate);
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -297,8 +305,7 @@ impl TryFrom<OpenTurn> for turn::OpenTurn {
             is_repeat: wire.is_repeat,
             run: wire.run,
             phase: wire.phase.try_into()?,
-            // It stands behind the record.
-            failed: FailedAttempts::default(),
+            failed: turn::failed::FailedAttempts::default(), // stands behind the record
         })
     }
 }
@@ -318,7 +325,7 @@ impl From<&turn::Phase> for Phase {
                 sent: sending.sent,
                 attempt: sending.attempt,
                 not_before: sending.not_before.map(|at| at.0),
-                has_interrupt: sending.has_interrupt,
+                asks: sending.asks.into(),
             }),
             turn::Phase::Burying { reason, detail } => {
                 Self::Burying { reason: (*reason).into(), detail: detail.clone() }
@@ -344,7 +351,7 @@ impl TryFrom<Phase> for turn::Phase {
                 sent: sending.sent,
                 attempt: sending.attempt,
                 not_before: sending.not_before.map(Timestamp),
-                has_interrupt: sending.has_interrupt,
+                asks: sending.asks.into(),
             }),
             Phase::Burying { reason, detail } => {
                 Self::Burying { reason: reason.try_into()?, detail }

@@ -1,7 +1,8 @@
 //! The runtime's question to the person: asked by a card where the integration has a template, else by a
 //! message with a signed link for each answer; and closed once it is open no more.
 //!
-//! A card that cannot be made leaves the message. Closing is a courtesy that nothing waits for: a press
+//! A link acts for the asker, whoever follows it: where not everybody in a group may, it goes to the asker
+//! alone, and then the group hears of that. What cannot be made leaves the next way, words at last. Closing is a courtesy that nothing waits for: a press
 //! on a card that was not closed is answered all the same, changes nothing, and closes it.
 
 use std::time::Duration;
@@ -14,19 +15,21 @@ use crate::domain::answer::Interrupt;
 use crate::domain::binding::{Integration, Mode};
 use crate::domain::entry::{Entry, Origin};
 use crate::domain::id::{Seq, TurnId};
+use crate::domain::inbound::PlaceKind;
+use crate::domain::press;
 use crate::domain::reply::{self, Format, Segment};
-use crate::domain::turn::question::Closing;
+use crate::domain::turn::question::{Asking, Closing};
 use crate::domain::turn::{Event, OpenTurn, Phase, Sending};
 use crate::domain::words::{self, Word};
-use crate::io::dingtalk::send::SendClass;
+use crate::io::dingtalk::send::{SendClass, SendError};
 use crate::protocol::action::{Kind, Link};
 use crate::protocol::card::question::{Callback, Question, Route, TEXT_MAX_BYTES};
 use crate::worker::run::{Run, Stopped};
 
 /// How long the links of a question may be pressed.
 const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// After so many a card that cannot be made gives way to a message.
-const CARD_ATTEMPTS_MAX: u32 = 4;
+/// After so many a card or a direct message that cannot be sent gives way to the next way to ask.
+const ASIDE_ATTEMPTS_MAX: u32 = 4;
 /// What DingTalk counts beside the text.
 const RESERVE_BYTES: usize = 1000;
 const TITLE_CHARS: usize = 100;
@@ -52,24 +55,30 @@ impl Turning<'_> {
     /// Whether the next segment is a card: the same card twice is one card.
     pub(super) fn is_card_next(&self, turn: &OpenTurn) -> bool {
         let has_template = self.integration.is_some_and(|it| it.card_template_id.is_some());
-        match &turn.phase {
-            Phase::Sending(sending) => {
-                has_template && sending.has_interrupt && sending.sent + 1 == sending.segments
-            }
-            Phase::Running
-            | Phase::Waiting { .. }
-            | Phase::Retry { .. }
-            | Phase::Parked { .. }
-            | Phase::Burying { .. } => false,
-        }
+        has_template && is_question_next(turn)
     }
 
-    /// `None`: it is asked by a message.
-    pub(super) async fn ask_by_card(
-        &self,
+    /// Asks by a card, or in private what only its asker may answer. `None`: what is left is a message
+    /// where the turn was asked.
+    pub(super) async fn ask_aside(
+        &mut self,
         run: &Run,
         turn: &OpenTurn,
     ) -> Result<Option<Event>, Stopped> {
+        if !is_question_next(turn) {
+            return Ok(None);
+        }
+        if let Some(event) = self.ask_by_card(run, turn).await? {
+            return Ok(Some(event));
+        }
+        if std::mem::take(&mut self.is_card_doubted) {
+            self.hands.context.metrics.ambiguous_sends.inc();
+        }
+        self.ask_in_private(run, turn).await
+    }
+
+    /// `None`: it is asked by a message.
+    async fn ask_by_card(&self, run: &Run, turn: &OpenTurn) -> Result<Option<Event>, Stopped> {
         let interrupt = self.answer.as_ref().and_then(|answer| answer.interrupt.as_ref());
         let (Some(interrupt), Some(integration), Some(origin)) =
             (interrupt, self.integration, &self.origin)
@@ -96,17 +105,51 @@ impl Turning<'_> {
         let asked = self.hands.sender.ask(integration, origin, question, &callback).await;
         let at = self.hands.context.clock.now();
         let Err(error) = asked else { return Ok(Some(Event::Sent { webhook_free_at: None, at })) };
-        let attempt = match &turn.phase {
-            Phase::Sending(sending) => sending.attempt,
-            _ => 1,
+        Ok(self.unless_spent(turn, &error, "by a message"))
+    }
+
+    /// A group's links would act for whoever follows them.
+    async fn ask_in_private(&self, run: &Run, turn: &OpenTurn) -> Result<Option<Event>, Stopped> {
+        let (Some(integration), Some(origin)) = (self.integration, &self.origin) else {
+            return Ok(None);
         };
-        let is_spent = attempt >= CARD_ATTEMPTS_MAX && !matches!(error.class, SendClass::Wait(_));
-        if is_spent || error.class == SendClass::Permanent {
-            let detail = error.detail;
-            tracing::warn!(integration.id = %integration.id, detail, "no card: asked by a message");
+        if self.are_links_for_all(integration, origin) {
             return Ok(None);
         }
-        Ok(Some(self.send_failed(&error)))
+        let (Some(aside), Some(question)) = (origin.aside(), self.question(run, turn, None)) else {
+            return Ok(None);
+        };
+        run.check()?;
+        match self.hands.sender.send(integration, &aside, &question).await {
+            Ok(_) => Ok(Some(Event::AskedInPrivate)),
+            Err(error) => Ok(self.unless_spent(turn, &error, "in words")),
+        }
+    }
+
+    /// `None` where this way is given up; the log says why.
+    fn unless_spent(&self, turn: &OpenTurn, error: &SendError, instead: &str) -> Option<Event> {
+        let attempt = sending(turn).map_or(1, |sending| sending.attempt);
+        let is_spent = attempt >= ASIDE_ATTEMPTS_MAX && !matches!(error.class, SendClass::Wait(_));
+        if !is_spent && error.class != SendClass::Permanent {
+            return Some(self.send_failed(error));
+        }
+        tracing::warn!(detail = error.detail, instead, "a question is asked in another way");
+        None
+    }
+
+    fn are_links_for_all(&self, integration: &Integration, origin: &Origin) -> bool {
+        let trigger = self.hands.routing.trigger_of(&integration.id);
+        origin.place.kind == PlaceKind::Private || press::may_all_act(trigger.as_deref())
+    }
+
+    /// What the message says that asks the question where the turn was asked; `None`: it has the links.
+    pub(super) fn in_place_of_links(&self, turn: &OpenTurn) -> Option<Word> {
+        let (integration, origin) = (self.integration?, self.origin.as_ref()?);
+        match sending(turn)?.asks {
+            Asking::InPrivate => Some(Word::AskedInPrivate),
+            Asking::Openly if self.are_links_for_all(integration, origin) => None,
+            Asking::Openly | Asking::Nothing => Some(Word::AskedInWords),
+        }
     }
 
     fn card_callback(&self, integration: &Integration) -> Callback {
@@ -121,15 +164,29 @@ impl Turning<'_> {
         }
     }
 
-    /// The question as a message, with a signed link for each answer.
+    /// The question as a message: with a signed link for each answer, or with a word in their place.
     pub(super) fn question(
         &self,
-        interrupt: &Interrupt,
-        integration: &Integration,
-        origin: &Origin,
-        turn: &TurnId,
-    ) -> Segment {
+        run: &Run,
+        turn: &OpenTurn,
+        in_place: Option<Word>,
+    ) -> Option<Segment> {
+        let interrupt = self.answer.as_ref()?.interrupt.as_ref()?;
+        let (integration, origin) = (self.integration?, self.origin.as_ref()?);
         let language = integration.language;
+        let title = title(interrupt, integration);
+        let answers = match in_place {
+            None => self.links(integration, origin, &turn_id(run, turn)),
+            Some(word) => word.text(language).to_owned(),
+        };
+        let taken = reply::json_len(&answers) + reply::json_len(&title) + RESERVE_BYTES;
+        let max = self.hands.config.reply.segment_max_bytes.saturating_sub(taken);
+        let text = reply::markdown(&interrupt.text, max, language);
+        let text = format!("#### {title}\n\n{text}\n\n{answers}");
+        Some(Segment { format: Format::Markdown, title, text, mention: None })
+    }
+
+    fn links(&self, integration: &Integration, origin: &Origin, turn: &TurnId) -> String {
         // Somebody removed the record: the question is as old as what it is about.
         let said_at = || self.entries.last().map_or_else(Default::default, |logged| logged.at);
         let asked_at = self.asked_at.unwrap_or_else(said_at);
@@ -145,20 +202,14 @@ impl Turning<'_> {
                 expires_at: asked_at.after(LINK_LIFE),
             };
             let url = link.to_url(&self.hands.config.public_url, &self.hands.links);
-            format!("[{}]({url})", word.text(language))
+            format!("[{}]({url})", word.text(integration.language))
         };
-        let title = title(interrupt, integration);
         let links = [
             link(Kind::Confirm, Word::Confirm),
             link(Kind::Reject, Word::Reject),
             link(Kind::End, Word::End),
         ];
-        let links = links.join("　");
-        let taken = reply::json_len(&links) + reply::json_len(&title) + RESERVE_BYTES;
-        let max = self.hands.config.reply.segment_max_bytes.saturating_sub(taken);
-        let text = reply::markdown(&interrupt.text, max, language);
-        let text = format!("#### {title}\n\n{text}\n\n{links}");
-        Segment { format: Format::Markdown, title, text, mention: None }
+        links.join("　")
     }
 
     /// The question of the turn that ended at `question` is open no more.
@@ -196,6 +247,25 @@ impl Turning<'_> {
         };
         word.text(language).to_owned()
     }
+}
+
+/// What is being sent; `None` in any other phase.
+fn sending(turn: &OpenTurn) -> Option<&Sending> {
+    match &turn.phase {
+        Phase::Sending(sending) => Some(sending),
+        Phase::Running
+        | Phase::Waiting { .. }
+        | Phase::Retry { .. }
+        | Phase::Parked { .. }
+        | Phase::Burying { .. } => None,
+    }
+}
+
+/// It is the last segment, and nobody has it yet.
+fn is_question_next(turn: &OpenTurn) -> bool {
+    sending(turn).is_some_and(|sending| {
+        sending.asks == Asking::Openly && sending.sent + 1 == sending.segments
+    })
 }
 
 fn title(interrupt: &Interrupt, integration: &Integration) -> String {

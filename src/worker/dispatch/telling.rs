@@ -6,9 +6,8 @@
 use anyhow::Context as _;
 
 use super::language;
-use super::turning::{Turning, turn_id};
+use super::turning::Turning;
 use crate::domain::entry::Origin;
-use crate::domain::id::TurnId;
 use crate::domain::inbound::PlaceKind;
 use crate::domain::rate;
 use crate::domain::reason::Reason;
@@ -53,17 +52,16 @@ impl Turning<'_> {
             return Ok(Event::SendFailed { failure, at: clock.now() });
         }
         self.date_question(turn).await?;
-        let list = self.segments_of(&turn_id(run, turn));
         let index = usize::try_from(segment).unwrap_or(usize::MAX);
+        if let Some(event) = self.ask_aside(run, turn).await? {
+            return Ok(event);
+        }
+        let list = self.segments_of(run, turn);
         let said = (list.get(index), self.integration, &self.origin);
         let (Some(segment), Some(integration), Some(origin)) = said else {
             // Nobody to tell: the integration is gone, or the entry never named a place.
             return Ok(Event::Sent { webhook_free_at: None, at: clock.now() });
         };
-        let is_question = index + 1 == list.len() && self.asks();
-        if is_question && let Some(event) = self.ask_by_card(run, turn).await? {
-            return Ok(event);
-        }
         let now = clock.now();
         let per_minute = self.hands.config.webhook_rate;
         let webhook_free_at = match rate::webhook(run.head().webhook_free_at, now, per_minute) {
@@ -109,7 +107,7 @@ impl Turning<'_> {
         self.answer.as_ref().map_or(0, |answer| reply::count(answer, limits, can_ask))
     }
 
-    fn segments_of(&self, turn: &TurnId) -> Vec<Segment> {
+    fn segments_of(&self, run: &Run, turn: &OpenTurn) -> Vec<Segment> {
         let Some(answer) = &self.answer else { return vec![] };
         let language = language(self.integration);
         let mention = self.origin.as_ref().and_then(|origin| self.mention(origin));
@@ -121,11 +119,9 @@ impl Turning<'_> {
             }
             list = said.list;
         }
-        if let (Some(interrupt), Some(integration), Some(origin)) =
-            (&answer.interrupt, self.integration, &self.origin)
-        {
-            list.push(self.question(interrupt, integration, origin, turn));
-        }
+        let mention = mention.filter(|_| list.is_empty()).map(ToOwned::to_owned);
+        let question = self.question(run, turn, self.in_place_of_links(turn));
+        list.extend(question.map(|question| Segment { mention, ..question }));
         list
     }
 

@@ -5,6 +5,7 @@ use dingtalk_trigger::domain::id::{ConversationKey, IntegrationId, MsgId, TurnId
 use dingtalk_trigger::domain::inbound;
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::domain::turn::failed::FailedAttempts;
+use dingtalk_trigger::domain::turn::question::Asking;
 use dingtalk_trigger::domain::turn::{Head, OpenTurn, Phase, Sending, TurnKind};
 use dingtalk_trigger::protocol::record::Record;
 
@@ -93,7 +94,7 @@ impl Story {
                 sent: 0,
                 attempt: 1,
                 not_before: None,
-                has_interrupt: false,
+                asks: Asking::Nothing,
             }),
             failed: FailedAttempts::default(),
         });
@@ -333,4 +334,16 @@ fn what_was_not_answered_was_stopped_by_a_word_or_refused_on_request() {
             [0, 0, 0, 0, 1],
         ),
     ]);
+}
+
+#[test]
+fn a_recovery_is_measured_without_what_waited_out_the_schedule_of_a_refused_turn() {
+    let mut story = Story::good();
+    let asked = &mut story.written.journal[2].record.head.turn;
+    asked.as_mut().unwrap().attempt = ATTEMPTS_SOON + 1;
+    let verdict = story.judge();
+    assert_eq!((verdict.worn, verdict.spans.len()), (2, 1), "the second, and the third behind it");
+    // Somebody who wrote when it was over waited for nothing.
+    story.message(3).accepted = Some(3000);
+    assert_eq!(story.judge().spans, [(1000, 3000), (3000, 3000)]);
 }

@@ -170,7 +170,7 @@ async fn a_press_counts_from_the_asker_and_from_others_by_setting() {
     service.http_robot(&outside, "robot").await;
     publish(&service, &outside, &Value::Null).await;
     let said = outside.say(Say::group("robot", "cid-team", "ann", "confirm it"));
-    asked(&outside, &said.conversation).await;
+    outside.reply(&said.conversation, "to the person who asked.").await;
     let turn = outside.expert.calls()[0].body["turnId"].clone();
     let confirm = json!({ "actionIds": ["confirm"] });
     press(&service, &outside, &turn, "bob", &confirm).await;

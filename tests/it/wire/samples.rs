@@ -16,6 +16,7 @@ use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::session::Session;
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::domain::turn::failed::{FailedAttempt, FailedAttempts, Tried};
+use dingtalk_trigger::domain::turn::question::Asking;
 use dingtalk_trigger::domain::turn::{
     Asked, Head, Interrupted, OpenTurn, Parked, Phase, Sending, Step, TurnKind,
 };
@@ -183,10 +184,10 @@ fn head(turn: Option<OpenTurn>) -> Head {
     }
 }
 
-fn sending(not_before: Option<Timestamp>) -> Phase {
+fn sending(not_before: Option<Timestamp>, asks: Asking) -> Phase {
     let answer = not_before.map(|_| Seq(9));
     let (segments, sent, attempt) = (3, 1, 2);
-    Phase::Sending(Sending { answer, segments, sent, attempt, not_before, has_interrupt: true })
+    Phase::Sending(Sending { answer, segments, sent, attempt, not_before, asks })
 }
 
 pub(super) fn records() -> Vec<(&'static str, Record)> {
@@ -202,8 +203,10 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
         ("parked-missing", of(Step::Parked, replay, parked(Parked::Missing, Some(AT)))),
         ("parked-busy", of(Step::Parked, TurnKind::Messages, parked(Parked::Busy, None))),
         ("parked-paused", of(Step::Parked, TurnKind::Messages, parked(Parked::Paused, None))),
-        ("answered", of(Step::Answered, TurnKind::Control, sending(None))),
-        ("sending", of(Step::Sending, TurnKind::Messages, sending(Some(AT)))),
+        ("answered", of(Step::Answered, TurnKind::Control, sending(None, Asking::Openly))),
+        ("sending", of(Step::Sending, TurnKind::Messages, sending(Some(AT), Asking::Openly))),
+        ("asked", of(Step::Sending, TurnKind::Messages, sending(Some(AT), Asking::InPrivate))),
+        ("answering", of(Step::Sending, TurnKind::Messages, sending(Some(AT), Asking::Nothing))),
         ("burying", of(Step::Burying, TurnKind::Unreadable, burying)),
         ("delivered", (Step::Delivered, None)),
         ("stopped", (Step::Stopped, None)),

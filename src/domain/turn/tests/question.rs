@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::{NOW, answered, ask, expert, failed, new, run, sending, session, taken, told};
+use super::{NOW, answered, ask, expert, failed, head, new, run, sending, session, taken, told};
 use crate::domain::id::Seq;
 use crate::domain::time::Timestamp;
-use crate::domain::turn::question::{Abandoned, Closes};
+use crate::domain::turn::question::{Abandoned, Asking, Closes};
 use crate::domain::turn::{
     Availability, Command, Ending, Event, Head, Interrupted, Opening, Parked, Phase, Sending,
     TurnKind,
@@ -105,7 +105,7 @@ fn a_closed_question_is_gone_when_its_turn_has_ended_however_that_was() {
     // The next question takes its place.
     let mut again = press();
     let turn = again.turn.as_mut().unwrap();
-    turn.phase = Phase::Sending(Sending { has_interrupt: true, ..sending(1) });
+    turn.phase = Phase::Sending(Sending { asks: Asking::Openly, ..sending(1) });
     let asked_again = run(again, Event::Sent { webhook_free_at: None, at: NOW });
     assert_eq!(asked_again.head.interrupted, Some(Interrupted { turn: Seq(12), run: None }));
 
@@ -121,6 +121,32 @@ fn a_closed_question_is_gone_when_its_turn_has_ended_however_that_was() {
     let said = run(asking(), new(TurnKind::Control, control));
     let over = run(said.head, Event::Sent { webhook_free_at: None, at: NOW });
     assert_eq!(over.head.interrupted, None);
+}
+
+#[test]
+fn what_is_asked_in_private_is_told_to_the_group_by_the_same_segment() {
+    let asking = |sent, asks| Sending { asks, attempt: 4, ..sending(sent) };
+    let told_now = run(head(Phase::Sending(asking(1, Asking::Openly))), Event::AskedInPrivate);
+    assert_eq!(told(&told_now), "sending sending: send 1");
+    let phase = told_now.head.turn.as_ref().map(|turn| turn.phase.clone());
+    assert_eq!(phase, Some(Phase::Sending(Sending { asks: Asking::InPrivate, ..sending(1) })));
+    // Whoever takes it over goes on with the group: the links are sent.
+    let again = run(told_now.head, taken(Availability::Ready));
+    assert_eq!(told(&again), "sending sending: ambiguous, send 1");
+    assert_eq!(again.head.turn.as_ref().map(|turn| turn.phase.clone()), phase);
+    let over = run(again.head, Event::Sent { webhook_free_at: None, at: NOW });
+    assert_eq!(told(&over), "delivered over: ");
+    assert_eq!(over.head.interrupted, Some(Interrupted { turn: Seq(12), run: None }));
+    for phase in [
+        Phase::Running,
+        Phase::Sending(asking(0, Asking::Openly)),
+        Phase::Sending(asking(1, Asking::InPrivate)),
+        Phase::Sending(asking(1, Asking::Nothing)),
+        Phase::Sending(asking(2, Asking::Openly)),
+    ] {
+        let decision = run(head(phase.clone()), Event::AskedInPrivate);
+        assert_eq!((decision.record, decision.commands), (None, vec![]), "{phase:?}");
+    }
 }
 
 #[test]

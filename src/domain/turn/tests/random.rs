@@ -13,7 +13,8 @@ use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
 use crate::domain::turn::question::Closes;
 use crate::domain::turn::{
-    Availability, Command, Ending, Event, Head, NewTurn, Opening, Parked, Phase, Step, TurnKind,
+    Answered, Availability, Command, Ending, Event, Head, NewTurn, Opening, Parked, Phase, Step,
+    TurnKind,
 };
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -26,7 +27,9 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Availability::Away(Parked::Paused)),
     ];
     let failure = || any::<bool>().prop_map(|again| failed(again.then_some(Duration::ZERO)));
-    let answers = (0_u32..4, any::<bool>()).prop_map(|(segments, late)| answered(segments, late));
+    let answers = (0_u32..4, any::<bool>(), any::<bool>()).prop_map(|(segments, late, asks)| {
+        Answered { has_interrupt: asks && segments > 0, ..answered(segments, late) }
+    });
     let kind = prop_oneof![
         Just(TurnKind::Messages),
         Just(TurnKind::Control),
@@ -64,6 +67,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => at().prop_map(|at| Event::Sent { webhook_free_at: None, at }),
         1 => (failure(), at()).prop_map(|(failure, at)| Event::SendFailed { failure, at }),
         1 => at().prop_map(|until| Event::SendHeld { until }),
+        1 => Just(Event::AskedInPrivate),
         1 => at().prop_map(|at| Event::DeadSettled { at }),
         1 => Just(Event::Buried),
         1 => at().prop_map(|at| Event::Idle { at }),

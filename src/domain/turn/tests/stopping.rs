@@ -5,6 +5,7 @@
 
 use super::{EXPIRY, LATER, burying, head, parked, run, sending, told};
 use crate::domain::id::Seq;
+use crate::domain::turn::question::Asking;
 use crate::domain::turn::{Event, Parked, Phase, Sending};
 
 fn control() -> Event {
@@ -30,7 +31,7 @@ fn a_control_entry_ends_a_turn_whatever_it_does() {
 
 #[test]
 fn what_may_go_on_at_the_runtime_is_cancelled_there() {
-    let asks = Sending { has_interrupt: true, ..sending(1) };
+    let asks = Sending { asks: Asking::InPrivate, ..sending(1) };
     for (phase, expected) in [
         (Phase::Running, "stopped over: cancel"),
         (Phase::Waiting { until: LATER }, "stopped over: cancel"),
