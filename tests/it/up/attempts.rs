@@ -56,6 +56,10 @@ async fn a_dead_letter_tells_what_every_attempt_to_ask_met_also_those_before_a_k
     assert_eq!((&last.0, &last.1, &last.2), (&json!("ask"), &json!(8), &exhausted));
     assert!(last.3.starts_with("the runtime answered 502: 长长"), "{shown}");
     assert!(last.3.chars().count() <= 400, "{shown}");
+    let key = shown["conversationKey"].as_str().expect("a conversation");
+    let path = format!("/api/conversations/{key}/timeline");
+    let timeline = service.admin().done("GET", &path, &Value::Null).await.to_string();
+    assert!(timeline.contains("no model") && !timeline.contains(SECRET), "{timeline}");
     let dead = jetstream(&service).await.get_stream("DT_DEAD").await.expect("the dead letters");
     let stored = dead.get_last_raw_message_by_subject("dt.dead.>").await.expect("the letter");
     let stored = String::from_utf8_lossy(&stored.payload).into_owned();
