@@ -13,6 +13,7 @@ mod controls;
 mod sending;
 mod life;
 mod crash;
+mod resumed;
 mod forgetful;
 mod operator;
 mod demo;
