@@ -1,10 +1,12 @@
 //! The other streams put back from a backup, while people write. Timers, slots and the index of those who
-//! wait are hints about the log and the journal: nothing hangs on what a backup lacks or has too much.
+//! wait are hints about the log and the journal: nothing hangs on what a backup lacks or has too much. Of a
+//! dead letter SQL remembers what was done with it.
 
 use std::ops::RangeInclusive;
 
 use dingtalk_trigger::sim::dingtalk::message::Say;
-use serde_json::Value;
+use dingtalk_trigger::sim::expert::Next;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::messages::parked;
@@ -14,11 +16,13 @@ use crate::support::oracle::{doubt, judge, mark};
 use crate::support::program::{LIMIT, report};
 use crate::support::wait::wait_until;
 
+/// A POST takes no longer.
+const UNDER_WAY_MS: i64 = 3000;
 /// A conversation of a person who asks once, slowly.
 const SLOW: usize = 899;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn timers_slots_and_index_put_back_from_a_backup_cost_seconds_and_no_message() {
+async fn timers_slots_index_and_letters_put_back_from_a_backup_cost_seconds_and_no_message() {
     let stand = Stand::start(&[]).await;
     let doubts = stand.under_load(work(&stand)).await;
     stand.judge(&[doubts]).await;
@@ -29,6 +33,7 @@ async fn work(stand: &Stand) -> RangeInclusive<i64> {
     timers(stand).await;
     let doubts = slots(stand).await;
     index(stand).await;
+    letters(stand).await;
     doubts
 }
 
@@ -90,6 +95,28 @@ async fn index(stand: &Stand) {
     report(&format!("cleared {:.1} s after it was put back", begun.elapsed().as_secs_f64()));
 }
 
+/// What was replayed since is there again, and stays replayed.
+async fn letters(stand: &Stand) {
+    let (admin, outside) = (stand.service.admin(), &stand.outside);
+    let refusal = Next::Status { status: 400, retry_after: None, body: "not now".to_owned() };
+    outside.expert.next(refusal);
+    let said = outside.say(Say::direct("own", "dead", "again"));
+    let dead = admin.list_until("/api/dead", |items| items.len() == 1).await;
+    stand.hands.backup("DT_DEAD").await;
+    let press = json!({ "ids": [dead[0]["id"]] });
+    admin.done("POST", "/api/dead/replay", &press).await;
+    outside.reply(&said.conversation, "You said: again").await;
+    wait_until("its letter is gone", LIMIT, async || messages(stand, "DT_DEAD").await == 0).await;
+    put_back(stand, "DT_DEAD").await;
+    assert_eq!(messages(stand, "DT_DEAD").await, 1);
+    admin.list_until("/api/dead", <[Value]>::is_empty).await;
+    let again = admin.done("POST", "/api/dead/replay", &press).await;
+    assert_eq!(again["replayed"], json!([]), "{again}");
+    outside.ask(Say::direct("own", "dead", "next"), "You said: next").await;
+    let read = outside.read_in(&said.conversation);
+    assert_eq!(read.iter().filter(|text| text.ends_with("again")).count(), 1, "{read:?}");
+}
+
 /// The state of a while ago: what was answered since is answered once more, in order, and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_put_back_answers_once_more_what_came_since_and_loses_nothing() {
@@ -109,7 +136,8 @@ async fn journal(stand: &Stand) -> RangeInclusive<i64> {
     let begun = stand.outside.now_ms();
     answers(stand, 20).await;
     put_back(stand, "DT_JOURNAL").await;
-    let doubts = doubt(begun, stand.outside.now_ms());
+    // An answer that was on record before may be on its way still.
+    let doubts = doubt(begun, stand.outside.now_ms() + UNDER_WAY_MS);
     stand.recovered("DT_JOURNAL put back", REDELIVERED).await;
     doubts
 }
