@@ -88,8 +88,15 @@ async fn wanted(state: &super::super::State, press: Press) -> Result<Vec<String>
                 let message = "filter.state must be dead: nothing else can be replayed";
                 return Err(Problem::field("filter.state", message));
             }
-            let found = super::unsettled(state, &filter, Seq(0), usize::MAX).await?;
-            Ok(found.iter().map(|buried| buried.seq.to_string()).collect())
+            // All are named before the first one is asked again: one that dies anew is not among them. Their
+            // payloads are not held meanwhile.
+            let (mut ids, mut after) = (vec![], Seq(0));
+            loop {
+                let found = super::unsettled(state, &filter, after, super::CHUNK).await?;
+                let Some(last) = found.last() else { return Ok(ids) };
+                after = last.seq;
+                ids.extend(found.iter().map(|buried| buried.seq.to_string()));
+            }
         }
         _ => Err(Problem::field("ids", "give either ids or filter")),
     }
