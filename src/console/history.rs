@@ -12,6 +12,7 @@ use super::lists::{self, List, Paging};
 use super::problem::Problem;
 use super::views::rfc3339;
 use crate::domain::id::{ConversationKey, IntegrationId, MsgId, Seq};
+use crate::domain::turn::failed::Tried;
 use crate::domain::turn::{OpenTurn, Parked, Phase, Step};
 use crate::io::journal::{Journal, Past};
 
@@ -55,6 +56,8 @@ struct Attempt {
     /// `running`, `accepted` (202), `answered`, `failed`, or `stopped`.
     state: &'static str,
     ended_at: Option<String>,
+    /// Where it failed: what the runtime said.
+    response: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,6 +68,8 @@ struct Send {
     pod: Option<String>,
     /// `sent`, or `retrying`.
     state: &'static str,
+    /// Where it is tried again: what DingTalk said.
+    response: Option<String>,
 }
 
 pub(super) async fn trace(
@@ -117,7 +122,7 @@ fn attempts(records: &[Past]) -> Vec<Attempt> {
             // A later record of the same attempt is another run of it, or names its run.
             if attempts.last().is_none_or(|last| last.attempt != turn.attempt) {
                 let (attempt, pod) = (turn.attempt, record.pod.clone());
-                attempts.push(Attempt { attempt, at, pod, state: "running", ended_at: None });
+                attempts.push(running(attempt, at, pod));
             }
             continue;
         }
@@ -135,13 +140,25 @@ fn attempts(records: &[Past]) -> Vec<Attempt> {
             Step::Started | Step::Running | Step::Steered | Step::Noted => continue,
         };
         last.ended_at = Some(at.clone());
+        let failed = turn.filter(|_| last.state == "failed");
+        last.response = failed.and_then(|turn| response(turn, Tried::Ask, last.attempt));
         // A turn that took in newer messages is asked anew.
         if let (Step::Merged, Some(turn)) = (record.step, turn) {
             let (attempt, pod) = (turn.attempt, record.pod.clone());
-            attempts.push(Attempt { attempt, at, pod, state: "running", ended_at: None });
+            attempts.push(running(attempt, at, pod));
         }
     }
     attempts
+}
+
+fn running(attempt: u32, at: String, pod: Option<String>) -> Attempt {
+    Attempt { attempt, at, pod, state: "running", ended_at: None, response: None }
+}
+
+/// What the turn's last attempt met, if it was this one.
+fn response(turn: &OpenTurn, tried: Tried, attempt: u32) -> Option<String> {
+    let met = turn.failed.as_slice().last()?;
+    (met.tried == tried && met.attempt == attempt).then(|| met.detail.clone())
 }
 
 fn sends(records: &[Past]) -> Vec<Send> {
@@ -149,14 +166,20 @@ fn sends(records: &[Past]) -> Vec<Send> {
     let (mut sent, mut segments) = (0, 0);
     for record in records {
         let at = rfc3339(record.at);
-        let said =
-            |segment, state| Send { segment, at: at.clone(), pod: record.pod.clone(), state };
-        match record.head.turn.as_ref().map(|turn| &turn.phase) {
+        let said = |segment, state| {
+            let pod = record.pod.clone();
+            Send { segment, at: at.clone(), pod, state, response: None }
+        };
+        let turn = record.head.turn.as_ref();
+        match turn.map(|turn| &turn.phase) {
             Some(Phase::Sending(sending)) => {
                 sends.extend((sent + 1..=sending.sent).map(|segment| said(segment, "sent")));
                 (sent, segments) = (sending.sent, sending.segments);
                 if record.step == Step::Retry {
-                    sends.push(said(sent + 1, "retrying"));
+                    let tried = Tried::Send { segment: sent + 1 };
+                    let before = sending.attempt.saturating_sub(1);
+                    let response = turn.and_then(|turn| response(turn, tried, before));
+                    sends.push(Send { response, ..said(sent + 1, "retrying") });
                 }
             }
             None if record.step == Step::Delivered => {

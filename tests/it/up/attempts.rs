@@ -10,7 +10,7 @@ use super::reasons::{change, finish, is_worn_out, jetstream, published};
 use crate::support::outside::Outside;
 use crate::support::program::LIMIT;
 use crate::support::service::Service;
-use crate::support::wait::wait_until;
+use crate::support::wait::{wait_for, wait_until};
 
 /// Nobody may read it in a dead letter, though others said it.
 const SECRET: &str = "TOPSECRET";
@@ -31,6 +31,17 @@ async fn shown(service: &Service) -> (Value, Vec<(Value, Value, Value, String)>)
     (shown, attempts)
 }
 
+/// What happened to the message, once it is dead.
+async fn traced(service: &Service, msg_id: &str) -> Value {
+    let id = msg_id.replace('/', "%2F").replace('+', "%2B");
+    let (admin, path) = (service.admin(), format!("/api/messages/robot/{id}"));
+    wait_for("the trace says that it is dead", LIMIT, async || {
+        let (_, trace) = admin.call("GET", &path, &Value::Null).await;
+        (trace["state"] == "dead").then_some(trace)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_dead_letter_tells_what_every_attempt_to_ask_met_also_those_before_a_kill() {
     let outside = Outside::start().await;
@@ -40,7 +51,7 @@ async fn a_dead_letter_tells_what_every_attempt_to_ask_met_also_those_before_a_k
          \"see\":\"https://hooks.example/run?session={SECRET}\"}}"
     );
     outside.expert.next(Next::Status { status: 500, retry_after: Some(3600), body });
-    outside.say(Say::direct("robot", "ann", "one"));
+    let said = outside.say(Say::direct("robot", "ann", "one"));
     let body = "长".repeat(5000);
     outside.expert.next(Next::Status { status: 502, retry_after: None, body });
     change(&service, is_worn_out).await;
@@ -60,6 +71,9 @@ async fn a_dead_letter_tells_what_every_attempt_to_ask_met_also_those_before_a_k
     let path = format!("/api/conversations/{key}/timeline");
     let timeline = service.admin().done("GET", &path, &Value::Null).await.to_string();
     assert!(timeline.contains("no model") && !timeline.contains(SECRET), "{timeline}");
+    let trace = traced(&service, &said.msg_id).await;
+    assert_eq!(trace["attempts"][0]["response"], first.3, "{trace}");
+    assert!(!trace.to_string().contains(SECRET), "{trace}");
     let dead = jetstream(&service).await.get_stream("DT_DEAD").await.expect("the dead letters");
     let stored = dead.get_last_raw_message_by_subject("dt.dead.>").await.expect("the letter");
     let stored = String::from_utf8_lossy(&stored.payload).into_owned();
@@ -78,7 +92,7 @@ async fn a_dead_letter_tells_what_dingtalk_said_to_every_attempt_to_send() {
     ] {
         outside.cloud.fault(Fault::new("webhook", Outcome::Answer { status: 200, body }));
     }
-    outside.say(Say::direct("robot", "ann", "one"));
+    let said = outside.say(Say::direct("robot", "ann", "one"));
     let (shown, attempts) = shown(&service).await;
     assert_eq!(shown["reason"], "reply_permanent", "{shown}");
     let [first, last] = attempts.as_slice() else { panic!("not two attempts: {shown}") };
@@ -90,5 +104,8 @@ async fn a_dead_letter_tells_what_dingtalk_said_to_every_attempt_to_send() {
     assert_eq!((&last.0, &last.1, &last.2), (&json!("send"), &json!(2), &json!("reply_permanent")));
     assert!(last.3.contains("400102") && last.3.contains("robot stopped"), "{shown}");
     assert_eq!(shown["failedAttempts"][1]["segment"], 1, "{shown}");
+    let trace = traced(&service, &said.msg_id).await;
+    let retried = &trace["sends"][0];
+    assert_eq!((&retried["state"], &retried["response"]), (&json!("retrying"), &json!(first.3)));
     finish(service).await;
 }
