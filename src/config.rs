@@ -18,7 +18,7 @@ use crate::domain::turn::Policy;
 use crate::io::dingtalk::media;
 use crate::io::egress::host::{HostList, Scheme};
 use crate::io::log::PageLimits;
-use crate::io::{governor, nats, runtime, store, topology};
+use crate::io::{governor, nats, otlp, runtime, store, topology};
 use crate::worker::dispatch::{self, attaching};
 
 /// A variable of the environment.
@@ -47,6 +47,7 @@ pub struct Config {
     pub language: Language,
     pub drain: Duration,
     pub log_filter: String,
+    pub otlp: Option<otlp::Config>,
     pub pod: String,
     pub limits: Limits,
 }
@@ -117,6 +118,7 @@ impl Config {
             language: read.language("DT_LANGUAGE"),
             drain: read.duration("DT_DRAIN_SECONDS", 0..=3600),
             log_filter: read.log_filter("DT_LOG"),
+            otlp: otlp_config(&mut read),
             pod: read.pod("DT_POD"),
             limits,
         };
@@ -193,6 +195,12 @@ fn store_config<V: Fn(&str) -> Option<String>>(
     let old_master_key = read.master_key("DT_MASTER_KEY_OLD");
     let connections_max = read.number("DT_SQL_CONNECTIONS", 1..=1000);
     Some(store::Config { url: url?, master_key: master_key?, old_master_key, connections_max })
+}
+
+fn otlp_config<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Option<otlp::Config> {
+    let endpoint = read.collector("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let headers = read.headers("OTEL_EXPORTER_OTLP_HEADERS");
+    Some(otlp::Config { endpoint: endpoint?, headers })
 }
 
 fn limits<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Limits {

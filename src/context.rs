@@ -1,4 +1,4 @@
-//! What every role is given: a clock, the metrics, the health board, and a way to start tasks that
+//! What every role is given: a clock, the metrics, the health board, the traces, and a way to start tasks that
 //! shutdown waits for.
 //!
 //! Guarantees that a task started here is either awaited at the end or cancelled by the drain limit;
@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::domain::time::Timestamp;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{Outlet, Traces};
 
 /// Cheap to clone; all clones belong to one process.
 #[derive(Clone)]
@@ -23,6 +24,7 @@ pub struct Context {
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+    pub traces: Traces,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -33,9 +35,17 @@ impl Context {
             clock,
             metrics: Arc::default(),
             health: Arc::default(),
+            traces: Traces::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// From here on spans are made, for whoever holds the outlet.
+    pub fn trace(&mut self) -> Outlet {
+        let (traces, outlet) = Traces::new(self.clock.clone(), self.metrics.clone());
+        self.traces = traces;
+        outlet
     }
 
     /// Starts a task that [`Context::finish`] waits for.
@@ -76,11 +86,16 @@ impl Clock {
         Self { offset_ms: Arc::default() }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place where the time is read")]
     pub fn now(&self) -> Timestamp {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let system = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
+        let system = i64::try_from(system_time().as_millis()).unwrap_or(i64::MAX);
         Timestamp(system.saturating_add(self.offset_ms.load(Ordering::Relaxed)))
+    }
+
+    /// The same in nanoseconds, for what is measured.
+    pub fn now_ns(&self) -> u64 {
+        let system = u64::try_from(system_time().as_nanos()).unwrap_or(u64::MAX);
+        let offset_ns = self.offset_ms.load(Ordering::Relaxed).saturating_mul(1_000_000);
+        system.saturating_add_signed(offset_ns)
     }
 
     /// Broker time minus system time, in milliseconds.
@@ -91,4 +106,10 @@ impl Clock {
     pub fn offset_ms(&self) -> i64 {
         self.offset_ms.load(Ordering::Relaxed)
     }
+}
+
+/// Since 1970.
+#[expect(clippy::disallowed_methods, reason = "the one place where the time is read")]
+fn system_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -35,3 +35,4 @@ pub mod route;
 pub mod reconnect;
 pub mod rendezvous;
 pub mod members;
+pub mod span;

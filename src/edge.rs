@@ -27,12 +27,13 @@ use self::order::Order;
 use self::webhook::refusal::Refusal;
 use crate::context::{Context, listener};
 use crate::domain::binding::{Integration, Mode};
-use crate::domain::id::Seq;
+use crate::domain::id::{Conversation, Seq};
+use crate::domain::span::Kind;
 use crate::io::journal::Journal;
 use crate::io::log::{self, Appended, Log};
 use crate::io::routing::Routing;
 use crate::io::store::events::{Recorder, Seen};
-use crate::protocol::action;
+use crate::protocol::{action, trace};
 use crate::telemetry::metrics::{Event, Inbound};
 
 #[derive(Debug, Clone)]
@@ -98,6 +99,9 @@ impl Edge {
         let written = self.log.write(entry).inspect_err(breach)?;
         let _turn = self.order.enter(&conversation).await;
         let appended = self.log.append_written(&conversation, &message_id, written).await;
+        if self.context.traces.is_on() {
+            self.trace(integration, &conversation, &message_id, (&appended, arrived));
+        }
         let appended = appended.inspect_err(breach)?;
         self.context.metrics.accept_seconds.observe(arrived.elapsed().as_secs_f64());
         self.recorder.record(&integration.id, seen);
@@ -107,6 +111,37 @@ impl Edge {
         };
         self.count(Some(integration), label);
         Ok(taken)
+    }
+
+    /// The span in which the message's trace begins: from its arrival to the word of the log.
+    fn trace(
+        &self,
+        integration: &Integration,
+        conversation: &Conversation,
+        message_id: &str,
+        (appended, arrived): (&Result<Appended, log::Error>, Instant),
+    ) {
+        let kind = match integration.mode {
+            Mode::Http => Kind::Server,
+            Mode::Stream => Kind::Consumer,
+        };
+        let (traces, spot) = (&self.context.traces, trace::beginning(message_id));
+        let took = arrived.elapsed();
+        let mut work = match appended {
+            Ok(Appended::Stored(_)) => traces.root("accept", kind, spot, took),
+            // What was stored has its span.
+            Ok(Appended::Duplicate(_)) | Err(_) => traces.again("accept", kind, spot, took),
+        };
+        work.note("integration.id", &integration.id);
+        work.note("conversation.id", &conversation.key);
+        let own = message_id.strip_prefix(integration.id.as_str());
+        work.note("message.id", own.and_then(|own| own.strip_prefix(':')).unwrap_or(message_id));
+        match appended {
+            Ok(Appended::Stored(_)) => work.note("outcome", "accepted"),
+            Ok(Appended::Duplicate(_)) => work.note("outcome", "duplicate"),
+            Err(log::Error::TooLarge { .. }) => work.failed("too_large"),
+            Err(_) => work.failed("not_durable"),
+        }
     }
 
     /// `result` is a label of `dt_inbound_total`. What names no integration of ours is counted as one.

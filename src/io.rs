@@ -31,3 +31,5 @@ pub mod dingtalk;
 pub mod probe;
 pub mod gateway;
 pub mod runtime;
+// those who look on
+pub mod otlp;

@@ -19,7 +19,7 @@
 //! |---|---|---|
 //! | L0 | [`domain`] | std: pure decisions |
 //! | L1 | [`protocol`] | `domain`: bytes to types and back |
-//! | – | [`context`], [`telemetry`] | `domain`: clock, shutdown, metrics |
+//! | – | [`context`], [`telemetry`] | `domain`: clock, shutdown, metrics, traces |
 //! | L2 | [`io`] | all above: the only users of NATS, SQL and the HTTP client |
 //! | L3 | [`edge`], [`mod@reply`], [`worker`], [`console`], [`ops`], `sim` | all above, never each other |
 //! | – | [`config`], [`commands`], [`mod@bench`], `main` | everything: environment, commands, exit codes |

@@ -31,3 +31,5 @@ pub mod runtime;
 pub mod webhook;
 pub mod sse;
 pub mod xpert;
+// those who look on
+pub mod otlp;

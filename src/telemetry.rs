@@ -1,4 +1,4 @@
-//! What a process tells about itself: metrics, readiness, logs.
+//! What a process tells about itself: metrics, readiness, logs, traces.
 //!
 //! Metric names are written here and nowhere else. Labels have few values: integrations, stages,
 //! results, never people or messages.
@@ -6,3 +6,4 @@
 pub mod metrics;
 pub mod health;
 pub mod log;
+pub mod traces;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 use super::Failure;
 use crate::context::Context;
@@ -39,12 +40,15 @@ pub async fn live<T>(
             () = context.stop().cancelled() => {}
         }
     }
+    let told = Instant::now();
     tracing::info!(limit_s = drain.as_secs(), "draining; a second signal exits at once");
     let end = tokio::select! {
         finished = context.finish(drain) => {
             if !finished {
                 tracing::warn!("the drain limit is over; what is left goes on elsewhere");
             }
+            // What is left of the time is for the last spans.
+            context.traces.close(drain.saturating_sub(told.elapsed())).await;
             End::Drained
         }
         () = signals.next() => {

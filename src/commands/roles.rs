@@ -17,9 +17,11 @@ use crate::edge::{Edge, owner, stream};
 use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::{self, Sender};
 use crate::io::dingtalk::token::Tokens;
+use crate::io::egress::{self, Egress};
 use crate::io::governor::Governor;
 use crate::io::journal::Journal;
 use crate::io::live::Live;
+use crate::io::otlp::Collector;
 use crate::io::presence;
 use crate::io::runtime::Runtimes;
 use crate::io::store::events::Recorder;
@@ -36,7 +38,7 @@ const NO_ADMIN_TOKEN: &str = "DT_ADMIN_TOKEN must be set, 16 characters or more"
 
 pub async fn edge(config: &Config) -> Result<(), Failure> {
     check(config, None)?;
-    role(config, async |context: &Context, parts: &Parts| {
+    role("edge", config, async |context: &Context, parts: &Parts| {
         start_edge(context, config, parts).await.map(drop)
     })
     .await
@@ -45,7 +47,7 @@ pub async fn edge(config: &Config) -> Result<(), Failure> {
 pub async fn worker(config: &Config, stages: Vec<Stage>) -> Result<(), Failure> {
     check(config, None)?;
     let stages = if stages.is_empty() { Stage::ALL.to_vec() } else { stages };
-    role(config, async |context: &Context, parts: &Parts| {
+    role("worker", config, async |context: &Context, parts: &Parts| {
         start_worker(context, config, parts, stages.clone());
         Ok(())
     })
@@ -54,17 +56,19 @@ pub async fn worker(config: &Config, stages: Vec<Stage>) -> Result<(), Failure> 
 
 pub async fn console(config: &Config) -> Result<(), Failure> {
     check(config, config.admin_token.is_none().then_some(NO_ADMIN_TOKEN))?;
-    role(config, async |context: &Context, parts: &Parts| {
+    role("console", config, async |context: &Context, parts: &Parts| {
         start_console(context, config, parts).await.map(drop)
     })
     .await
 }
 
 async fn role(
+    name: &'static str,
     config: &Config,
     start: impl AsyncFn(&Context, &Parts) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let context = Context::new(Clock::system());
+    let mut context = Context::new(Clock::system());
+    trace(&mut context, name, config)?;
     let starting = async {
         serve_health(&context, config).await?;
         let parts = Parts::connect(&context, config).await?;
@@ -85,6 +89,24 @@ fn check(config: &Config, more: Option<&str>) -> Result<(), Failure> {
         [config.store.is_none().then_some(parts::NO_STORE), is_sqlite.then_some(sqlite), more];
     let missing: Vec<_> = missing.into_iter().flatten().collect();
     if missing.is_empty() { Ok(()) } else { Err(Failure::Configuration(missing.join("\n"))) }
+}
+
+/// Spans go to the operator's collector, where there is one.
+pub fn trace(context: &mut Context, role: &'static str, config: &Config) -> Result<(), Failure> {
+    let Some(settings) = &config.otlp else { return Ok(()) };
+    let egress = Egress::new(&egress::Config::default()).context("start the HTTP client")?;
+    let resource = vec![
+        ("service.name", env!("CARGO_PKG_NAME").to_owned()),
+        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("service.instance.id", config.pod.clone()),
+        ("role", role.to_owned()),
+    ];
+    let outlet = context.trace();
+    let collector = Collector::new(context, &egress, settings, resource);
+    let collector = collector.context("read OTEL_EXPORTER_OTLP_ENDPOINT")?;
+    // It outlives the context whose last spans it sends; closing the traces waits for it.
+    Context::new(context.clock.clone()).spawn(collector.follow(outlet));
+    Ok(())
 }
 
 /// Not ready until [`started`]: it listens before anything else does. Gives the address that was bound.

@@ -36,7 +36,8 @@ pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Resu
             Err(error) => Failure::Failed(error),
         })?;
     // The broker outlives everyone who needs it.
-    let (below, context) = (Context::new(Clock::system()), Context::new(Clock::system()));
+    let (below, mut context) = (Context::new(Clock::system()), Context::new(Clock::system()));
+    roles::trace(&mut context, "up", &first)?;
     #[cfg(feature = "sim")]
     let outside = Context::new(Clock::system());
     let start = async {

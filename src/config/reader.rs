@@ -13,6 +13,7 @@ use crate::domain::binding::Language;
 use crate::domain::secret::Secret;
 use crate::io::egress::host::{HostList, Scheme};
 use crate::io::nats;
+use crate::io::otlp;
 use crate::io::seal::Keyring;
 use crate::telemetry::log;
 
@@ -197,6 +198,24 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         Some(key)
     }
 
+    /// Where spans go. It may hold a password and is not repeated.
+    pub fn collector(&mut self, name: &'static str) -> Option<Secret> {
+        let endpoint = self.secret(name)?;
+        if let Err(error) = otlp::address(&endpoint) {
+            self.complain(name, error);
+        }
+        Some(endpoint)
+    }
+
+    /// Headers of requests to the collector.
+    pub fn headers(&mut self, name: &'static str) -> Option<Secret> {
+        let headers = self.secret(name)?;
+        if let Err(error) = otlp::headers(&headers) {
+            self.complain(name, error);
+        }
+        Some(headers)
+    }
+
     pub fn log_filter(&mut self, name: &'static str) -> String {
         let text = self.text(name);
         if let Err(error) = log::check(&text) {
@@ -277,6 +296,8 @@ mod tests {
             ("DT_LOG", "info,=,="),
             ("NATS_CREDS", "/does/not/exist"),
             ("NATS_URL", "nats://me:secret@[broker"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://me:secret@collector:4317"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization secret"),
         ];
         let complaints = read(&bad).unwrap_err();
         for (name, _) in bad {

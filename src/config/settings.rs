@@ -14,7 +14,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 50] = [
+pub const SETTINGS: [Setting; 52] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -73,6 +73,16 @@ pub const SETTINGS: [Setting; 50] = [
     ),
     setting("DT_DRAIN_SECONDS", "25", "how long SIGTERM waits for what runs"),
     setting("DT_LOG", "info", "log filter"),
+    setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "collector that traces go to, by OTLP over HTTP (protobuf), such as http://127.0.0.1:4318",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "",
+        "headers for the collector, name=value with commas between; a secret",
+    ),
     setting("DT_POD", "", "name of this process in a fleet; the host's name where it is not set"),
     setting("DT_BODY_MAX_BYTES", "1048576", "HTTP body"),
     setting("DT_ENTRY_MAX_BYTES", "262144", "one entry of the log"),

@@ -6,23 +6,41 @@
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
+use crate::domain::span::{SpanId, Spot, TraceId};
+
 pub const HEADER: &str = "traceparent";
 
 /// The flag "sampled": whoever gets it records what it does.
 const SAMPLED: &str = "01";
+const UNSAMPLED: &str = "00";
+
+/// Where the trace of a message begins: the span that accepted it.
+pub fn beginning(message_id: &str) -> Spot {
+    let digest = Sha256::digest(message_id.as_bytes());
+    let trace = digest.first_chunk().copied().unwrap_or_default();
+    let span = digest.get(16..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+    Spot { trace: TraceId(trace), span: SpanId(span) }
+}
 
 /// `00-<trace: 16 bytes>-<span: 8 bytes>-00`, in hex. A broker takes every message apart whose trace is
 /// sampled, so that the flag stays out of the streams.
 pub fn of(message_id: &str) -> String {
-    let digest = Sha256::digest(message_id.as_bytes());
-    let (trace, rest) = digest.split_at(16);
-    let (span, _) = rest.split_at(8);
+    write(beginning(message_id), UNSAMPLED)
+}
+
+/// The header of a request whose answerer shall record what it does, below this spot.
+pub fn below(spot: Spot) -> String {
+    write(spot, SAMPLED)
+}
+
+fn write(spot: Spot, flags: &str) -> String {
     let mut text = String::with_capacity(55);
     text.push_str("00-");
-    HEXLOWER.encode_append(trace, &mut text);
+    HEXLOWER.encode_append(&spot.trace.0, &mut text);
     text.push('-');
-    HEXLOWER.encode_append(span, &mut text);
-    text.push_str("-00");
+    HEXLOWER.encode_append(&spot.span.0, &mut text);
+    text.push('-');
+    text.push_str(flags);
     text
 }
 
@@ -32,6 +50,16 @@ pub fn sampled(trace: &str) -> String {
         Some((ids, _)) => format!("{ids}-{SAMPLED}"),
         None => trace.to_owned(),
     }
+}
+
+/// The spot that a header names. `None`: it has another form than ours.
+pub fn parse(header: &str) -> Option<Spot> {
+    let mut parts = header.split('-');
+    let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
+    let bytes = |text: &str| HEXLOWER.decode(text.as_bytes()).ok();
+    let trace = TraceId(bytes(trace)?.try_into().ok()?);
+    let span = SpanId(bytes(span)?.try_into().ok()?);
+    (version == "00").then_some(Spot { trace, span })
 }
 
 #[cfg(test)]
@@ -48,5 +76,14 @@ mod tests {
         assert_ne!(trace, of("robot:msg2"));
         let (ids, flags) = trace.rsplit_once('-').unwrap();
         assert_eq!((flags, sampled(&trace)), ("00", format!("{ids}-01")));
+        assert_eq!(sampled(&trace), below(beginning("robot:msg1")));
+    }
+
+    #[test]
+    fn a_header_reads_back_as_its_spot_and_others_as_none() {
+        assert_eq!(parse(&of("robot:msg1")), Some(beginning("robot:msg1")));
+        for bad in ["", "00", "00-ab-cd-00", "ff-0-0", "00--", &of("x").replace("00-", "01-")] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
     }
 }

@@ -99,6 +99,8 @@ pub struct Metrics {
     pub entries_gone: Counter,
     pub runs_lost: Counter,
     pub newer_left: Family<Stage, Counter>,
+    /// Spans for the collector, by what became of them.
+    pub spans: Family<Outcome, Counter>,
 }
 
 impl Default for Metrics {
@@ -124,6 +126,7 @@ impl Default for Metrics {
             entries_gone: Counter::default(),
             runs_lost: Counter::default(),
             newer_left: Family::default(),
+            spans: Family::default(),
         };
         metrics.register();
         metrics
@@ -173,6 +176,7 @@ impl Metrics {
         r.register("dt_entries_gone", "Entries missing from the log", self.entries_gone.clone());
         r.register("dt_runs_lost", "Runs stopped by the fence", self.runs_lost.clone());
         r.register("dt_newer_left", "Records left to a newer release", self.newer_left.clone());
+        r.register("dt_spans", "Spans for the collector, by result", self.spans.clone());
     }
 
     /// The exposition text.

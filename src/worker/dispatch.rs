@@ -10,6 +10,7 @@ pub mod attaching;
 pub mod telling;
 pub mod questioning;
 pub mod turning;
+pub mod spanning;
 pub mod following;
 pub mod leaving;
 

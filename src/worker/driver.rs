@@ -11,9 +11,13 @@ use tokio::time::sleep;
 
 use super::gate::Gate;
 use crate::context::Context;
+use crate::domain::span::Kind;
+use crate::io::log;
 use crate::io::nats::pull::{Delivery, Puller};
 use crate::io::nats::{Nats, trace};
+use crate::protocol::subject;
 use crate::telemetry::metrics::{Stage, StageOutcome};
+use crate::telemetry::traces::{self, Traces, Work};
 
 /// A consumer and how much of it one worker handles at once.
 #[derive(Debug, Clone, Copy)]
@@ -70,12 +74,16 @@ where
                 nats.hand_back(&delivery).await.ok();
                 continue;
             }
-            let (handler, nats, metrics) = (handle.clone(), nats.clone(), context.metrics.clone());
+            let (handler, nats) = (handle.clone(), nats.clone());
+            let (metrics, traces) = (context.metrics.clone(), context.traces.clone());
             context.spawn(async move {
                 let began = delivery.taken;
-                let handling = handler(delivery.clone());
+                let mut work = begin(&traces, source.stage, &delivery);
+                let handling = traces::under(work.spot(), handler(delivery.clone()));
                 let outcome = trace::within(&delivery.headers, handling).await;
                 let word = settle(&nats, &delivery, source.stage, outcome).await;
+                work.note("outcome", word);
+                drop(work);
                 let stage = source.stage;
                 metrics.stage_outcomes.get_or_create(&StageOutcome { stage, outcome: word }).inc();
                 let seconds = began.elapsed().as_secs_f64();
@@ -85,6 +93,22 @@ where
         }
         puller.leave().await;
     }
+}
+
+/// The span of one delivery, in the trace of its message.
+fn begin(traces: &Traces, stage: &'static str, delivery: &Delivery) -> Work {
+    let mut work = traces.begin(stage, Kind::Consumer, || trace::beginning(&delivery.headers));
+    if work.spot().is_some()
+        && let Some(conversation) = subject::conversation_of(&delivery.subject)
+    {
+        work.note("integration.id", &conversation.integration);
+        work.note("conversation.id", &conversation.key);
+        if let Some(message) = log::msg_id(&delivery.headers, &conversation.integration) {
+            work.note("message.id", message);
+        }
+        work.number("deliveries", i64::try_from(delivery.deliveries).unwrap_or(i64::MAX));
+    }
+    work
 }
 
 /// A permit, and then a message for it. `None`: the process stops, or the gate is closed.

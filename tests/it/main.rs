@@ -16,6 +16,7 @@ mod console;
 mod official;
 mod edge;
 mod up;
+mod browser;
 mod runtime;
 mod callback;
 mod webhook;

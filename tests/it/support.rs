@@ -19,3 +19,4 @@ pub(crate) mod outside;
 pub(crate) mod service;
 pub(crate) mod oracle;
 pub(crate) mod hands;
+pub(crate) mod collector;

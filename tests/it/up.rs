@@ -5,6 +5,7 @@ mod roads;
 mod files;
 mod windows;
 mod trace;
+mod spans;
 mod waiting;
 mod reasons;
 mod controls;

@@ -4,8 +4,11 @@
 //! stores without one. It decides nothing: people and tools follow a message by it.
 
 use async_nats::{HeaderMap, HeaderValue};
+use tokio::task::futures::TaskLocalFuture;
 
-use crate::protocol::trace::{HEADER, sampled};
+use crate::domain::span::Spot;
+use crate::protocol::trace::{HEADER, below, of, parse, sampled};
+use crate::telemetry::traces;
 
 tokio::task_local! {
     static CURRENT: Option<HeaderValue>;
@@ -16,8 +19,32 @@ pub async fn within<F: Future>(headers: &HeaderMap, work: F) -> F::Output {
     CURRENT.scope(headers.get(HEADER).cloned(), work).await
 }
 
-/// The trace of this task, for the headers of a request to somebody else.
+/// Does `work` under the trace of a message; where that is not known, under the one there is.
+pub fn of_message<F: Future>(
+    message_id: Option<&str>,
+    work: F,
+) -> TaskLocalFuture<Option<HeaderValue>, F> {
+    let own = message_id.map(|id| HeaderValue::from(of(id)));
+    let current = || CURRENT.try_with(Clone::clone).ok().flatten();
+    CURRENT.scope(own.or_else(current), work)
+}
+
+/// Where the trace begins that stands in `headers`.
+pub fn beginning(headers: &HeaderMap) -> Option<Spot> {
+    parse(headers.get(HEADER)?.as_str())
+}
+
+/// Where the trace of this task begins.
+pub fn current_beginning() -> Option<Spot> {
+    CURRENT.try_with(|current| parse(current.as_ref()?.as_str())).ok().flatten()
+}
+
+/// The trace of this task, for the headers of a request to somebody else: what is done there stands
+/// below the span that asks, where there is one.
 pub fn current() -> Option<String> {
+    if let Some(spot) = traces::current() {
+        return Some(below(spot));
+    }
     CURRENT.try_with(|current| current.as_ref().map(|it| sampled(it.as_str()))).ok().flatten()
 }
 

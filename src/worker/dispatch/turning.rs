@@ -6,6 +6,7 @@
 use anyhow::Context as _;
 
 use super::Dispatch;
+use super::spanning::recorded;
 use crate::domain::answer::Answer;
 use crate::domain::binding::Integration;
 use crate::domain::dead::DeadLetter;
@@ -19,6 +20,7 @@ use crate::domain::words::Word;
 use crate::io::{journal, timer};
 use crate::protocol::subject;
 use crate::telemetry::metrics;
+use crate::telemetry::traces::Work;
 use crate::worker::resolve::Reach;
 use crate::worker::run::{Run, Stopped};
 
@@ -69,8 +71,13 @@ impl<'a> Turning<'a> {
         self.entries = entries;
     }
 
-    /// Until the turn ends or waits.
-    pub async fn drive(&mut self, run: &mut Run, first: Event) -> Result<(), Stopped> {
+    /// Event after event; see [`Turning::drive`].
+    pub(super) async fn decide_and_do(
+        &mut self,
+        run: &mut Run,
+        first: Event,
+        work: &mut Work,
+    ) -> Result<(), Stopped> {
         let mut event = first;
         loop {
             let before = run.head().turn.clone();
@@ -85,6 +92,7 @@ impl<'a> Turning<'a> {
             if let Some(step) = decision.record {
                 let answer = journal::brings_answer(step).then(|| self.answer.clone()).flatten();
                 run.record(step, decision.head, answer).await?;
+                recorded(work, run, step);
                 self.note(run, step, before.as_ref());
                 self.project_session(run, session, before.as_ref());
             }
@@ -113,9 +121,9 @@ impl<'a> Turning<'a> {
             (Command::CancelRun(abandoned), _) => self.cancel(run, &abandoned).await,
             // What ended as it began needs nothing else.
             (_, None) => {}
-            (Command::Invoke, Some(turn)) => return self.invoke(run, turn).await.map(Some),
+            (Command::Invoke, Some(turn)) => return self.ask(run, turn).await.map(Some),
             (Command::Send { segment }, Some(turn)) => {
-                return self.send(run, turn, segment).await.map(Some);
+                return self.say(run, turn, segment).await.map(Some);
             }
             (Command::CountAmbiguous, Some(turn)) => {
                 self.is_card_doubted = self.is_card_next(turn);
@@ -141,7 +149,9 @@ impl<'a> Turning<'a> {
                 self.hands.dead.delete(dead).await.context("delete the dead letter")?;
                 return Ok(Some(Event::DeadSettled { at: self.hands.context.clock.now() }));
             }
-            (Command::Tell(notice), Some(_)) => self.tell(Word::from(notice)).await,
+            (Command::Tell(notice), Some(turn)) => {
+                self.remark(run, turn, Word::from(notice)).await;
+            }
         }
         Ok(None)
     }

@@ -5,6 +5,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 /// The nats-server binary: `DT_NATS_SERVER`, else the project's own installation.
 pub(crate) fn nats_server() -> PathBuf {
@@ -27,6 +28,19 @@ pub(crate) fn nats_cli() -> PathBuf {
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.tools/bin/nats")),
         PathBuf::from,
     )
+}
+
+/// A Chromium that runs: `DT_TEST_CHROMIUM`, else the system's. What only tells how to install one is none.
+pub(crate) fn chromium() -> Option<PathBuf> {
+    let given = setting("DT_TEST_CHROMIUM");
+    let known = given
+        .as_deref()
+        .map_or_else(|| vec!["chromium", "chromium-browser", "google-chrome"], |given| vec![given]);
+    let runs = |program: &&str| {
+        let asked = Command::new(program).arg("--version").stderr(Stdio::null()).output();
+        asked.is_ok_and(|answer| answer.status.success() && answer.stdout.contains(&b'.'))
+    };
+    known.into_iter().find(runs).map(PathBuf::from)
 }
 
 /// The address of a PostgreSQL server on which tests may create databases.

@@ -12,8 +12,10 @@ use crate::domain::answer::Failure;
 use crate::domain::reason::Reason;
 use crate::domain::secret::Secret;
 use crate::domain::skew::Stamp;
+use crate::io::nats::trace;
 use crate::io::runtime::{Call, Upload, broken, retryable, silent};
 use crate::protocol::http::http_date;
+use crate::protocol::trace::HEADER;
 use crate::protocol::xpert::{
     Run, decode_file, decode_last_message, decode_run, decode_runs, decode_thread, thread_body,
 };
@@ -189,6 +191,10 @@ impl<'a> Server<'a> {
             .client
             .request(method, format!("{}{path}", self.base))
             .header("x-api-key", self.key.expose());
+        let request = match trace::current() {
+            Some(trace) => request.header(HEADER, trace),
+            None => request,
+        };
         match self.organization {
             Some(organization) => request.header("organization-id", organization),
             None => request,
