@@ -256,8 +256,8 @@ fn attempts_end_and_the_last_reason_names_a_silent_runtime() {
 fn a_newer_message_widens_only_a_turn_of_messages_that_is_under_way() {
     let widened = |last| Event::Widened { last: Seq(last), accepted_at: NOW, at: LATER };
     for (phase, expected) in [
-        (Phase::Running, "merged running: invoke"),
-        (Phase::Waiting { until: LATER }, "merged running: invoke"),
+        (Phase::Running, "merged running: cancel, invoke"),
+        (Phase::Waiting { until: LATER }, "merged running: cancel, invoke"),
         (Phase::Retry { at: LATER }, "- retry: "),
         (parked(Parked::Busy, None), "- parked: "),
         (Phase::Sending(sending(1)), "- sending: "),

@@ -96,6 +96,7 @@ impl Turning<'_> {
                     {
                         line.cancel.cancel();
                         asked.await.ok();
+                        self.is_cancelled = true;
                         self.take_in(wider);
                         return Ok(event);
                     }
@@ -115,8 +116,8 @@ impl Turning<'_> {
 
     /// Tells the runtime that nobody waits any more, unless that was done where it was asked. It may
     /// not hear of it: then it ends by itself, and nobody reads its answer.
-    pub(super) async fn cancel(&self, run: &Run, abandoned: &Abandoned) {
-        if self.is_cancelled {
+    pub(super) async fn cancel(&mut self, run: &Run, abandoned: &Abandoned) {
+        if std::mem::take(&mut self.is_cancelled) {
             return;
         }
         let runtime = match self.hands.routing.runtime(&abandoned.expert).await {
