@@ -150,7 +150,7 @@ impl Story {
             detail: "refused".to_owned(),
             attempts: 1,
             asked: None,
-            entries: vec![entry::Logged { seq, at, entry }],
+            entries: vec![entry::Logged { seq, at, trace: None, entry }],
         });
     }
 

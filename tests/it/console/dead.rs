@@ -55,7 +55,7 @@ fn letter(robot: &str, sender: &str, reason: Reason) -> DeadLetter {
         detail: "HTTP 500: out of order".to_owned(),
         attempts: 6,
         asked,
-        entries: vec![Logged { seq: Seq(7), at: Timestamp(1_000), entry }],
+        entries: vec![Logged { seq: Seq(7), at: Timestamp(1_000), trace: None, entry }],
     }
 }
 

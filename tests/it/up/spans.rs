@@ -130,10 +130,12 @@ async fn messages_of_one_turn_are_linked_and_each_turn_has_the_trace_of_its_own(
     assert_eq!(traces[0], trace_of("robot", &slow.msg_id));
     assert_ne!(traces[0], traces[1]);
     let own = traces[1].to_owned();
-    let spans = collector.spans_with(|span| span.name == "send" && span.trace == own).await;
-    let of_own: Vec<_> = spans.into_iter().filter(|span| span.trace == own).collect();
+    // Its slot was offered by the run of the one before, and is in the trace of what it is for.
+    let is_own = |span: &Seen| span.trace == own;
+    let spans = collector.spans_with(|span| span.name == "dispatch" && is_own(span)).await;
+    let spans: Vec<_> = spans.into_iter().filter(is_own).collect();
     for name in ["accept", "run", "invoke", "send"] {
-        named(&of_own, name);
+        named(&spans, name);
     }
     service.finish().await;
 }

@@ -260,7 +260,7 @@ pub(super) fn letters() -> Vec<(&'static str, DeadLetter)> {
     };
     let entry = Entry::Message(bare());
     vec![
-        ("full", letter(Some(asked()), vec![Logged { seq: Seq(42), at: AT, entry }])),
+        ("full", letter(Some(asked()), vec![Logged { seq: Seq(42), at: AT, trace: None, entry }])),
         ("bare", letter(None, vec![])),
     ]
 }
