@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::id::{ExpertId, Seq};
 use super::time::Timestamp;
-use super::turn::{Head, Phase};
+use super::turn::{Head, OpenTurn, Phase};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
@@ -64,6 +64,16 @@ impl Status {
     }
 }
 
+/// Whether what is said behind this turn waits long enough to hear of it: for an answer, or for a send
+/// that failed or is held. A send itself takes a moment.
+pub fn is_waited_for(turn: &OpenTurn, now: Timestamp) -> bool {
+    match &turn.phase {
+        Phase::Running | Phase::Waiting { .. } | Phase::Retry { .. } => true,
+        Phase::Sending(sending) => sending.not_before.is_some_and(|at| at > now),
+        Phase::Parked { .. } | Phase::Burying { .. } => false,
+    }
+}
+
 /// The end of what a turn has taken.
 pub fn taken(head: &Head) -> Seq {
     head.turn.as_ref().map_or(head.position, |turn| turn.last)
@@ -73,8 +83,48 @@ pub fn taken(head: &Head) -> Seq {
 mod tests {
     use super::*;
     use crate::domain::binding::Language;
+    use crate::domain::reason::Reason;
     use crate::domain::session::Session;
+    use crate::domain::turn::failed::FailedAttempts;
+    use crate::domain::turn::question::Asking;
+    use crate::domain::turn::{Parked, Sending, TurnKind};
     use crate::domain::words;
+
+    #[test]
+    fn who_writes_behind_an_answer_or_a_send_that_is_put_off_waits() {
+        let (now, soon) = (Timestamp(1000), Timestamp(1001));
+        let (answer, asks) = (Some(Seq(3)), Asking::Nothing);
+        let sending = |not_before| {
+            Phase::Sending(Sending { answer, segments: 1, sent: 0, attempt: 2, not_before, asks })
+        };
+        let burying = Phase::Burying { reason: Reason::Poison, detail: String::new() };
+        for (phase, expected) in [
+            (Phase::Running, true),
+            (Phase::Waiting { until: soon }, true),
+            (Phase::Retry { at: soon }, true),
+            (sending(Some(soon)), true),
+            (sending(Some(now)), false),
+            (sending(None), false),
+            // Of these the sender hears otherwise, or not at all.
+            (Phase::Parked { why: Parked::Missing, until: Some(soon) }, false),
+            (burying, false),
+        ] {
+            let turn = OpenTurn {
+                first: Seq(1),
+                last: Seq(1),
+                kind: TurnKind::Messages,
+                asked: None,
+                accepted_at: now,
+                started_at: now,
+                attempt: 1,
+                is_repeat: false,
+                run: None,
+                phase,
+                failed: FailedAttempts::default(),
+            };
+            assert_eq!(is_waited_for(&turn, now), expected, "{:?}", turn.phase);
+        }
+    }
 
     #[test]
     fn a_status_tells_expert_age_and_what_waits() {

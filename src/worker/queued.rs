@@ -16,7 +16,7 @@ use crate::domain::binding::{BusyPolicy, QueuedNotice};
 use crate::domain::entry::Entry;
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::reply::{Limits, segments};
-use crate::domain::status::taken;
+use crate::domain::status::{is_waited_for, taken};
 use crate::domain::turn::Phase;
 use crate::domain::words::Word;
 use crate::io::dingtalk::send::Sender;
@@ -81,12 +81,14 @@ impl QueuedNotices {
         };
         let head = self.journal.last(conversation).await.context("read journal")?.head;
         // The run in flight may be this message's own, or just be ending.
-        let is_running = head.turn.as_ref().is_some_and(|turn| {
-            matches!(turn.phase, Phase::Running | Phase::Waiting { .. } | Phase::Retry { .. })
-        });
+        let now = self.context.clock.now();
+        let is_running = head.turn.as_ref().is_some_and(|turn| is_waited_for(turn, now));
         let asked = head.turn.as_ref().and_then(|turn| turn.asked.as_ref());
+        let is_answered =
+            head.turn.as_ref().is_some_and(|turn| matches!(turn.phase, Phase::Sending(_)));
         let joins = match (trigger.busy_policy, asked) {
             (BusyPolicy::Queue, _) | (BusyPolicy::Steer, None) => false,
+            (BusyPolicy::Interrupt | BusyPolicy::Steer, _) if is_answered => false,
             (BusyPolicy::Interrupt, _) => true,
             (BusyPolicy::Steer, Some(asked)) => {
                 let runtime = self.routing.runtime(&asked.expert).await.context("read runtime")?;

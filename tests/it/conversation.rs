@@ -5,6 +5,7 @@ mod aside;
 mod busy;
 mod cards;
 mod closing;
+mod interrupting;
 mod misuse;
 mod pressing;
 mod sessions;

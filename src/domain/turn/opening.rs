@@ -3,6 +3,9 @@
 //! The session, the expert and the attempt are fixed here, before anybody is asked. What happens to the
 //! turn afterwards is `machine`'s.
 
+use std::time::Duration;
+
+use super::failed::FailedAttempts;
 use super::question::{Asking, Closes};
 use super::{
     Asked, Availability, Command, Decision, Ending, Head, NewTurn, OpenTurn, Opening, Phase,
@@ -11,6 +14,9 @@ use super::{
 use crate::domain::reason::Reason;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
+
+/// What was said so lately was not said before the last word of the service; the longest window is less.
+const FRESH: Duration = Duration::from_mins(15);
 
 pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) -> Decision {
     let mut turn = OpenTurn {
@@ -24,6 +30,7 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
         is_repeat: false,
         run: None,
         phase: Phase::Running,
+        failed: FailedAttempts::default(),
     };
     if let Some(heard) = new.heard_at {
         head.session = head.session.map(|session| session.kept(heard, heard));
@@ -31,6 +38,10 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
     let (record, commands) = match new.opening {
         Opening::Ask { session, is_new, runtime } => {
             turn.asked = Some(asked(&session, is_new));
+            // Who comes back after a session hears anew that the expert is away; not who waited meanwhile.
+            if is_new && at.since(new.accepted_at) <= FRESH {
+                head.is_told_away = false;
+            }
             // A replay belongs to the session of its own time and does not bring that one back.
             let is_current = head.session.as_ref().is_some_and(|now| now.epoch == session.epoch);
             if is_current || !matches!(new.kind, TurnKind::Replay { .. }) {

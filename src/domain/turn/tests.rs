@@ -5,6 +5,7 @@
 
 mod activity;
 mod away;
+mod failing;
 mod random;
 mod question;
 mod steering;
@@ -13,10 +14,11 @@ mod stopping;
 use std::time::Duration;
 
 use super::decide::decide;
+use super::failed::{Failed, FailedAttempts};
 use super::question::{Asking, Closes};
 use super::{
-    Answered, Asked, Availability, Command, Decision, Ending, Event, Failed, Head, NewTurn,
-    OpenTurn, Opening, Parked, Phase, Policy, Purpose, Sending, Step, TurnKind,
+    Answered, Asked, Availability, Command, Decision, Ending, Event, Head, NewTurn, OpenTurn,
+    Opening, Parked, Phase, Policy, Purpose, Sending, Step, TurnKind,
 };
 use crate::domain::id::{Conversation, ExpertId, Seq, TurnId};
 use crate::domain::reason::Reason;
@@ -57,6 +59,7 @@ fn open(phase: Phase) -> OpenTurn {
         is_repeat: false,
         run: None,
         phase,
+        failed: FailedAttempts::default(),
     }
 }
 
@@ -253,8 +256,8 @@ fn attempts_end_and_the_last_reason_names_a_silent_runtime() {
 fn a_newer_message_widens_only_a_turn_of_messages_that_is_under_way() {
     let widened = |last| Event::Widened { last: Seq(last), accepted_at: NOW, at: LATER };
     for (phase, expected) in [
-        (Phase::Running, "merged running: invoke"),
-        (Phase::Waiting { until: LATER }, "merged running: invoke"),
+        (Phase::Running, "merged running: cancel, invoke"),
+        (Phase::Waiting { until: LATER }, "merged running: cancel, invoke"),
         (Phase::Retry { at: LATER }, "- retry: "),
         (parked(Parked::Busy, None), "- parked: "),
         (Phase::Sending(sending(1)), "- sending: "),

@@ -5,19 +5,20 @@
 //! the busy policy's, and judged before.
 
 use super::machine::Machine;
-use super::{Command, Decision, OpenTurn, Phase, Step, TurnKind};
+use super::{Command, Decision, OpenTurn, Phase, Step, TurnKind, question};
 use crate::domain::id::Seq;
 use crate::domain::time::Timestamp;
 
 impl Machine {
-    /// Newer messages join: the range grows at its end, and the expert is asked anew. What answers the
-    /// narrower turn names another id and comes too late.
+    /// Newer messages join: the range grows at its end, what still runs for the narrower turn is
+    /// cancelled, and the expert is asked anew. What answers that turn names another id and comes too late.
     pub(super) fn widened(mut self, last: Seq, accepted_at: Timestamp, at: Timestamp) -> Decision {
         let is_under_way = matches!(self.turn.phase, Phase::Running | Phase::Waiting { .. });
         if !is_under_way || self.turn.kind != TurnKind::Messages || last <= self.turn.last {
             return self.unchanged();
         }
         self.touch_session(accepted_at);
+        let abandoned = question::abandon_run(&self.turn);
         self.turn = OpenTurn {
             last,
             accepted_at,
@@ -28,7 +29,8 @@ impl Machine {
             phase: Phase::Running,
             ..self.turn
         };
-        self.goes_on(Step::Merged, vec![Command::Invoke])
+        let commands = abandoned.into_iter().chain([Command::Invoke]);
+        self.goes_on(Step::Merged, commands.collect())
     }
 
     /// The run at work has read newer messages: the range grows at its end, and the answer that comes is

@@ -18,8 +18,9 @@ use crate::domain::id::Seq;
 use crate::domain::inbound::Message;
 use crate::domain::invocation::{Session, TurnRequest};
 use crate::domain::turn::decide::decide;
+use crate::domain::turn::failed::Failed;
 use crate::domain::turn::question::Abandoned;
-use crate::domain::turn::{Answered, Event, Failed, OpenTurn, TurnKind};
+use crate::domain::turn::{Answered, Event, OpenTurn, TurnKind};
 use crate::io::runtime::{Fact, Learned, Line, Outcome, can_steer};
 use crate::protocol::subject;
 use crate::worker::lease::ACK_WAIT;
@@ -95,6 +96,7 @@ impl Turning<'_> {
                     {
                         line.cancel.cancel();
                         asked.await.ok();
+                        self.is_cancelled = true;
                         self.take_in(wider);
                         return Ok(event);
                     }
@@ -114,8 +116,8 @@ impl Turning<'_> {
 
     /// Tells the runtime that nobody waits any more, unless that was done where it was asked. It may
     /// not hear of it: then it ends by itself, and nobody reads its answer.
-    pub(super) async fn cancel(&self, run: &Run, abandoned: &Abandoned) {
-        if self.is_cancelled {
+    pub(super) async fn cancel(&mut self, run: &Run, abandoned: &Abandoned) {
+        if std::mem::take(&mut self.is_cancelled) {
             return;
         }
         let runtime = match self.hands.routing.runtime(&abandoned.expert).await {

@@ -40,7 +40,7 @@ pub struct Turning<'a> {
     pub is_card_doubted: bool,
     /// The control entry that ended the turn, and ends all before it.
     pub stopped_by: Option<Seq>,
-    /// The runtime was told that this turn's answer is not wanted any more.
+    /// The runtime was told where it was asked that the answer is not wanted any more.
     pub is_cancelled: bool,
 }
 
@@ -203,6 +203,7 @@ impl<'a> Turning<'a> {
             reason: *reason,
             detail: detail.clone(),
             attempts: turn.attempt,
+            failed: turn.failed.clone(),
             asked: turn.asked.clone(),
             entries: self.entries.clone(),
         };

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use dingtalk_trigger::sim::dingtalk::fault::Fault;
 use dingtalk_trigger::sim::dingtalk::message::Say;
 use dingtalk_trigger::sim::dingtalk::record::Kind;
 use dingtalk_trigger::sim::expert::Next;
@@ -110,6 +111,27 @@ async fn a_message_behind_a_turn_that_released_its_slot_is_acknowledged_once() {
     }
     // The timers of the late answers stay until they fire: hints about nothing.
     service.idle().await;
+}
+
+#[tokio::test]
+async fn a_message_behind_an_answer_that_dingtalk_puts_off_is_acknowledged() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &Value::Null).await;
+    outside.cloud.fault(Fault::preset("webhook", "tooFast"));
+    let said = outside.say(Say::direct("robot", "ann", "first"));
+    wait_until("the answer waits for another try", LIMIT, async || {
+        service.metric("dt_stage_outcomes_total", "dispatch").await > 0.5
+    })
+    .await;
+    let waits = outside.say(Say::direct("robot", "ann", "second"));
+    let told = outside
+        .cloud
+        .wait_for(LIMIT, |record| record.kind == Kind::Reaction && record.msg_id == waits.msg_id);
+    let told = told.await.expect("a reaction");
+    let first = outside.reply(&said.conversation, "You said: first").await;
+    assert!(told.seq < first.seq, "while it waits");
+    outside.reply(&said.conversation, "You said: second").await;
+    service.finish().await;
 }
 
 #[tokio::test]

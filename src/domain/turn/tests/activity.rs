@@ -3,7 +3,7 @@
 //! What the expert is asked keeps it by being asked; here is the rest. That only what is heard in time
 //! counts is `session`'s own test.
 
-use super::{ask, run, session, told};
+use super::{run, session, told};
 use crate::domain::id::Seq;
 use crate::domain::time::Timestamp;
 use crate::domain::turn::question::Closes;
@@ -60,7 +60,8 @@ fn a_question_to_the_service_leaves_the_wait_of_those_behind_it_alone() {
     let turn = NewTurn { first, last, kind, accepted_at: SAID, heard_at, opening };
     let ended = run(state, Event::Opened { turn, at: SAID });
     assert_eq!(told(&ended), "delivered over: ");
-    let opening = ask(12, Availability::Away(Parked::Missing));
+    let runtime = Availability::Away(Parked::Missing);
+    let opening = Opening::Ask { session: session(12), is_new: false, runtime };
     let (first, last) = (Seq(12), Seq(12));
     let kind = TurnKind::Messages;
     let turn = NewTurn { first, last, kind, accepted_at: SAID, heard_at, opening };

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use super::{EXPIRY, NOW, ask, head, parked, run, taken, told};
+use super::{EXPIRY, NOW, head, parked, run, session, taken, told};
 use crate::domain::id::Seq;
 use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
 use crate::domain::turn::{
-    Availability, Command, Decision, Event, Head, NewTurn, Notice, Parked, Phase, TurnKind,
+    Availability, Command, Decision, Event, Head, NewTurn, Notice, Opening, Parked, Phase, TurnKind,
 };
 
 #[test]
@@ -31,14 +31,19 @@ fn the_sender_hears_of_an_absent_expert_once() {
 
 /// A message of this second, taken up at that second while its expert is away; what comes of it.
 fn while_away(state: Head, said_s: i64, opened_s: i64) -> Decision {
+    in_session(state, false, said_s, opened_s)
+}
+
+fn in_session(state: Head, is_new: bool, said_s: i64, opened_s: i64) -> Decision {
     let position = state.position.0;
+    let (session, runtime) = (session(position + 1), Availability::Away(Parked::Missing));
     let turn = NewTurn {
         first: Seq(position + 1),
         last: Seq(position + 1),
         kind: TurnKind::Messages,
         accepted_at: Timestamp(said_s * 1000),
         heard_at: None,
-        opening: ask(position + 1, Availability::Away(Parked::Missing)),
+        opening: Opening::Ask { session, is_new, runtime },
     };
     run(state, Event::Opened { turn, at: Timestamp(opened_s * 1000) })
 }
@@ -66,6 +71,19 @@ fn an_absence_is_told_once_until_the_expert_is_reached_again() {
     let reached = run(third.head, Event::Taken { runtime: Availability::Ready, at: NOW });
     assert_eq!(told(&reached), "running running: unindex, invoke");
     assert!(is_told_away(&run(reached.head, missing)), "it is away anew");
+}
+
+#[test]
+fn who_comes_back_after_a_session_hears_of_the_absence_anew() {
+    let first = in_session(Head::default(), true, 0, 0);
+    assert!(is_told_away(&first));
+    let stopped = run(first.head, Event::Controlled { by: Seq(2) });
+    // Said while the one before it waited, in a session of its own by now.
+    let waited = in_session(stopped.head.clone(), true, 50, 1000);
+    assert!(!is_told_away(&waited) && waited.head.is_told_away);
+    assert!(!is_told_away(&in_session(stopped.head.clone(), false, 1000, 1000)));
+    let anew = in_session(stopped.head, true, 1000, 1000);
+    assert!(is_told_away(&anew) && anew.head.is_told_away);
 }
 
 #[test]
