@@ -5,6 +5,7 @@
 
 use super::id::{ExpertId, Seq, TurnId};
 use super::inbound::{Message, Place, PlaceKind, Sender, SessionWebhook};
+use super::span::Spot;
 use super::time::Timestamp;
 
 /// An entry where it stands in the log. Its sequence is the version of its conversation.
@@ -13,6 +14,8 @@ pub struct Logged {
     pub seq: Seq,
     /// When the broker stored it.
     pub at: Timestamp,
+    /// Where its trace begins, for those who look on.
+    pub trace: Option<Spot>,
     pub entry: Entry,
 }
 

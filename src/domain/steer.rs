@@ -91,7 +91,12 @@ mod tests {
     fn log(letters: &str, first: u64) -> Vec<Logged> {
         let entries = (first..).zip(letters.chars());
         entries
-            .map(|(seq, letter)| Logged { seq: Seq(seq), at: Timestamp(0), entry: entry(letter) })
+            .map(|(seq, letter)| Logged {
+                seq: Seq(seq),
+                at: Timestamp(0),
+                trace: None,
+                entry: entry(letter),
+            })
             .collect()
     }
 

@@ -11,6 +11,7 @@ use super::nats::read::Record;
 use super::nats::{self, Nats};
 use crate::domain::entry::{Entry, EntryKind, Logged};
 use crate::domain::id::{Conversation, IntegrationId, MsgId, Seq};
+use crate::domain::span::Spot;
 use crate::domain::time::Timestamp;
 use crate::protocol::envelope;
 use crate::protocol::{entry, subject, trace};
@@ -121,7 +122,7 @@ impl Log {
     /// The newest entry of a conversation, from the leader.
     pub async fn newest(&self, conversation: &Conversation) -> Result<Option<Found>, Error> {
         let found = self.nats.last(STREAM, &subject::log(conversation)).await?;
-        Ok(found.map(|record| Found { seq: record.seq, at: record.at }))
+        Ok(found.map(|record| found_at(&record)))
     }
 
     /// The first entry after `position`, from the leader; an error where a newer release wrote it.
@@ -206,6 +207,8 @@ impl Log {
 pub struct Found {
     pub seq: Seq,
     pub at: Timestamp,
+    /// Where its trace begins.
+    pub trace: Option<Spot>,
 }
 
 /// What bounds one page of the log.
@@ -232,9 +235,9 @@ pub fn msg_id(headers: &HeaderMap, integration: &IntegrationId) -> Option<MsgId>
 
 fn read(record: &Record) -> Result<Logged, Error> {
     match entry::decode(&record.payload) {
-        Ok(entry) => Ok(Logged { seq: record.seq, at: record.at, entry }),
+        Ok(entry) => Ok(Logged { seq: record.seq, at: record.at, trace: record.trace, entry }),
         Err(envelope::Error::Newer(version)) => {
-            Err(Error::Newer { found: Found { seq: record.seq, at: record.at }, version })
+            Err(Error::Newer { found: found_at(record), version })
         }
         Err(e @ (envelope::Error::Empty | envelope::Error::Undecodable(_))) => {
             Ok(undecodable(record, e.to_string()))
@@ -242,11 +245,15 @@ fn read(record: &Record) -> Result<Logged, Error> {
     }
 }
 
+fn found_at(record: &Record) -> Found {
+    Found { seq: record.seq, at: record.at, trace: record.trace }
+}
+
 fn undecodable(record: &Record, why: String) -> Logged {
     let entry = Entry::Undecodable { bytes: record.payload.to_vec(), why };
-    Logged { seq: record.seq, at: record.at, entry }
+    Logged { seq: record.seq, at: record.at, trace: record.trace, entry }
 }
 
 fn gone(to: Seq) -> Logged {
-    Logged { seq: to, at: Timestamp::default(), entry: Entry::Gone }
+    Logged { seq: to, at: Timestamp::default(), trace: None, entry: Entry::Gone }
 }

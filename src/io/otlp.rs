@@ -119,26 +119,16 @@ impl Collector {
         })
     }
 
-    /// Sends what comes out of `outlet`, until that closes and is empty.
+    /// Sends what comes out of `outlet`, until that closes; then what is left in it.
     pub async fn follow(mut self, mut outlet: Outlet) {
         let closing = outlet.closing.clone();
         while !closing.is_cancelled() {
-            let mut batch = Vec::new();
-            // Cancel safe: what is not taken stays in the queue.
-            tokio::select! {
-                () = closing.cancelled() => break,
-                count = outlet.spans.recv_many(&mut batch, BATCH_MAX) => {
-                    if count == 0 {
-                        return;
-                    }
-                }
+            let batch = gather(&mut outlet, &closing).await;
+            if !batch.is_empty() {
+                self.send(batch, &closing).await;
+            } else if outlet.spans.is_closed() {
+                return;
             }
-            tokio::select! {
-                () = closing.cancelled() => {}
-                () = sleep(LINGER) => {}
-            }
-            fill(&mut batch, &mut outlet);
-            self.send(batch, &closing).await;
         }
         outlet.spans.close();
         loop {
@@ -227,6 +217,27 @@ impl Collector {
     fn count(&self, result: &'static str, count: u64) {
         self.context.metrics.spans.get_or_create(&Outcome { result }).inc_by(count);
     }
+}
+
+/// A full batch, or what came within a moment after the first.
+async fn gather(outlet: &mut Outlet, closing: &CancellationToken) -> Vec<Span> {
+    let mut batch = Vec::new();
+    // Every arm is cancel safe: what is not taken stays in the queue.
+    tokio::select! {
+        () = closing.cancelled() => return batch,
+        count = outlet.spans.recv_many(&mut batch, BATCH_MAX) => if count == 0 { return batch }
+    }
+    let moment = sleep(LINGER);
+    tokio::pin!(moment);
+    while batch.len() < BATCH_MAX {
+        let room = BATCH_MAX - batch.len();
+        tokio::select! {
+            () = closing.cancelled() => break,
+            () = &mut moment => break,
+            count = outlet.spans.recv_many(&mut batch, room) => if count == 0 { break }
+        }
+    }
+    batch
 }
 
 /// With what is there already.

@@ -57,7 +57,7 @@ pub fn decode(bytes: &[u8]) -> Result<DeadLetter, Error> {
     let invalid = |e: InvalidId| Error::Undecodable(e.to_string());
     let entries = letter.entries.into_iter().map(|logged| {
         let entry = entry::decode(&logged.bytes)?;
-        Ok(Logged { seq: Seq(logged.seq), at: Timestamp(logged.at), entry })
+        Ok(Logged { seq: Seq(logged.seq), at: Timestamp(logged.at), trace: None, entry })
     });
     Ok(DeadLetter {
         turn: letter.turn.parse().map_err(invalid)?,

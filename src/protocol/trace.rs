@@ -22,10 +22,15 @@ pub fn beginning(message_id: &str) -> Spot {
     Spot { trace: TraceId(trace), span: SpanId(span) }
 }
 
+/// The header of what is stored for a message.
+pub fn of(message_id: &str) -> String {
+    carried(beginning(message_id))
+}
+
 /// `00-<trace: 16 bytes>-<span: 8 bytes>-00`, in hex. A broker takes every message apart whose trace is
 /// sampled, so that the flag stays out of the streams.
-pub fn of(message_id: &str) -> String {
-    write(beginning(message_id), UNSAMPLED)
+pub fn carried(spot: Spot) -> String {
+    write(spot, UNSAMPLED)
 }
 
 /// The header of a request whose answerer shall record what it does, below this spot.

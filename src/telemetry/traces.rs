@@ -166,9 +166,9 @@ impl Work {
         self.0.as_ref()?.span.moments.last().map(|moment| moment.name)
     }
 
-    pub fn link(&mut self, other: impl FnOnce() -> Spot) {
+    pub fn link(&mut self, others: impl Iterator<Item = Spot>) {
         if let Some(open) = &mut self.0 {
-            open.span.links.push(other());
+            open.span.links.extend(others);
         }
     }
 
@@ -215,7 +215,7 @@ mod tests {
     fn without_a_collector_nothing_is_made() {
         let traces = Traces::default();
         let mut work = traces.begin("run", Kind::Internal, || panic!("nobody asks for a parent"));
-        work.link(|| panic!("nobody asks for a link"));
+        work.link(std::iter::repeat_with(|| panic!("nobody asks for a link")));
         assert_eq!((traces.is_on(), work.spot()), (false, None));
     }
 

@@ -16,6 +16,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
+use crate::support::collector::Collector;
 use crate::support::database::Postgres;
 use crate::support::nats::Nats;
 use crate::support::oracle::{answered, assert_turns_in_order, judge, mark};
@@ -230,6 +231,46 @@ async fn other_pods_act_on_a_change_within_a_second() {
     for pod in &mut pods {
         pod.terminate().await;
     }
+}
+
+#[tokio::test]
+async fn what_each_role_does_for_a_message_is_one_trace() {
+    let mut fleet = Fleet::prepare().await;
+    let collector = Collector::start().await;
+    fleet.settings.push(("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), collector.endpoint()));
+    let outside = &fleet.outside;
+    let mut pods = vec![];
+    for pod in ["edge-1", "console-1", "worker-1"].map(|name| fleet.pod(name)) {
+        pods.push(pod.ready().await);
+    }
+    let admin = pods[1].admin();
+    outside.cloud.put_app(App::stream("robot", "app-secret"));
+    admin.integrate(&json!({ "id": "robot", "mode": "stream" })).await;
+    admin.publish("expert", "robot", &json!({ "runtime": echo() })).await;
+    wait_until("the edge is connected", LIMIT, async || outside.cloud.connections("robot") == 1)
+        .await;
+    outside.ask(Say::direct("robot", "ann", "hello"), "hello").await;
+    fleet.nats.assert_settled().await;
+    for pod in &mut pods {
+        pod.terminate().await;
+    }
+    let spans = collector.spans();
+    let trace = &spans.first().expect("spans").trace;
+    assert!(spans.iter().all(|span| span.trace == *trace), "{spans:?}");
+    let mut told: Vec<_> = collector
+        .requests()
+        .iter()
+        .flat_map(|request| {
+            let of = request.resource();
+            let by = format!("{} of {}", of["role"], of["service.instance.id"]);
+            request.spans().into_iter().map(move |span| format!("{}: {by}", span.name))
+        })
+        .collect();
+    told.sort();
+    let expected = ["dispatch", "intake", "invoke", "run", "send"];
+    let mut expected = expected.map(|name| format!("{name}: worker of worker-1")).to_vec();
+    expected.insert(0, "accept: edge of edge-1".to_owned());
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

@@ -127,7 +127,7 @@ impl Broker {
     }
 
     pub(crate) fn append(&mut self, place: Place, at: i64, entry: Entry) {
-        let logged = Logged { seq: Seq(self.next_seq()), at: Timestamp(at), entry };
+        let logged = Logged { seq: Seq(self.next_seq()), at: Timestamp(at), trace: None, entry };
         self.log.push((place, logged.clone()));
         self.intake.put(place, logged);
     }

@@ -73,6 +73,7 @@ fn page(letters: &str) -> Vec<Logged> {
     let logged = |(index, letter)| Logged {
         seq: Seq(10 + 3 * index as u64),
         at: Timestamp(0),
+        trace: None,
         entry: entry(letter),
     };
     letters.chars().enumerate().map(logged).collect()

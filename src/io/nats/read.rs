@@ -14,9 +14,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep};
 
-use super::{Error, Nats, POD};
+use super::{Error, Nats, POD, trace};
 use crate::domain::id::Seq;
+use crate::domain::span::Spot;
 use crate::domain::time::Timestamp;
+use crate::protocol::trace::{HEADER, parse};
 
 /// A leader that steps down has a successor by then: whoever waits for it spares its message the wait
 /// for a redelivery.
@@ -31,6 +33,8 @@ pub struct Record {
     pub payload: Bytes,
     /// Who stored it, where that is on record.
     pub pod: Option<String>,
+    /// Where its trace begins.
+    pub trace: Option<Spot>,
 }
 
 #[derive(Deserialize)]
@@ -140,6 +144,7 @@ impl Nats {
             seq: Seq(seq.ok_or_else(unreadable)?),
             at: timestamp(&header("Nats-Time-Stamp").ok_or_else(unreadable)?)?,
             pod: header(POD),
+            trace: message.headers.as_ref().and_then(trace::beginning),
             payload: message.payload,
         };
         Ok(Some((record, message.headers.unwrap_or_default())))
@@ -166,6 +171,7 @@ impl Nats {
             at: timestamp(&message.time)?,
             payload: data.into(),
             pod: header(&headers, POD),
+            trace: header(&headers, HEADER).as_deref().and_then(parse),
         }))
     }
 }

@@ -7,7 +7,7 @@ use async_nats::{HeaderMap, HeaderValue};
 use tokio::task::futures::TaskLocalFuture;
 
 use crate::domain::span::Spot;
-use crate::protocol::trace::{HEADER, below, of, parse, sampled};
+use crate::protocol::trace::{HEADER, below, carried, parse, sampled};
 use crate::telemetry::traces;
 
 tokio::task_local! {
@@ -19,12 +19,9 @@ pub async fn within<F: Future>(headers: &HeaderMap, work: F) -> F::Output {
     CURRENT.scope(headers.get(HEADER).cloned(), work).await
 }
 
-/// Does `work` under the trace of a message; where that is not known, under the one there is.
-pub fn of_message<F: Future>(
-    message_id: Option<&str>,
-    work: F,
-) -> TaskLocalFuture<Option<HeaderValue>, F> {
-    let own = message_id.map(|id| HeaderValue::from(of(id)));
+/// Does `work` under the trace that begins there; where that is not known, under the one there is.
+pub fn of<F: Future>(beginning: Option<Spot>, work: F) -> TaskLocalFuture<Option<HeaderValue>, F> {
+    let own = beginning.map(|spot| HeaderValue::from(carried(spot)));
     let current = || CURRENT.try_with(Clone::clone).ok().flatten();
     CURRENT.scope(own.or_else(current), work)
 }

@@ -17,6 +17,7 @@ use crate::domain::id::{Conversation, Seq};
 use crate::domain::plan::full;
 use crate::domain::turn::{Head, OpenTurn};
 use crate::io::log::Found;
+use crate::io::nats::trace;
 use crate::io::slot::Offered;
 use crate::io::store::conversations::Session;
 use crate::io::store::messages::Trace;
@@ -48,7 +49,13 @@ impl Dispatch {
         let Some(to) = self.ripe(conversation, head.position, newest, window).await? else {
             return Ok(());
         };
-        let slot = Slot { to, window };
+        // The slot bears the trace of what it is for.
+        let offered = self.offer_again(conversation, Slot { to, window });
+        trace::of(newest.trace, offered).await
+    }
+
+    async fn offer_again(&self, conversation: &Conversation, slot: Slot) -> anyhow::Result<()> {
+        let Slot { to, window } = slot;
         let until = Instant::now() + SLOT_SETTLES;
         while self.slots.offer(conversation, &slot).await.context("offer slot")?
             == Offered::Occupied

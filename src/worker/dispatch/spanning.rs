@@ -1,15 +1,14 @@
-//! What a run does for one turn, as spans in the trace of the turn's newest message.
+//! What a run does for one turn, as spans in the trace of the turn's newest entry.
 //!
 //! Whatever is stored or asked meanwhile bears that trace, also where the slot came with another
-//! message's. A span holds ids and words of ours; it changes nothing about the turn.
+//! entry's. A span holds ids and words of ours; it changes nothing about the turn.
 
-use crate::domain::entry::{Entry, Logged};
+use crate::domain::entry::Entry;
 use crate::domain::id::TurnId;
 use crate::domain::span::{Kind, Spot};
 use crate::domain::turn::{Event, OpenTurn, Parked, Phase, Step};
 use crate::domain::words::Word;
 use crate::io::nats::trace;
-use crate::protocol::trace::beginning;
 use crate::telemetry::traces::{self, Work};
 use crate::worker::dispatch::turning::{Turning, turn_id};
 use crate::worker::run::{Run, Stopped};
@@ -17,8 +16,8 @@ use crate::worker::run::{Run, Stopped};
 impl Turning<'_> {
     /// Until the turn ends or waits.
     pub async fn drive(&mut self, run: &mut Run, first: Event) -> Result<(), Stopped> {
-        let newest = self.entries.iter().rev().find_map(|logged| message_id(run, logged));
-        trace::of_message(newest.as_deref(), self.drive_in_trace(run, first)).await
+        let newest = self.entries.last().and_then(|logged| logged.trace);
+        trace::of(newest, self.drive_in_trace(run, first)).await
     }
 
     async fn drive_in_trace(&mut self, run: &mut Run, first: Event) -> Result<(), Stopped> {
@@ -78,18 +77,11 @@ impl Turning<'_> {
         work.note("conversation.id", &run.conversation.key);
         let Some(last) = self.entries.last() else { return };
         work.note("turn.id", TurnId { conversation: run.conversation.clone(), last: last.seq });
-        let messages = self.entries.iter().rev().filter_map(|logged| match &logged.entry {
-            Entry::Message(message) => Some(&message.msg_id),
-            _ => None,
-        });
-        for (index, message) in messages.enumerate() {
-            if index == 0 {
-                work.note("message.id", message);
-            } else {
-                let id = format!("{}:{message}", run.conversation.integration);
-                work.link(|| beginning(&id));
-            }
+        if let Entry::Message(message) = &last.entry {
+            work.note("message.id", &message.msg_id);
         }
+        let others = self.entries.iter().filter(|logged| logged.seq != last.seq);
+        work.link(others.filter_map(|logged| logged.trace));
         if let Some(turn) = &run.head().turn {
             note_turn(work, turn);
         }
@@ -160,20 +152,4 @@ fn parent() -> Option<Spot> {
     let beginning = trace::current_beginning()?;
     let delivery = traces::current().filter(|delivery| delivery.trace == beginning.trace);
     Some(delivery.unwrap_or(beginning))
-}
-
-/// By which the log knows the message that an entry is.
-fn message_id(run: &Run, logged: &Logged) -> Option<String> {
-    match &logged.entry {
-        Entry::Message(message) => {
-            Some(format!("{}:{}", run.conversation.integration, message.msg_id))
-        }
-        // Their ids are not in them; mostly the delivery bears their trace.
-        Entry::Action(_)
-        | Entry::Control(_)
-        | Entry::Replay(_)
-        | Entry::Query(_)
-        | Entry::Undecodable { .. }
-        | Entry::Gone => None,
-    }
 }

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::IntakeStage;
 use crate::domain::binding::{Integration, Language};
-use crate::domain::entry::{Entry, Query, QueryKind};
+use crate::domain::entry::{Entry, Logged, Query, QueryKind};
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::inbound::PlaceKind;
 use crate::domain::reply::{Limits, Segment, segments};
@@ -97,7 +97,7 @@ impl IntakeStage {
                     Err(log::Error::Newer { found, .. }) => Some(found),
                     found => {
                         let found = found.context("read the entry that opened the session")?;
-                        found.map(|logged| Found { seq: logged.seq, at: logged.at })
+                        found.map(|Logged { seq, at, trace, .. }| Found { seq, at, trace })
                     }
                 };
                 found.filter(|found| found.seq == session.epoch).map(|found| found.at)

@@ -153,7 +153,7 @@ impl Story {
             attempts: 1,
             failed: FailedAttempts::default(),
             asked: None,
-            entries: vec![entry::Logged { seq, at, entry }],
+            entries: vec![entry::Logged { seq, at, trace: None, entry }],
         });
     }
 

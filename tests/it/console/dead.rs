@@ -57,7 +57,7 @@ fn letter(robot: &str, sender: &str, reason: Reason) -> DeadLetter {
         attempts: 6,
         failed: FailedAttempts::default(),
         asked,
-        entries: vec![Logged { seq: Seq(7), at: Timestamp(1_000), entry }],
+        entries: vec![Logged { seq: Seq(7), at: Timestamp(1_000), trace: None, entry }],
     }
 }
 

@@ -109,7 +109,7 @@ impl Request {
         attributes(&resource.attributes)
     }
 
-    fn spans(&self) -> Vec<Seen> {
+    pub(crate) fn spans(&self) -> Vec<Seen> {
         let resources = self.read().resource_spans.into_iter();
         let scopes = resources.flat_map(|resource| resource.scope_spans);
         scopes.flat_map(|scope| scope.spans).map(seen).collect()

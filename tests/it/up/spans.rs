@@ -1,8 +1,13 @@
 //! What an operator's collector is told: one trace for each message, from DingTalk to the answer, and
 //! nothing that anybody wrote.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
+use dingtalk_trigger::context::{Clock, Context};
 use dingtalk_trigger::protocol::trace;
 use dingtalk_trigger::sim::dingtalk::message::Say;
 use serde_json::json;
@@ -125,10 +130,12 @@ async fn messages_of_one_turn_are_linked_and_each_turn_has_the_trace_of_its_own(
     assert_eq!(traces[0], trace_of("robot", &slow.msg_id));
     assert_ne!(traces[0], traces[1]);
     let own = traces[1].to_owned();
-    let spans = collector.spans_with(|span| span.name == "send" && span.trace == own).await;
-    let of_own: Vec<_> = spans.into_iter().filter(|span| span.trace == own).collect();
+    // Its slot was offered by the run of the one before, and is in the trace of what it is for.
+    let is_own = |span: &Seen| span.trace == own;
+    let spans = collector.spans_with(|span| span.name == "dispatch" && is_own(span)).await;
+    let spans: Vec<_> = spans.into_iter().filter(is_own).collect();
     for name in ["accept", "run", "invoke", "send"] {
-        named(&of_own, name);
+        named(&spans, name);
     }
     service.finish().await;
 }
@@ -156,6 +163,59 @@ async fn a_failure_is_told_by_its_reason_and_not_by_what_was_said_of_it() {
 }
 
 #[tokio::test]
+async fn an_xpert_server_is_told_of_the_span_that_asks_it() {
+    let (outside, collector) = (Outside::start().await, Collector::start().await);
+    let service = Service::start_with(&outside, &[(ENDPOINT, &collector.endpoint())]).await;
+    service.stream_robot(&outside, "robot").await;
+    // It notes how it was asked, and refuses.
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let noted = asked.clone();
+    let refuse = async move |headers: HeaderMap| {
+        let trace = headers.get("traceparent").and_then(|value| value.to_str().ok());
+        noted.lock().expect("nobody panics in it").push(trace.unwrap_or_default().to_owned());
+        StatusCode::BAD_REQUEST
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    let context = Context::new(Clock::system());
+    let served = axum::serve(listener, Router::new().fallback(refuse)).into_future();
+    let stop = context.stop().clone();
+    context.spawn(async move { stop.run_until_cancelled(served).await });
+    let runtime = json!({ "kind": "xpert", "baseUrl": base, "apiKey": "sk-x-1" });
+    service.admin().publish("expert", "robot", &json!({ "runtime": runtime })).await;
+    outside.say(Say::direct("robot", "ann", "hello"));
+    let spans = collector.spans_with(|span| span.name == "run").await;
+    let invoke = named(&spans, "invoke");
+    let expected = format!("00-{}-{}-01", invoke.trace, invoke.id);
+    let asked = asked.lock().expect("nobody panics in it").clone();
+    assert!(!asked.is_empty() && asked.iter().all(|trace| *trace == expected), "{asked:?}");
+    service.finish().await;
+    context.finish(LIMIT).await;
+}
+
+#[tokio::test]
+async fn a_wait_for_the_expert_and_what_comes_after_it_are_one_trace() {
+    let (outside, collector) = (Outside::start().await, Collector::start().await);
+    let service = Service::start_with(&outside, &[(ENDPOINT, &collector.endpoint())]).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({})).await;
+    let said = outside.say(Say::direct("robot", "ann", "anybody there?"));
+    let spans = collector.spans_with(|span| span.name == "run").await;
+    let parked = named(&spans, "run");
+    assert_eq!(
+        (&*parked.attributes["outcome"], &*parked.attributes["reason"]),
+        ("parked", "missing")
+    );
+    service.admin().register("expert", &callback(&outside)).await;
+    outside.reply(&said.conversation, "You said: anybody there?").await;
+    let spans = collector.spans_with(|span| span.name == "send").await;
+    let trace = trace_of("robot", &said.msg_id);
+    assert!(spans.iter().all(|span| span.trace == trace), "{spans:?}");
+    named(&spans, "invoke");
+    service.finish().await;
+}
+
+#[tokio::test]
 async fn a_collector_that_is_away_holds_up_nobody_and_hears_of_it_when_it_is_back() {
     let outside = Outside::start().await;
     let address = format!("127.0.0.1:{}", free_port());
@@ -178,6 +238,32 @@ async fn a_collector_that_is_away_holds_up_nobody_and_hears_of_it_when_it_is_bac
 }
 
 #[tokio::test]
+async fn every_message_of_many_has_its_trace_to_the_end() {
+    const MESSAGES: usize = 300;
+    let (outside, collector) = (Outside::start().await, Collector::start().await);
+    let endpoint = collector.endpoint();
+    let settings = [(ENDPOINT, endpoint.as_str()), ("DT_SEND_RATE", "0"), ("DT_WEBHOOK_RATE", "0")];
+    let mut service = Service::start_with(&outside, &settings).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": echo() })).await;
+    let say = |n| outside.say(Say::direct("robot", &format!("person{}", n % 50), &format!("{n}")));
+    let said: Vec<_> = (0..MESSAGES).map(say).collect();
+    let answered = || outside.cloud.replies().len();
+    wait_until("all are answered", LIMIT, async || answered() >= MESSAGES).await;
+    service.settled().await;
+    assert!(service.metric("dt_spans_total", "dropped").await < 0.5);
+    assert_eq!(service.program().terminate().await.code(), Some(0));
+    let spans = collector.spans();
+    let told: BTreeSet<_> = spans.iter().map(|span| (&*span.trace, &*span.name)).collect();
+    for said in said {
+        let trace = trace_of("robot", &said.msg_id);
+        for name in ["accept", "intake", "run", "invoke", "send"] {
+            assert!(told.contains(&(trace.as_str(), name)), "{name} of {said:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_collector_that_never_answers_does_not_keep_the_process_from_ending() {
     let outside = Outside::start().await;
     // It is connected to, and that is all.
@@ -192,7 +278,7 @@ async fn a_collector_that_never_answers_does_not_keep_the_process_from_ending() 
     let told = Instant::now();
     let status = service.program().terminate().await;
     assert_eq!(status.code(), Some(0), "{}", service.program().complained());
-    // Without its limit it would have waited for the collector's 10 s.
-    assert!(told.elapsed() < Duration::from_secs(9), "{:?}", told.elapsed());
+    // Without its limit it would have waited twice for the collector's 10 s.
+    assert!(told.elapsed() < Duration::from_secs(15), "{:?}", told.elapsed());
     assert!(service.program().complained().contains("spans were not sent"));
 }

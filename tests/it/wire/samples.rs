@@ -284,7 +284,7 @@ pub(super) fn letters() -> Vec<(&'static str, DeadLetter)> {
     let entry = Entry::Message(bare());
     let met = DeadLetter { failed: failed("500: 坏了", AT), ..letter(None, vec![]) };
     vec![
-        ("full", letter(Some(asked()), vec![Logged { seq: Seq(42), at: AT, entry }])),
+        ("full", letter(Some(asked()), vec![Logged { seq: Seq(42), at: AT, trace: None, entry }])),
         ("failed-attempts", met),
         ("bare", letter(None, vec![])),
     ]
