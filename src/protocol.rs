@@ -26,6 +26,7 @@ pub mod reaction;
 pub mod media;
 pub mod magic;
 // runtimes
+pub mod mask;
 pub mod http;
 pub mod runtime;
 pub mod webhook;

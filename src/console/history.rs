@@ -227,15 +227,18 @@ fn happened(record: &Past) -> Happened {
         turn_id: (last > Seq(0)).then(|| format!("{}.{last}", record.conversation)),
         xpert_id: expert(record),
         attempt: turn.map(|turn| turn.attempt),
-        detail: turn.and_then(|turn| detail(&turn.phase)),
+        detail: turn.and_then(detail),
     }
 }
 
 /// What the phase says beyond its word.
-fn detail(phase: &Phase) -> Option<String> {
-    match phase {
+fn detail(turn: &OpenTurn) -> Option<String> {
+    match &turn.phase {
         Phase::Waiting { until } => Some(format!("until {}", rfc3339(*until))),
-        Phase::Retry { at } => Some(format!("at {}", rfc3339(*at))),
+        Phase::Retry { at } => {
+            let met = turn.failed.as_slice().last().map(|met| format!(", after {}", met.detail));
+            Some(format!("at {}{}", rfc3339(*at), met.unwrap_or_default()))
+        }
         Phase::Parked { why, .. } => Some(
             match why {
                 Parked::Missing => "the expert is away",

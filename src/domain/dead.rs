@@ -7,6 +7,7 @@ use super::entry::Logged;
 use super::id::TurnId;
 use super::reason::Reason;
 use super::turn::Asked;
+use super::turn::failed::FailedAttempts;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -15,6 +16,8 @@ pub struct DeadLetter {
     /// For operators: what the other side said last.
     pub detail: String,
     pub attempts: u32,
+    /// What they met.
+    pub failed: FailedAttempts,
     pub asked: Option<Asked>,
     /// The turn's range of the log.
     pub entries: Vec<Logged>,

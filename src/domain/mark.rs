@@ -95,6 +95,7 @@ pub fn lowered(head: &Head, from: Seq) -> Option<(Step, Head)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::turn::failed::FailedAttempts;
     use crate::domain::turn::{OpenTurn, Phase, TurnKind};
 
     const FIRST: Timestamp = Timestamp(1_000);
@@ -160,6 +161,7 @@ mod tests {
             is_repeat: false,
             run: None,
             phase: Phase::Running,
+            failed: FailedAttempts::default(),
         });
         Head { position: Seq(position), turn, ..Head::default() }
     }

@@ -85,6 +85,7 @@ mod tests {
     use crate::domain::binding::Language;
     use crate::domain::reason::Reason;
     use crate::domain::session::Session;
+    use crate::domain::turn::failed::FailedAttempts;
     use crate::domain::turn::question::Asking;
     use crate::domain::turn::{Parked, Sending, TurnKind};
     use crate::domain::words;
@@ -119,6 +120,7 @@ mod tests {
                 is_repeat: false,
                 run: None,
                 phase,
+                failed: FailedAttempts::default(),
             };
             assert_eq!(is_waited_for(&turn, now), expected, "{:?}", turn.phase);
         }

@@ -10,6 +10,7 @@
 //! after the journal has that record.
 
 pub mod decide;
+pub mod failed;
 pub mod question;
 mod machine;
 mod opening;
@@ -22,6 +23,7 @@ use super::id::{ExpertId, Seq};
 use super::reason::Reason;
 use super::session::Session;
 use super::time::Timestamp;
+use failed::{Failed, FailedAttempts};
 use question::{Abandoned, Asking, Closes, Closing};
 
 /// How long a turn waits for the database that knows its expert.
@@ -62,6 +64,8 @@ pub struct OpenTurn {
     /// The runtime's own name of the run, where it has one.
     pub run: Option<String>,
     pub phase: Phase,
+    /// What its attempts met so far, of asking and of sending.
+    pub failed: FailedAttempts,
 }
 
 /// The expert and the session a turn was resolved to when it started.
@@ -284,15 +288,6 @@ pub struct Answered {
     /// It came by itself, to a run that no longer holds the slot.
     pub is_late: bool,
     pub at: Timestamp,
-}
-
-/// A failure as the machine needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed {
-    pub reason: Reason,
-    pub detail: String,
-    /// `None`: permanent. Else worth another attempt, not before this long.
-    pub retry: Option<Duration>,
 }
 
 /// The record to store before the commands are carried out.

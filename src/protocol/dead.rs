@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry;
 use super::envelope::{self, Error};
+use super::record::failed;
 use super::record::wire::{self, Asked};
 use crate::domain::dead::DeadLetter;
 use crate::domain::entry::Logged;
@@ -32,7 +33,7 @@ struct LoggedBytes {
 }
 
 pub fn encode(letter: &DeadLetter) -> Vec<u8> {
-    envelope::encode(&Letter {
+    let body = Letter {
         turn: letter.turn.to_string(),
         reason: letter.reason.into(),
         detail: letter.detail.clone(),
@@ -47,11 +48,12 @@ pub fn encode(letter: &DeadLetter) -> Vec<u8> {
                 bytes: entry::encode(logged.entry.clone()),
             })
             .collect(),
-    })
+    };
+    envelope::encode_with(&body, &failed::write(&letter.failed))
 }
 
 pub fn decode(bytes: &[u8]) -> Result<DeadLetter, Error> {
-    let letter: Letter = envelope::decode(bytes)?;
+    let (letter, failed) = envelope::decode_with::<Letter, _>(bytes)?;
     let invalid = |e: InvalidId| Error::Undecodable(e.to_string());
     let entries = letter.entries.into_iter().map(|logged| {
         let entry = entry::decode(&logged.bytes)?;
@@ -62,6 +64,7 @@ pub fn decode(bytes: &[u8]) -> Result<DeadLetter, Error> {
         reason: letter.reason.try_into().map_err(invalid)?,
         detail: letter.detail,
         attempts: letter.attempts,
+        failed: failed::read(failed).map_err(invalid)?,
         asked: letter.asked.map(TryInto::try_into).transpose().map_err(invalid)?,
         entries: entries.collect::<Result<_, Error>>()?,
     })

@@ -30,25 +30,73 @@ pub enum Error {
 }
 
 pub fn encode<T: Serialize>(body: &T) -> Vec<u8> {
+    finish(extend(body, begin()))
+}
+
+/// With what was appended to the form of `body` since its version was first written. Without any, the
+/// record is what it ever was.
+pub fn encode_with<T: Serialize, A: Serialize>(body: &T, appended: &[A]) -> Vec<u8> {
+    let bytes = extend(body, begin());
+    // A version that appends again must know where this ends.
+    let is_written = VERSION > 1 || !appended.is_empty();
+    finish(if is_written { extend(appended, bytes) } else { bytes })
+}
+
+fn begin() -> Vec<u8> {
     let mut bytes = Vec::with_capacity(USUAL_BYTES);
     bytes.push(VERSION);
-    let bytes = postcard::to_extend(body, bytes);
-    let bytes = bytes.expect("a wire type has no unsized sequence or map");
+    bytes
+}
+
+fn extend<T: Serialize + ?Sized>(body: &T, bytes: Vec<u8>) -> Vec<u8> {
+    postcard::to_extend(body, bytes).expect("a wire type has no unsized sequence or map")
+}
+
+fn finish(bytes: Vec<u8>) -> Vec<u8> {
     #[cfg(feature = "wire-next")]
     let bytes = next::append(bytes);
     bytes
 }
 
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let (version, body) = opened(bytes)?;
+    match version {
+        #[cfg(feature = "wire-next")]
+        2.. => next::read(body),
+        _ => postcard::from_bytes(body).map_err(unreadable),
+    }
+}
+
+/// The counterpart of [`encode_with`]: nothing appended where the record ends without it.
+pub fn decode_with<T: DeserializeOwned, A: DeserializeOwned>(
+    bytes: &[u8],
+) -> Result<(T, Vec<A>), Error> {
+    let (version, body) = opened(bytes)?;
+    match version {
+        #[cfg(feature = "wire-next")]
+        2.. => next::read(body),
+        _ => {
+            let (body, rest) = postcard::take_from_bytes(body).map_err(unreadable)?;
+            let appended = match rest {
+                [] => Ok(vec![]),
+                rest => postcard::from_bytes(rest),
+            };
+            Ok((body, appended.map_err(unreadable)?))
+        }
+    }
+}
+
+/// The version, and what stands behind it.
+fn opened(bytes: &[u8]) -> Result<(u8, &[u8]), Error> {
     match bytes.split_first() {
         None => Err(Error::Empty),
         Some((0, _)) => Err(Error::Undecodable("version 0 never was".to_owned())),
         Some((&version, _)) if version > VERSION => Err(Error::Newer(version)),
-        #[cfg(feature = "wire-next")]
-        Some((&version, body)) => next::read(version, body),
-        #[cfg(not(feature = "wire-next"))]
-        Some((_, body)) => {
-            postcard::from_bytes(body).map_err(|e| Error::Undecodable(e.to_string()))
-        }
+        Some((&version, body)) => Ok((version, body)),
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
+fn unreadable(error: postcard::Error) -> Error {
+    Error::Undecodable(error.to_string())
 }

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use crate::domain::time::Timestamp;
+use crate::protocol::mask::mask;
 
 /// Longer than this nobody is asked to wait by a header.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
@@ -36,7 +37,7 @@ pub fn http_date(value: &str) -> Option<Timestamp> {
     Some(Timestamp(at.unix_timestamp().saturating_mul(1000)))
 }
 
-/// The beginning of a response, on one line and without control characters, for operators.
+/// The beginning of a response, on one line, without control characters and without secrets, for operators.
 pub fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut excerpt = String::new();
@@ -50,7 +51,7 @@ pub fn excerpt(body: &[u8]) -> String {
             break;
         }
     }
-    excerpt.chars().take(EXCERPT_CHARS).collect()
+    mask(&excerpt).chars().take(EXCERPT_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -80,6 +81,7 @@ mod tests {
         let table = [
             (&b" a\r\n\tb "[..], "a b"),
             (b"\x1b[31mred\x07\0", "[31mred"),
+            (b"{\"token\": \"abc\"}", "{\"token\": \"***\"}"),
             (b"\xff\xe4", "\u{fffd}\u{fffd}"),
             (b"", ""),
         ];

@@ -4,10 +4,12 @@
 //! it; later records refer to it by sequence.
 
 pub(in crate::protocol) mod wire;
+pub(in crate::protocol) mod failed;
 mod told;
 
 use super::envelope::{self, Error};
 use crate::domain::answer::Answer;
+use crate::domain::id::InvalidId;
 use crate::domain::turn::{Head, Step};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +24,18 @@ pub struct Record {
 }
 
 pub fn encode(record: &Record) -> Vec<u8> {
-    envelope::encode(&wire::Record::from(record))
+    let turn = record.head.turn.as_ref();
+    let failed = turn.map_or_else(Vec::new, |turn| failed::write(&turn.failed));
+    envelope::encode_with(&wire::Record::from(record), &failed)
 }
 
 pub fn decode(bytes: &[u8]) -> Result<Record, Error> {
-    envelope::decode::<wire::Record>(bytes)?
-        .try_into()
-        .map_err(|e: crate::domain::id::InvalidId| Error::Undecodable(e.to_string()))
+    let invalid = |e: InvalidId| Error::Undecodable(e.to_string());
+    let (record, failed) = envelope::decode_with::<wire::Record, _>(bytes)?;
+    let mut record = Record::try_from(record).map_err(invalid)?;
+    let failed = failed::read(failed).map_err(invalid)?;
+    if let Some(turn) = &mut record.head.turn {
+        turn.failed = failed;
+    }
+    Ok(record)
 }

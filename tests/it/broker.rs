@@ -4,6 +4,7 @@
 //! A scenario is a function of a broker; every one runs on both. What only a cluster can do, or only a
 //! test with a server of its own, follows.
 
+mod leases;
 mod scenarios;
 mod topology;
 
@@ -15,6 +16,7 @@ use dingtalk_trigger::domain::dead::DeadLetter;
 use dingtalk_trigger::domain::entry::{Control, ControlKind, Entry};
 use dingtalk_trigger::domain::id::{Conversation, IntegrationId, Seq, TurnId};
 use dingtalk_trigger::domain::reason::Reason;
+use dingtalk_trigger::domain::turn::failed::FailedAttempts;
 use dingtalk_trigger::domain::turn::{Head, Step};
 use dingtalk_trigger::io::dead::DeadLetters;
 use dingtalk_trigger::io::nats::pull::Delivery;
@@ -128,6 +130,7 @@ async fn a_turn_has_one_letter_also_when_it_is_buried_again_much_later() {
         reason: Reason::RuntimeExhausted,
         detail: "HTTP 500".to_owned(),
         attempts: 8,
+        failed: FailedAttempts::default(),
         asked: None,
         entries: vec![],
     };

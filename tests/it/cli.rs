@@ -1,10 +1,11 @@
 //! The operator's commands as they are typed, with the real binary against a running `up`.
 
 use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::expert::Next;
 use serde_json::{Value, json};
 
 use crate::support::outside::Outside;
-use crate::support::program::Program;
+use crate::support::program::{LIMIT, Program};
 use crate::support::service::{Service, callback};
 use crate::support::wait::wait_until;
 
@@ -85,7 +86,7 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
     let said = outside.say(Say::direct("robot", "ann", "hello"));
     outside.reply(&said.conversation, "hello").await;
     let trace = format!("trace robot {}", said.msg_id);
-    wait_until("the trace says delivered", crate::support::program::LIMIT, async || {
+    wait_until("the trace says delivered", LIMIT, async || {
         let (code, said, _) = terminal.type_in(&format!("{trace} --json")).await;
         code == 0 && said.contains("\"state\":\"delivered\"")
     })
@@ -129,6 +130,8 @@ async fn dead_letters_are_handled_by_commands() {
     assert_eq!(said.lines().count(), 3, "{said}");
     let (_, said, _) = terminal.type_in(&format!("dead show {}", id(0))).await;
     assert!(said.contains("payload.text: refuse one"), "{said}");
+    assert!(said.contains("failedAttempts.0.reason: runtime_permanent"), "{said}");
+    assert!(said.contains("failedAttempts.0.response: the runtime answered 4"), "{said}");
     let dry = terminal.json("dead replay --all --dry-run").await;
     assert_eq!(dry["replayed"], json!([id(0), id(1)]));
     assert_eq!(terminal.type_in("dead replay").await.0, 2);
@@ -138,6 +141,91 @@ async fn dead_letters_are_handled_by_commands() {
     // It dies again, as a letter of its own.
     let again = admin.list_until("/api/dead", |items| items.len() == 1).await;
     assert_ne!(again[0]["id"], id(0));
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_filter_replays_what_it_names_once_and_a_dry_run_nothing() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    let admin = service.admin();
+    for robot in ["robot", "other"] {
+        service.stream_robot(&outside, robot).await;
+        let fields = json!({ "runtime": callback(&outside) });
+        admin.publish(&format!("expert-of-{robot}"), robot, &fields).await;
+    }
+    let mut conversations = vec![];
+    for (robot, text) in [("robot", "one"), ("robot", "two"), ("other", "three")] {
+        let refusal = Next::Status { status: 400, retry_after: None, body: "not now".to_owned() };
+        outside.expert.next(refusal);
+        let before = outside.expert.calls().len() as u64;
+        conversations.push(outside.say(Say::direct(robot, text, text)).conversation);
+        assert!(outside.expert.called(before + 1, LIMIT).await, "{text}");
+    }
+    let dead = admin.list_until("/api/dead", |items| items.len() == 3).await;
+    let of = |robot: &str| -> Vec<_> {
+        let items = dead.iter().filter(|item| item["integrationId"] == robot);
+        items.map(|item| item["id"].clone()).collect()
+    };
+    let terminal = Terminal::beside(&service);
+    let narrow = "dead replay --integration robot --reason runtime_permanent --stage dispatch \
+                  --since 2020-01-01T00:00:00Z";
+    for _ in 0..2 {
+        let dry = terminal.json(&format!("{narrow} --dry-run")).await;
+        assert_eq!(dry, json!({ "replayed": of("robot"), "skipped": [] }), "it changes nothing");
+    }
+    let none = terminal.json("dead replay --integration robot --reason limit").await;
+    assert_eq!(none, json!({ "replayed": [], "skipped": [] }));
+    assert_eq!(outside.expert.calls().len(), 3, "nothing was asked again so far");
+    let replayed = terminal.json(narrow).await;
+    assert_eq!(replayed, json!({ "replayed": of("robot"), "skipped": [] }));
+    outside.reply(&conversations[0], "You said: one").await;
+    outside.reply(&conversations[1], "You said: two").await;
+    // Pressed again, by the filter and by name.
+    assert_eq!(terminal.json(narrow).await, json!({ "replayed": [], "skipped": [] }));
+    let again = terminal.json(&format!("dead replay {}", of("robot")[0].as_str().unwrap())).await;
+    assert_eq!(again["skipped"][0]["id"], of("robot")[0], "{again}");
+    service.settled().await;
+    assert_eq!(outside.expert.calls().len(), 5, "each was asked again once");
+    let left = terminal.json("dead list").await;
+    let left: Vec<_> = left["items"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+    assert_eq!(left, of("other").iter().collect::<Vec<_>>());
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_command_pauses_waits_in_order_and_flows_again() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_WEBHOOK_RATE", "0")]).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+    let terminal = Terminal::beside(&service);
+    let mut expected = vec![];
+    for what in ["integration robot", "runtime expert"] {
+        let calls = outside.expert.calls().len();
+        let (code, said, complained) = terminal.type_in(&format!("pause {what}")).await;
+        assert_eq!((code, said.trim()), (0, "done"), "{complained}");
+        let said: Vec<_> = (0..3)
+            .map(|number| {
+                let text = format!("{what} {number}");
+                expected.push(format!("You said: {text}"));
+                outside.say(Say::direct("robot", "ann", &text))
+            })
+            .collect();
+        let trace = format!("trace robot {} --json", said[0].msg_id);
+        wait_until("the conversation is parked", LIMIT, async || {
+            let (code, trace, _) = terminal.type_in(&trace).await;
+            code == 0 && trace.contains("\"state\":\"parked\"")
+        })
+        .await;
+        assert_eq!(outside.expert.calls().len(), calls, "nobody is asked meanwhile");
+        assert_eq!(terminal.type_in(&format!("resume {what}")).await.0, 0);
+        outside.reply(&said[2].conversation, &format!("You said: {what} 2")).await;
+        assert_eq!(outside.read_in(&said[2].conversation), expected);
+    }
+    for unknown in ["pause integration none", "resume runtime none"] {
+        assert_eq!(terminal.type_in(unknown).await.0, 1, "{unknown}");
+    }
     service.finish().await;
 }
 

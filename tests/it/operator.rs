@@ -9,4 +9,5 @@ mod queues;
 mod messages;
 mod moved;
 mod restored;
+mod hints;
 mod elections;

@@ -1,6 +1,8 @@
 //! The roles as processes of their own: two of each on one broker and one PostgreSQL, and what happens
 //! when one of them is killed, joins, or leaves.
 
+mod parked;
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
+use dingtalk_trigger::domain::dead::DeadLetter;
 use dingtalk_trigger::domain::entry::Entry;
+use dingtalk_trigger::domain::turn::failed::FailedAttempts;
 use dingtalk_trigger::protocol::envelope::{self, Error};
 use dingtalk_trigger::protocol::{dead, entry, record, token};
 use proptest::prelude::*;
@@ -82,6 +84,22 @@ fn slots_are_written_as_they_ever_were() {
 #[test]
 fn dead_letters_are_written_as_they_ever_were() {
     check("dead.hex", samples::letters(), dead::encode, dead::decode);
+}
+
+/// Who knows only the form that a record had at first stops reading where that ends.
+#[test]
+fn what_was_appended_stands_behind_what_an_older_release_reads() {
+    for (name, mut record) in samples::records() {
+        let whole = record::encode(&record);
+        if let Some(turn) = &mut record.head.turn {
+            turn.failed = FailedAttempts::default();
+        }
+        assert!(whole.starts_with(&record::encode(&record)), "record {name}");
+    }
+    for (name, letter) in samples::letters() {
+        let before = DeadLetter { failed: FailedAttempts::default(), ..letter.clone() };
+        assert!(dead::encode(&letter).starts_with(&dead::encode(&before)), "letter {name}");
+    }
 }
 
 /// No reader may panic; the result is of no interest.

@@ -12,10 +12,11 @@ use dingtalk_trigger::domain::press::Standing;
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::session::Session;
 use dingtalk_trigger::domain::turn::decide::decide;
+use dingtalk_trigger::domain::turn::failed::Failed;
 use dingtalk_trigger::domain::turn::question::Closes;
 use dingtalk_trigger::domain::turn::{
-    Asked, Availability, Command, Ending, Event, Failed, Head, NewTurn, OpenTurn, Opening, Parked,
-    Phase, Purpose, Step, TurnKind,
+    Asked, Availability, Command, Ending, Event, Head, NewTurn, OpenTurn, Opening, Parked, Phase,
+    Purpose, Step, TurnKind,
 };
 use dingtalk_trigger::protocol::token::Slot;
 

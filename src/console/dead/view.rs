@@ -1,5 +1,5 @@
-//! A dead letter as the admin API shows it: the line of a list, and one with its payload and what the
-//! other side said last.
+//! A dead letter as the admin API shows it: the line of a list, and one with its payload and what each
+//! attempt met.
 //!
 //! What a person wrote is shown only where one letter is asked for. Nothing here changes a letter.
 
@@ -9,6 +9,7 @@ use super::super::problem::Problem;
 use super::super::views::rfc3339;
 use crate::domain::entry::{Entry, Logged};
 use crate::domain::inbound::Message;
+use crate::domain::turn::failed::{FailedAttempt, Tried};
 use crate::io::dead::{Buried, What};
 use crate::io::store;
 use crate::io::store::dead::{Settled, State as Settlement};
@@ -43,6 +44,21 @@ pub(crate) struct Shown {
     payload: Option<Payload>,
     /// What the runtime, DingTalk or the broker said last.
     response: Option<String>,
+    /// The oldest first; of many the first and the last.
+    failed_attempts: Vec<AttemptView>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttemptView {
+    at: String,
+    /// `ask` or `send`.
+    tried: &'static str,
+    /// Which of the answer's segments was sent, from 1.
+    segment: Option<u32>,
+    attempt: u32,
+    reason: &'static str,
+    response: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,6 +118,7 @@ pub(super) fn shown(buried: &Buried, settlement: Option<Settlement>) -> Shown {
     if let Some(settlement) = settlement {
         item.state = settlement.as_str().to_owned();
     }
+    let mut failed_attempts = vec![];
     let (payload, response) = match &buried.what {
         What::Letter(letter) => {
             let texts: Vec<_> = letter
@@ -112,6 +129,7 @@ pub(super) fn shown(buried: &Buried, settlement: Option<Settlement>) -> Shown {
                 .filter(|text| !text.is_empty())
                 .collect();
             let entries = letter.entries.iter().flat_map(entries).collect();
+            failed_attempts = letter.failed.as_slice().iter().map(attempt).collect();
             let payload = Payload { text: excerpt(&texts.join("\n")), entries };
             (Some(payload), Some(excerpt(&letter.detail)))
         }
@@ -122,12 +140,12 @@ pub(super) fn shown(buried: &Buried, settlement: Option<Settlement>) -> Shown {
         }
         What::Unreadable(why) => (None, Some(why.clone())),
     };
-    Shown { item, payload, response }
+    Shown { item, payload, response, failed_attempts }
 }
 
 /// One whose record is gone.
 pub(super) fn remembered(item: Item) -> Shown {
-    Shown { item, payload: None, response: None }
+    Shown { item, payload: None, response: None, failed_attempts: vec![] }
 }
 
 /// The line as it was when the letter was settled.
@@ -172,6 +190,21 @@ fn entries(logged: &Logged) -> Vec<EntryView> {
             .iter()
             .map(|message| view(Some(message), message.text()))
             .collect(),
+    }
+}
+
+fn attempt(met: &FailedAttempt) -> AttemptView {
+    let (tried, segment) = match met.tried {
+        Tried::Ask => ("ask", None),
+        Tried::Send { segment } => ("send", Some(segment)),
+    };
+    AttemptView {
+        at: rfc3339(met.at),
+        tried,
+        segment,
+        attempt: met.attempt,
+        reason: met.reason.as_str(),
+        response: met.detail.clone(),
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use super::failed::{Failed, FailedAttempt, Tried};
 use super::question::Asking;
 use super::{
-    Answered, Availability, Command, Decision, Failed, Head, Interrupted, Notice, OpenTurn, Phase,
-    Policy, Purpose, Sending, Step, TurnKind, opening, parking, question,
+    Answered, Availability, Command, Decision, Head, Interrupted, Notice, OpenTurn, Phase, Policy,
+    Purpose, Sending, Step, TurnKind, opening, parking, question,
 };
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::reason::Reason;
@@ -162,6 +163,7 @@ impl Machine {
     }
 
     fn gave_no_answer(mut self, failure: Failed, at: Timestamp) -> Decision {
+        self.note(Tried::Ask, self.turn.attempt, &failure, at);
         let Some(after) = failure.retry else { return self.bury(failure.reason, failure.detail) };
         let Some(wait) = retry::backoff(&self.id, self.turn.attempt, Some(after)) else {
             let reason = match failure.reason {
@@ -249,6 +251,8 @@ impl Machine {
 
     pub(super) fn send_failed(mut self, failure: Failed, at: Timestamp) -> Decision {
         let Some(sending) = self.unsent() else { return self.unchanged() };
+        let tried = Tried::Send { segment: sending.sent + 1 };
+        self.note(tried, sending.attempt, &failure, at);
         let Some(after) = failure.retry else { return self.bury(failure.reason, failure.detail) };
         let Some(wait) = retry::backoff(&self.id, sending.attempt, Some(after)) else {
             return self.bury(Reason::ReplyExhausted, failure.detail);
@@ -265,6 +269,11 @@ impl Machine {
         let purpose = Purpose::SendRetry { sent: sending.sent, attempt: sending.attempt };
         self.turn.phase = Phase::Sending(Sending { not_before: Some(until), ..sending });
         self.goes_on(Step::Retry, vec![Command::Arm { at: until, purpose }])
+    }
+
+    fn note(&mut self, tried: Tried, attempt: u32, failure: &Failed, at: Timestamp) {
+        let (reason, detail) = (failure.reason, failure.detail.clone());
+        self.turn.failed.note(FailedAttempt { tried, attempt, at, reason, detail });
     }
 
     pub(super) fn bury(mut self, reason: Reason, detail: String) -> Decision {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::failed::FailedAttempts;
 use super::question::{Asking, Closes};
 use super::{
     Asked, Availability, Command, Decision, Ending, Head, NewTurn, OpenTurn, Opening, Phase,
@@ -29,6 +30,7 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
         is_repeat: false,
         run: None,
         phase: Phase::Running,
+        failed: FailedAttempts::default(),
     };
     // What was said by then has been given up since, if nobody was there to be asked.
     let quiet_since = head.session.as_ref().map(|session| session.last_activity);

@@ -5,6 +5,7 @@
 
 mod activity;
 mod away;
+mod failing;
 mod random;
 mod question;
 mod steering;
@@ -13,10 +14,11 @@ mod stopping;
 use std::time::Duration;
 
 use super::decide::decide;
+use super::failed::{Failed, FailedAttempts};
 use super::question::{Asking, Closes};
 use super::{
-    Answered, Asked, Availability, Command, Decision, Ending, Event, Failed, Head, NewTurn,
-    OpenTurn, Opening, Parked, Phase, Policy, Purpose, Sending, Step, TurnKind,
+    Answered, Asked, Availability, Command, Decision, Ending, Event, Head, NewTurn, OpenTurn,
+    Opening, Parked, Phase, Policy, Purpose, Sending, Step, TurnKind,
 };
 use crate::domain::id::{Conversation, ExpertId, Seq, TurnId};
 use crate::domain::reason::Reason;
@@ -57,6 +59,7 @@ fn open(phase: Phase) -> OpenTurn {
         is_repeat: false,
         run: None,
         phase,
+        failed: FailedAttempts::default(),
     }
 }
 

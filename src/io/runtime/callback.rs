@@ -13,6 +13,7 @@ use crate::domain::reason::Reason;
 use crate::domain::secret::Secret;
 use crate::io::nats::trace;
 use crate::io::runtime::{Call, Outcome, broken, permanent, retryable, silent};
+use crate::protocol::http::excerpt;
 use crate::protocol::runtime as wire;
 use crate::protocol::sse;
 use crate::protocol::trace::HEADER;
@@ -86,7 +87,11 @@ fn is_stream(response: &Response) -> bool {
 
 async fn read_json(call: &Call<'_>, mut response: Response) -> Result<Answer, Failure> {
     let body = call.body(&mut response).await?;
-    wire::decode(&body).map_err(|error| retryable(Reason::RuntimeExhausted, error.to_string()))
+    wire::decode(&body).map_err(|error| {
+        let status = response.status().as_u16();
+        let detail = format!("the runtime answered {status}: {}; {error}", excerpt(&body));
+        retryable(Reason::RuntimeExhausted, detail)
+    })
 }
 
 async fn read_stream(call: &Call<'_>, mut response: Response) -> Result<Answer, Failure> {

@@ -7,7 +7,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, unreadable};
 
 #[derive(Serialize, Deserialize)]
 struct Added {
@@ -21,14 +21,11 @@ pub(super) fn append(record: Vec<u8>) -> Vec<u8> {
     postcard::to_extend(&added, record).expect("a text always serializes")
 }
 
-pub(super) fn read<T: DeserializeOwned>(version: u8, body: &[u8]) -> Result<T, Error> {
-    let unreadable = |e: postcard::Error| Error::Undecodable(e.to_string());
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let (record, rest) = postcard::take_from_bytes(body).map_err(unreadable)?;
-    if version > 1 {
-        let added: Added = postcard::from_bytes(rest).map_err(unreadable)?;
-        if added.written_by != NAME {
-            return Err(Error::Undecodable("the added field is damaged".to_owned()));
-        }
+    let added: Added = postcard::from_bytes(rest).map_err(unreadable)?;
+    if added.written_by != NAME {
+        return Err(Error::Undecodable("the added field is damaged".to_owned()));
     }
     Ok(record)
 }

@@ -305,6 +305,7 @@ impl TryFrom<OpenTurn> for turn::OpenTurn {
             is_repeat: wire.is_repeat,
             run: wire.run,
             phase: wire.phase.try_into()?,
+            failed: turn::failed::FailedAttempts::default(), // stands behind the record
         })
     }
 }

@@ -17,6 +17,7 @@ use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::entry::{Entry, Logged};
 use crate::domain::id::{Conversation, Seq, TurnId};
 use crate::domain::reason::Reason;
+use crate::domain::turn::failed::FailedAttempts;
 use crate::domain::turn::{Head, OpenTurn, Phase, Step};
 use crate::io::journal::{self, Last};
 use crate::io::log::{self, PageLimits};
@@ -113,6 +114,7 @@ impl Dispatch {
                 reason: Reason::Decode,
                 detail: WHY.to_owned(),
                 attempts: 0,
+                failed: FailedAttempts::default(),
                 asked: None,
                 entries: entries.context("read what is buried")?,
             };

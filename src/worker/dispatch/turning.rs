@@ -203,6 +203,7 @@ impl<'a> Turning<'a> {
             reason: *reason,
             detail: detail.clone(),
             attempts: turn.attempt,
+            failed: turn.failed.clone(),
             asked: turn.asked.clone(),
             entries: self.entries.clone(),
         };

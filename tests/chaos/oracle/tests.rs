@@ -4,6 +4,7 @@ use dingtalk_trigger::domain::entry;
 use dingtalk_trigger::domain::id::{ConversationKey, IntegrationId, MsgId, TurnId};
 use dingtalk_trigger::domain::inbound;
 use dingtalk_trigger::domain::time::Timestamp;
+use dingtalk_trigger::domain::turn::failed::FailedAttempts;
 use dingtalk_trigger::domain::turn::question::Asking;
 use dingtalk_trigger::domain::turn::{Head, OpenTurn, Phase, Sending, TurnKind};
 use dingtalk_trigger::protocol::record::Record;
@@ -95,6 +96,7 @@ impl Story {
                 not_before: None,
                 asks: Asking::Nothing,
             }),
+            failed: FailedAttempts::default(),
         });
         let position = if is_end { seq } else { Seq(seq.0 - 1) };
         let head = Head { position, turn, ..Head::default() };
@@ -149,6 +151,7 @@ impl Story {
             reason,
             detail: "refused".to_owned(),
             attempts: 1,
+            failed: FailedAttempts::default(),
             asked: None,
             entries: vec![entry::Logged { seq, at, entry }],
         });

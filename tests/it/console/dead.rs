@@ -11,6 +11,7 @@ use dingtalk_trigger::domain::inbound::{Message, Part, Place, PlaceKind, Sender}
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::domain::turn::Asked;
+use dingtalk_trigger::domain::turn::failed::FailedAttempts;
 use dingtalk_trigger::io::dead::DeadLetters;
 use dingtalk_trigger::io::nats::Nats;
 use dingtalk_trigger::protocol::subject;
@@ -54,6 +55,7 @@ fn letter(robot: &str, sender: &str, reason: Reason) -> DeadLetter {
         reason,
         detail: "HTTP 500: out of order".to_owned(),
         attempts: 6,
+        failed: FailedAttempts::default(),
         asked,
         entries: vec![Logged { seq: Seq(7), at: Timestamp(1_000), entry }],
     }
@@ -128,6 +130,34 @@ async fn dead_letters_are_listed_narrowed_and_shown() {
     for absent in ["99", "x"] {
         let (status, answer) = console.get(&format!("/api/dead/{absent}")).await;
         assert_eq!((status, error(&answer).0), (404, "DEAD_LETTER_NOT_FOUND"));
+    }
+}
+
+#[tokio::test]
+async fn many_letters_are_listed_in_their_order_page_by_page_over_the_gaps_of_those_that_are_gone()
+{
+    let console = Console::start().await;
+    let nats = Nats::connect(&console.context, &broker(console.nats.url())).await.unwrap();
+    let dead = DeadLetters::new(&nats);
+    let mut expected = vec![];
+    for number in 0..150 {
+        let letter = letter("a", &format!("u{number}"), Reason::RuntimeExhausted);
+        let seq = dead.bury("dispatch", &letter).await.unwrap();
+        match number {
+            // A gap longer than what is read at once, and short ones.
+            40..80 | 100 | 103 => dead.delete(seq).await.unwrap(),
+            _ => expected.push(seq.to_string()),
+        }
+    }
+    for limit in [1, 33, 50, 200] {
+        let (mut found, mut after) = (vec![], String::new());
+        loop {
+            let page = ids(&console, &format!("?limit={limit}&after={after}")).await;
+            let Some(last) = page.last() else { break };
+            after.clone_from(last);
+            found.extend(page);
+        }
+        assert_eq!(found, expected, "{limit} at a time");
     }
 }
 

@@ -6,6 +6,7 @@ use dingtalk_trigger::context::{Clock, Context};
 use dingtalk_trigger::domain::entry::{Control, ControlKind, Entry};
 use dingtalk_trigger::domain::id::{Conversation, IntegrationId, Seq};
 use dingtalk_trigger::domain::time::Timestamp;
+use dingtalk_trigger::domain::turn::failed::FailedAttempts;
 use dingtalk_trigger::domain::turn::{Head, OpenTurn, Phase, Step, TurnKind};
 use dingtalk_trigger::io::journal::Journal;
 use dingtalk_trigger::io::log::{Appended, Log};
@@ -51,6 +52,7 @@ impl Bench {
             is_repeat: false,
             run: None,
             phase: Phase::Running,
+            failed: FailedAttempts::default(),
         });
         let head = Head { position, turn, ..Head::default() };
         let last = self.journal.last(conversation).await.expect("read the journal");

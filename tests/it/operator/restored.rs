@@ -23,7 +23,7 @@ async fn a_log_put_back_or_made_anew_goes_on_without_losing_what_it_had() {
 }
 
 /// So many answers more.
-async fn answers(stand: &Stand, more: usize) {
+pub(super) async fn answers(stand: &Stand, more: usize) {
     let enough = answered(&stand.outside.cloud) + more;
     wait_until("people are answered", LIMIT, async || answered(&stand.outside.cloud) >= enough)
         .await;

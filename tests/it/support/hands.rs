@@ -142,8 +142,9 @@ impl Hands {
     }
 
     pub(crate) async fn remove_stream(&self, stream: &str) {
-        let line = format!("nats stream rm {stream} --force");
-        self.run(&line, &[], &format!("STREAM.DELETE.{stream}"), &json!({})).await;
+        let line = "nats stream rm <stream> --force";
+        let subject = format!("STREAM.DELETE.{stream}");
+        self.run(line, &[("<stream>", stream)], &subject, &json!({})).await;
     }
 
     pub(crate) async fn step_down(&self, stream: &str) {

@@ -27,7 +27,7 @@ use crate::support::wait::wait_until;
 const FAILED: &str = "Your question could not be answered. The administrator has been informed.";
 const ATTEMPTS_MAX: u32 = 8;
 
-async fn published(outside: &Outside, settings: &[(&str, &str)]) -> Service {
+pub(super) async fn published(outside: &Outside, settings: &[(&str, &str)]) -> Service {
     let service = Service::start_with(outside, settings).await;
     service.stream_robot(outside, "robot").await;
     let fields = json!({ "runtime": callback(outside), "queuedNotice": "none" });
@@ -35,12 +35,12 @@ async fn published(outside: &Outside, settings: &[(&str, &str)]) -> Service {
     service
 }
 
-async fn jetstream(service: &Service) -> jetstream::Context {
+pub(super) async fn jetstream(service: &Service) -> jetstream::Context {
     jetstream::new(connect(&[service.nats_url()]).await)
 }
 
 /// Waits until the open turn of the robot's newest record takes the change, and stores it so.
-async fn change(service: &Service, change: impl Fn(&mut OpenTurn) -> bool) {
+pub(super) async fn change(service: &Service, change: impl Fn(&mut OpenTurn) -> bool) {
     let broker = jetstream(service).await;
     let journal = broker.get_stream("DT_JOURNAL").await.expect("the journal");
     wait_until("the turn is changed", LIMIT, async || {
@@ -61,7 +61,7 @@ async fn change(service: &Service, change: impl Fn(&mut OpenTurn) -> bool) {
 }
 
 /// A turn that waits for another attempt is about to make its last one, with whoever takes it next.
-fn is_worn_out(turn: &mut OpenTurn) -> bool {
+pub(super) fn is_worn_out(turn: &mut OpenTurn) -> bool {
     match &turn.phase {
         Phase::Retry { .. } => {
             turn.attempt = ATTEMPTS_MAX;
@@ -90,7 +90,7 @@ async fn reason(service: &Service) -> Value {
 }
 
 /// What is left are timers of attempts that nobody makes any more.
-async fn finish(mut service: Service) {
+pub(super) async fn finish(mut service: Service) {
     service.idle().await;
     assert_eq!(service.program().terminate().await.code(), Some(0));
 }

@@ -15,6 +15,7 @@ use dingtalk_trigger::domain::inbound::{
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::session::Session;
 use dingtalk_trigger::domain::time::Timestamp;
+use dingtalk_trigger::domain::turn::failed::{FailedAttempt, FailedAttempts, Tried};
 use dingtalk_trigger::domain::turn::question::Asking;
 use dingtalk_trigger::domain::turn::{
     Asked, Head, Interrupted, OpenTurn, Parked, Phase, Sending, Step, TurnKind,
@@ -142,7 +143,22 @@ fn turn(kind: TurnKind, phase: Phase) -> OpenTurn {
         is_repeat: true,
         run: Some("run-1".to_owned()),
         phase,
+        failed: FailedAttempts::default(),
     }
+}
+
+/// One attempt of each kind, with these values in it.
+fn failed(detail: &str, at: Timestamp) -> FailedAttempts {
+    let met = |tried, attempt, reason| {
+        let detail = detail.to_owned();
+        FailedAttempt { tried, attempt, at, reason, detail }
+    };
+    [
+        met(Tried::Ask, 1, Reason::RuntimeExhausted),
+        met(Tried::Send { segment: 2 }, 3, Reason::ReplyPermanent),
+    ]
+    .into_iter()
+    .collect()
 }
 
 fn asked() -> Asked {
@@ -217,6 +233,11 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
             Head { position: Seq(40), told_unbound_at, is_told_away: true, ..Head::default() };
         records.push((name, Record { nonce: 1, count: 1, step: Step::Dead, head, answer: None }));
     }
+    // What was appended stands only where there is something of it.
+    let mut met = turn(TurnKind::Messages, Phase::Retry { at: AT });
+    met.failed = failed("500: 坏了", AT);
+    let (step, head) = (Step::Retry, Head { turn: Some(met), ..Head::default() });
+    records.push(("failed-attempts", Record { nonce: 1, count: 1, step, head, answer: None }));
     for reason in Reason::ALL {
         let phase = Phase::Burying { reason, detail: String::new() };
         let head = Head { turn: Some(turn(TurnKind::Messages, phase)), ..Head::default() };
@@ -231,6 +252,7 @@ pub(super) fn record(number: u64, at: i64, optional: Option<String>, text: &str)
     let mut turn = turn(TurnKind::Messages, Phase::Retry { at: Timestamp(at) });
     turn.run = optional;
     turn.last = Seq(number);
+    turn.failed = failed(text, Timestamp(at));
     let answer = Some(Answer { text: text.to_owned(), interrupt: None });
     Record { nonce: number, count: 1, step: Step::Retry, head: head(Some(turn)), answer }
 }
@@ -255,12 +277,15 @@ pub(super) fn letters() -> Vec<(&'static str, DeadLetter)> {
         reason: Reason::RuntimeExhausted,
         detail: "500".to_owned(),
         attempts: 8,
+        failed: FailedAttempts::default(),
         asked,
         entries,
     };
     let entry = Entry::Message(bare());
+    let met = DeadLetter { failed: failed("500: 坏了", AT), ..letter(None, vec![]) };
     vec![
         ("full", letter(Some(asked()), vec![Logged { seq: Seq(42), at: AT, entry }])),
+        ("failed-attempts", met),
         ("bare", letter(None, vec![])),
     ]
 }

@@ -14,7 +14,7 @@ use crate::domain::secret::Secret;
 use crate::domain::skew::Stamp;
 use crate::io::nats::trace;
 use crate::io::runtime::{Call, Upload, broken, retryable, silent};
-use crate::protocol::http::http_date;
+use crate::protocol::http::{excerpt, http_date};
 use crate::protocol::trace::HEADER;
 use crate::protocol::xpert::{
     Run, decode_file, decode_last_message, decode_run, decode_runs, decode_thread, thread_body,
@@ -63,7 +63,7 @@ impl<'a> Server<'a> {
         let request =
             self.request(call, Method::POST, &format!("/threads/{thread}/runs")).json(body);
         let answer = self.answer(call, request).await?;
-        decode_run(&answer).map(|run| run.id).ok_or_else(|| unreadable("a run"))
+        decode_run(&answer).map(|run| run.id).ok_or_else(|| unreadable("a run", &answer))
     }
 
     pub(super) async fn runs(&self, call: &Call<'_>, thread: &str) -> Result<Vec<Run>, Failure> {
@@ -85,8 +85,9 @@ impl<'a> Server<'a> {
         }
         let date = response.headers().get("date").and_then(|value| value.to_str().ok());
         let stamp = date.and_then(http_date).map(|theirs| Stamp { sent, received, theirs });
-        let runs = decode_runs(&call.body(&mut response).await?);
-        Ok((runs.ok_or_else(|| unreadable("a list of runs"))?, stamp))
+        let answer = call.body(&mut response).await?;
+        let runs = decode_runs(&answer).ok_or_else(|| unreadable("a list of runs", &answer))?;
+        Ok((runs, stamp))
     }
 
     pub(super) async fn run(
@@ -97,7 +98,7 @@ impl<'a> Server<'a> {
     ) -> Result<Run, Failure> {
         let path = format!("/threads/{thread}/runs/{run}");
         let answer = self.answer(call, self.request(call, Method::GET, &path)).await?;
-        decode_run(&answer).ok_or_else(|| unreadable("a run"))
+        decode_run(&answer).ok_or_else(|| unreadable("a run", &answer))
     }
 
     pub(super) async fn cancel(
@@ -118,7 +119,7 @@ impl<'a> Server<'a> {
     ) -> Result<String, Failure> {
         let path = format!("/threads/{thread}");
         let answer = self.answer(call, self.request(call, Method::GET, &path)).await?;
-        decode_thread(&answer).ok_or_else(|| unreadable("a thread"))
+        decode_thread(&answer).ok_or_else(|| unreadable("a thread", &answer))
     }
 
     /// What the expert said last in a conversation.
@@ -161,7 +162,8 @@ impl<'a> Server<'a> {
         if !response.status().is_success() {
             return Err(call.refusal(response).await);
         }
-        decode_file(&call.body(&mut response).await?).ok_or_else(|| unreadable("a file"))
+        let answer = call.body(&mut response).await?;
+        decode_file(&answer).ok_or_else(|| unreadable("a file", &answer))
     }
 
     /// The events of a run after the one named, or all that there are.
@@ -211,6 +213,7 @@ impl<'a> Server<'a> {
     }
 }
 
-fn unreadable(what: &str) -> Failure {
-    retryable(Reason::RuntimeExhausted, format!("the server's answer is not {what}"))
+fn unreadable(what: &str, answer: &[u8]) -> Failure {
+    let detail = format!("the server's answer is not {what}: {}", excerpt(answer));
+    retryable(Reason::RuntimeExhausted, detail)
 }
