@@ -40,7 +40,7 @@ pub struct Head {
     /// The runtime waits for a decision of the person.
     pub interrupted: Option<Interrupted>,
     pub told_unbound_at: Option<Timestamp>,
-    /// The sender knows that the expert is away; in this session, and until it is reached again.
+    /// The sender knows that the expert is away; until it is reached again, or they come back.
     pub is_told_away: bool,
     /// When the session webhook has its next permit.
     pub webhook_free_at: Option<Timestamp>,

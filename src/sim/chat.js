@@ -13,6 +13,7 @@ let place = DIRECT;
 let quote = null;
 let since = 0;
 let followsEnd = true;
+let unread = false;
 
 function make(tag, options = {}, ...children) {
   const node = Object.assign(document.createElement(tag), options);
@@ -275,6 +276,11 @@ async function take(record) {
   } else if (record.kind === "reply") {
     if (record.person && !seen.places.has(record.conversation)) seen.places.set(record.conversation, { person: record.person });
     items.push({ kind: "reply", record });
+    // What a group's question has for its asker alone comes here.
+    if (place.kind === "group" && record.person === at("person").value && record.robot === at("robot").value) {
+      unread = true;
+      listPlaces();
+    }
   } else if (record.kind === "reaction") {
     const all = seen.reactions.get(record.msgId) || [];
     seen.reactions.set(record.msgId, record.body.emotionName ? [...all, record.text] : all);
@@ -363,18 +369,24 @@ async function send(event) {
   } catch (error) { problem(error); }
 }
 
-function choose(next) {
-  place = next;
-  at("title").replaceChildren(next.title, make("small", { textContent: next.kind === "group" ? "群聊 · group" : "单聊 · direct" }));
-  at("mentionLabel").hidden = next.kind !== "group";
+function listPlaces() {
   const all = [DIRECT, ...GROUPS.map(([id, title]) => ({ kind: "group", id, title }))];
   at("conversations").replaceChildren(...all.map((one) => {
-    const kind = one.kind === "group" ? "群聊，可 @机器人 · group" : "单聊 · direct chat";
-    const button = make("button", { type: "button", onclick: () => choose(one) }, face(one.title, one.kind === "direct"),
+    const direct = one.kind === "direct";
+    const kind = (direct ? "单聊 · direct chat" : "群聊，可 @机器人 · group") + (direct && unread ? " · 新消息 new" : "");
+    const button = make("button", { type: "button", onclick: () => choose(one) }, face(one.title, direct),
       make("span", {}, one.title, make("small", { textContent: kind })));
-    button.setAttribute("aria-current", String(one.title === next.title));
+    button.setAttribute("aria-current", String(one.title === place.title));
     return button;
   }));
+}
+
+function choose(next) {
+  place = next;
+  unread = unread && next.kind === "group";
+  at("title").replaceChildren(next.title, make("small", { textContent: next.kind === "group" ? "群聊 · group" : "单聊 · direct" }));
+  at("mentionLabel").hidden = next.kind !== "group";
+  listPlaces();
   setQuote(null);
   paint();
   at("messages").scrollTop = at("messages").scrollHeight;

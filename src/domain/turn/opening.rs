@@ -32,14 +32,19 @@ pub(super) fn open(mut head: Head, new: NewTurn, at: Timestamp, policy: Policy) 
         phase: Phase::Running,
         failed: FailedAttempts::default(),
     };
+    // What was said by then has been given up since, if nobody was there to be asked.
+    let quiet_since = head.session.as_ref().map(|session| session.last_activity);
     if let Some(heard) = new.heard_at {
         head.session = head.session.map(|session| session.kept(heard, heard));
     }
     let (record, commands) = match new.opening {
         Opening::Ask { session, is_new, runtime } => {
             turn.asked = Some(asked(&session, is_new));
-            // Who comes back after a session hears anew that the expert is away; not who waited meanwhile.
-            if is_new && at.since(new.accepted_at) <= FRESH {
+            // Who comes back hears anew that the expert is away; not who waited meanwhile.
+            let is_back = is_new && at.since(new.accepted_at) <= FRESH;
+            let is_over = quiet_since
+                .is_some_and(|since| new.accepted_at.since(since) >= policy.handoff_age_max);
+            if is_back || is_over {
                 head.is_told_away = false;
             }
             // A replay belongs to the session of its own time and does not bring that one back.

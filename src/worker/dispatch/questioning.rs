@@ -2,8 +2,9 @@
 //! message with a signed link for each answer; and closed once it is open no more.
 //!
 //! A link acts for the asker, whoever follows it: where not everybody in a group may, it goes to the asker
-//! alone, and then the group hears of that. What cannot be made leaves the next way, words at last. Closing is a courtesy that nothing waits for: a press
-//! on a card that was not closed is answered all the same, changes nothing, and closes it.
+//! alone, and then the group hears of that. What cannot be made leaves the next way, words at last. Closing
+//! is a courtesy that nothing waits for: a press on a card that was not closed is answered all the same,
+//! changes nothing, and closes it.
 
 use std::time::Duration;
 

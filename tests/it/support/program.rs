@@ -11,6 +11,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use dingtalk_trigger::io::egress::install_tls;
+
 use crate::support::env;
 use crate::support::wait::{wait_for, wait_until};
 
@@ -70,6 +72,8 @@ impl Program {
         arguments: &[&str],
         settings: &[(String, String)],
     ) -> Self {
+        // Whoever starts a program speaks to it by HTTP, perhaps first of all tests.
+        install_tls();
         let [stdout, stderr] = ["out", "err"].map(|end| directory.join(format!("{name}.{end}")));
         let file = |path| File::create(path).expect("create an output file");
         let child = Command::new(binary)

@@ -36,12 +36,14 @@ fn while_away(state: Head, said_s: i64, opened_s: i64) -> Decision {
 
 fn in_session(state: Head, is_new: bool, said_s: i64, opened_s: i64) -> Decision {
     let position = state.position.0;
-    let (session, runtime) = (session(position + 1), Availability::Away(Parked::Missing));
+    let runtime = Availability::Away(Parked::Missing);
+    let said_at = Timestamp(said_s * 1000);
+    let session = session(position + 1).touched(said_at);
     let turn = NewTurn {
         first: Seq(position + 1),
         last: Seq(position + 1),
         kind: TurnKind::Messages,
-        accepted_at: Timestamp(said_s * 1000),
+        accepted_at: said_at,
         heard_at: None,
         opening: Opening::Ask { session, is_new, runtime },
     };
@@ -68,6 +70,9 @@ fn an_absence_is_told_once_until_the_expert_is_reached_again() {
     let stopped = run(second.head, Event::Controlled { by: Seq(3) });
     let third = while_away(stopped.head, 1100, 1100);
     assert_eq!(told(&third), "parked parked: index, arm x", "a stop brings no expert");
+    let given_up = run(third.head.clone(), Event::Controlled { by: Seq(4) });
+    let much_later = while_away(given_up.head, 2100, 2100);
+    assert!(is_told_away(&much_later), "what was told of is over");
     let reached = run(third.head, Event::Taken { runtime: Availability::Ready, at: NOW });
     assert_eq!(told(&reached), "running running: unindex, invoke");
     assert!(is_told_away(&run(reached.head, missing)), "it is away anew");
