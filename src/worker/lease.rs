@@ -3,7 +3,7 @@
 //!
 //! Times are those of sending, so a slow answer never makes it seem longer than it is.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -18,17 +18,24 @@ pub const ACK_WAIT: Duration = Duration::from_secs(15);
 
 /// Ends with its value: no renewal outlives the run.
 pub struct Lease {
+    held: Held,
+    _renewal: DropGuard,
+}
+
+/// What whoever works for a run knows of its lease.
+#[derive(Clone)]
+pub struct Held {
     confirmed: Arc<Mutex<Instant>>,
     lost: CancellationToken,
-    _renewal: DropGuard,
 }
 
 impl Lease {
     /// The delivery itself is the first confirmation.
     pub fn hold(context: &Context, nats: &Nats, delivery: &Delivery) -> Self {
         let confirmed = Arc::new(Mutex::new(delivery.taken));
-        let (stop, lost) = (CancellationToken::new(), CancellationToken::new());
-        let renewal = renew(nats.clone(), delivery.clone(), confirmed.clone(), lost.clone());
+        let held = Held { confirmed, lost: CancellationToken::new() };
+        let renewal = renew(nats.clone(), delivery.clone(), held.clone());
+        let stop = CancellationToken::new();
         let ended = stop.clone();
         context.spawn(async move {
             tokio::select! {
@@ -36,41 +43,46 @@ impl Lease {
                 () = renewal => {}
             }
         });
-        Self { confirmed, lost, _renewal: stop.drop_guard() }
+        Self { held, _renewal: stop.drop_guard() }
     }
 
-    /// False once too much of `ack_wait` has passed since the last renewal that the broker confirmed.
-    /// Asked before every effect.
-    pub fn is_held(&self) -> bool {
-        !self.lost.is_cancelled() && at(&self.confirmed).elapsed() < ACK_WAIT.mul_f64(0.8)
+    pub fn held(&self) -> &Held {
+        &self.held
     }
 
     /// Ends when the lease is lost.
     pub async fn lost(&self) {
-        self.lost.cancelled().await;
+        self.held.lost.cancelled().await;
     }
 }
 
-fn at(confirmed: &Mutex<Instant>) -> Instant {
-    *confirmed.lock().unwrap_or_else(PoisonError::into_inner)
+impl Held {
+    /// False once too much of `ack_wait` has passed since the last renewal that the broker confirmed.
+    /// Asked before every effect.
+    pub fn lasts(&self) -> bool {
+        !self.lost.is_cancelled() && self.is_young()
+    }
+
+    fn is_young(&self) -> bool {
+        self.confirmed_at().elapsed() < ACK_WAIT.mul_f64(0.8)
+    }
+
+    fn confirmed_at(&self) -> MutexGuard<'_, Instant> {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-async fn renew(
-    nats: Nats,
-    delivery: Delivery,
-    confirmed: Arc<Mutex<Instant>>,
-    lost: CancellationToken,
-) {
+async fn renew(nats: Nats, delivery: Delivery, held: Held) {
     loop {
         sleep(ACK_WAIT / 5).await;
         // The time of sending counts: the broker may have started the new wait then.
         let sent = Instant::now();
         match nats.renew(&delivery).await {
-            Ok(()) => *confirmed.lock().unwrap_or_else(PoisonError::into_inner) = sent,
+            Ok(()) => *held.confirmed_at() = sent,
             Err(error) => tracing::debug!(%error, "a lease was not renewed"),
         }
-        if at(&confirmed).elapsed() >= ACK_WAIT.mul_f64(0.8) {
-            lost.cancel();
+        if !held.is_young() {
+            held.lost.cancel();
             return;
         }
     }

@@ -63,7 +63,7 @@ impl Run {
 
     /// Asked before every effect.
     pub fn check(&self) -> Result<(), Stopped> {
-        if self.lease.is_held() { Ok(()) } else { Err(Stopped::Lost) }
+        if self.lease.held().lasts() { Ok(()) } else { Err(Stopped::Lost) }
     }
 
     /// Stores the next record, or finds that the run is lost. After a conflict or a time-out the last

@@ -70,6 +70,9 @@ pub enum SendClass {
     Wait(Duration),
 }
 
+/// Whether somebody may still speak.
+pub type Hold = Arc<dyn Fn() -> bool + Send + Sync>;
+
 #[derive(Clone)]
 pub struct Sender {
     pub(super) context: Context,
@@ -78,6 +81,7 @@ pub struct Sender {
     governor: Governor,
     config: Arc<Config>,
     pub(super) registered: Arc<Registered>,
+    hold: Option<Hold>,
 }
 
 /// A call of DingTalk's API.
@@ -107,7 +111,13 @@ impl Sender {
         config: Config,
     ) -> Self {
         let (config, registered) = (Arc::new(config), Arc::default());
-        Self { context, egress, tokens, governor, config, registered }
+        Self { context, egress, tokens, governor, config, registered, hold: None }
+    }
+
+    /// The same for somebody who may speak while `hold` says so. It is asked when there is a permit and
+    /// a token, directly before each post: either may take longer than the hold lasts.
+    pub fn while_held(&self, hold: Hold) -> Self {
+        Self { hold: Some(hold), ..self.clone() }
     }
 
     pub async fn send(
@@ -251,6 +261,10 @@ impl Sender {
         request: RequestBuilder,
         judge: impl Fn(u16, Option<Duration>, &[u8]) -> Verdict,
     ) -> Posted {
+        if self.hold.as_ref().is_some_and(|hold| !hold()) {
+            let detail = "somebody else speaks in this conversation by now".to_owned();
+            return Posted::Unanswered { is_ambiguous: false, detail };
+        }
         let request = request
             .header("content-type", "application/json; charset=utf-8")
             .header("accept", "application/json")

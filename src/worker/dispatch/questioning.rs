@@ -103,7 +103,7 @@ impl Turning<'_> {
         };
         run.check()?;
         let callback = self.card_callback(integration);
-        let asked = self.hands.sender.ask(integration, origin, question, &callback).await;
+        let asked = self.sender(run).ask(integration, origin, question, &callback).await;
         let at = self.hands.context.clock.now();
         let Err(error) = asked else { return Ok(Some(Event::Sent { webhook_free_at: None, at })) };
         Ok(self.unless_spent(turn, &error, "by a message"))
@@ -121,7 +121,7 @@ impl Turning<'_> {
             return Ok(None);
         };
         run.check()?;
-        match self.hands.sender.send(integration, &aside, &question).await {
+        match self.sender(run).send(integration, &aside, &question).await {
             Ok(_) => Ok(Some(Event::AskedInPrivate)),
             Err(error) => Ok(self.unless_spent(turn, &error, "in words")),
         }

@@ -59,7 +59,7 @@ impl Turning<'_> {
     /// One of the service's own words to the person.
     pub(super) async fn remark(&self, run: &Run, turn: &OpenTurn, word: Word) {
         let work = self.call("notice", run, turn);
-        traces::under(work.spot(), self.tell(word)).await;
+        traces::under(work.spot(), self.tell(run, word)).await;
     }
 
     fn call(&self, name: &'static str, run: &Run, turn: &OpenTurn) -> Work {

@@ -3,6 +3,8 @@
 //! Each segment is one send, recorded before the next. A send whose outcome nobody knows is counted;
 //! the service's own words are said at most once and nothing hangs on them.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 
 use super::language;
@@ -15,7 +17,7 @@ use crate::domain::reply::{self, Segment, segments};
 use crate::domain::turn::failed::Failed;
 use crate::domain::turn::{Event, Notice, OpenTurn, Phase};
 use crate::domain::words::Word;
-use crate::io::dingtalk::send::{SendClass, SendError};
+use crate::io::dingtalk::send::{SendClass, SendError, Sender};
 use crate::io::journal;
 use crate::worker::run::{Run, Stopped};
 
@@ -69,10 +71,16 @@ impl Turning<'_> {
             Err(wait) => return Ok(Event::SendHeld { until: now.after(wait) }),
         };
         run.check()?;
-        match self.hands.sender.send(integration, origin, segment).await {
+        match self.sender(run).send(integration, origin, segment).await {
             Ok(_) => Ok(Event::Sent { webhook_free_at, at: clock.now() }),
             Err(error) => Ok(self.send_failed(&error)),
         }
+    }
+
+    /// Speaks as long as the run holds its conversation: what it waits for before a post may outlast that.
+    pub(super) fn sender(&self, run: &Run) -> Sender {
+        let held = run.lease().held().clone();
+        self.hands.sender.while_held(Arc::new(move || held.lasts()))
     }
 
     pub(super) fn send_failed(&self, error: &SendError) -> Event {
@@ -90,12 +98,12 @@ impl Turning<'_> {
     }
 
     /// One of the service's own words, said once at the most: it may be lost, it is never doubled.
-    pub(super) async fn tell(&self, word: Word) {
+    pub(super) async fn tell(&self, run: &Run, word: Word) {
         let (Some(integration), Some(origin)) = (self.integration, &self.origin) else { return };
         let text = word.text(integration.language);
         let said = segments(text, self.hands.config.reply, integration.language, None);
         for segment in &said.list {
-            if let Err(error) = self.hands.sender.send(integration, origin, segment).await {
+            if let Err(error) = self.sender(run).send(integration, origin, segment).await {
                 tracing::warn!(?word, reason = error.reason.as_str(), "a notice was not sent");
             }
         }

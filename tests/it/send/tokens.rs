@@ -1,5 +1,8 @@
 //! Access tokens: asked for once, renewed when they are refused, never used for another secret.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use dingtalk_trigger::domain::entry::Origin;
 use dingtalk_trigger::io::dingtalk::send::SendClass;
 use dingtalk_trigger::sim::dingtalk::app::App;
@@ -78,4 +81,29 @@ async fn a_changed_secret_gets_a_token_of_its_own() {
     with("another-secret").await.unwrap();
     with("another-secret").await.unwrap();
     assert_eq!((bench.seen().len(), bench.count(Kind::Token)), (3, 2));
+}
+
+#[tokio::test]
+async fn who_may_not_speak_any_more_when_the_token_is_there_posts_nothing() {
+    let bench = Bench::start().await;
+    // The conversation is lost while the first of them asks for a token; the others have one.
+    for origin in [
+        Origin { webhook: None, ..bench.alone() },
+        Origin { webhook: None, ..bench.grouped() },
+        bench.alone(),
+    ] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (sim, seen) = (bench.sim.clone(), asked.clone());
+        let sender = bench.sender.while_held(Arc::new(move || {
+            seen.fetch_add(1, Ordering::Relaxed);
+            let records = sim.book().since(0, usize::MAX);
+            !records.iter().any(|record| record.kind == Kind::Token)
+        }));
+        let failed = sender.send(&bench.integration, &origin, &segment("late")).await.unwrap_err();
+        let expected = (SendClass::Retryable { after: None }, false);
+        assert_eq!((failed.class, failed.is_ambiguous), expected, "{}", failed.detail);
+        assert_eq!((bench.seen(), asked.load(Ordering::Relaxed)), (vec![], 1));
+    }
+    bench.send(&bench.alone()).await.unwrap();
+    assert_eq!(bench.seen().len(), 1, "somebody else's turn to speak");
 }
