@@ -134,8 +134,7 @@ impl Edge {
         };
         work.note("integration.id", &integration.id);
         work.note("conversation.id", &conversation.key);
-        let own = message_id.strip_prefix(integration.id.as_str());
-        work.note("message.id", own.and_then(|own| own.strip_prefix(':')).unwrap_or(message_id));
+        work.note("message.id", log::own_id(message_id, &integration.id).unwrap_or(message_id));
         match appended {
             Ok(Appended::Stored(_)) => work.note("outcome", "accepted"),
             Ok(Appended::Duplicate(_)) => work.note("outcome", "duplicate"),

@@ -44,7 +44,7 @@ impl Handoffs {
             return Ok(());
         }
         let mut headers = HeaderMap::new();
-        headers.insert(super::log::KIND, word(why));
+        headers.insert(super::log::KIND, why.as_str());
         self.nats.publish(&subject, headers, payload).await.map(|_| ())
     }
 
@@ -99,12 +99,4 @@ impl Handoffs {
 
 fn expert_of(subject: &str) -> Option<ExpertId> {
     ExpertId::parse(subject.split('.').nth(2)?).ok()
-}
-
-fn word(why: Parked) -> &'static str {
-    match why {
-        Parked::Missing => "missing",
-        Parked::Busy => "busy",
-        Parked::Paused => "paused",
-    }
 }

@@ -229,8 +229,12 @@ pub fn kind(headers: &HeaderMap) -> EntryKind {
 
 /// DingTalk's id of the message that an entry of this integration is.
 pub fn msg_id(headers: &HeaderMap, integration: &IntegrationId) -> Option<MsgId> {
-    let text = headers.get(MSG_ID)?.as_str();
-    MsgId::parse(text.strip_prefix(integration.as_str())?.strip_prefix(':')?).ok()
+    MsgId::parse(own_id(headers.get(MSG_ID)?.as_str(), integration)?).ok()
+}
+
+/// DingTalk's part of the id by which the log takes a message once.
+pub fn own_id<'a>(message_id: &'a str, integration: &IntegrationId) -> Option<&'a str> {
+    message_id.strip_prefix(integration.as_str())?.strip_prefix(':')
 }
 
 fn read(record: &Record) -> Result<Logged, Error> {

@@ -56,6 +56,16 @@ impl Machine {
     }
 }
 
+impl Parked {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Busy => "busy",
+            Self::Paused => "paused",
+        }
+    }
+}
+
 impl OpenTurn {
     /// When its wait for an expert is over; `None` where it does not wait for one.
     pub(super) fn waits_until(&self) -> Option<Timestamp> {

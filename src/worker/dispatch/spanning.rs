@@ -6,7 +6,7 @@
 use crate::domain::entry::Entry;
 use crate::domain::id::TurnId;
 use crate::domain::span::{Kind, Spot};
-use crate::domain::turn::{Event, OpenTurn, Parked, Phase, Step};
+use crate::domain::turn::{Event, OpenTurn, Phase, Step};
 use crate::domain::words::Word;
 use crate::io::nats::trace;
 use crate::telemetry::traces::{self, Work};
@@ -94,14 +94,7 @@ pub(super) fn recorded(work: &mut Work, run: &Run, step: Step) {
     let Some(turn) = &run.head().turn else { return };
     note_turn(work, turn);
     match &turn.phase {
-        Phase::Parked { why, .. } => {
-            let why = match why {
-                Parked::Missing => "missing",
-                Parked::Busy => "busy",
-                Parked::Paused => "paused",
-            };
-            work.note("reason", why);
-        }
+        Phase::Parked { why, .. } => work.note("reason", why.as_str()),
         Phase::Burying { reason, .. } => work.failed(reason.as_str()),
         Phase::Running | Phase::Waiting { .. } | Phase::Retry { .. } | Phase::Sending(_) => {}
     }

@@ -102,8 +102,9 @@ impl Turning<'_> {
         let (Some(integration), Some(origin)) = (self.integration, &self.origin) else { return };
         let text = word.text(integration.language);
         let said = segments(text, self.hands.config.reply, integration.language, None);
+        let sender = self.sender(run);
         for segment in &said.list {
-            if let Err(error) = self.sender(run).send(integration, origin, segment).await {
+            if let Err(error) = sender.send(integration, origin, segment).await {
                 tracing::warn!(?word, reason = error.reason.as_str(), "a notice was not sent");
             }
         }
