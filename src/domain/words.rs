@@ -13,6 +13,7 @@ use super::entry::ActionKind;
 use super::status::Status;
 
 const CHOSEN_CHARS_MAX: usize = 60;
+const GROUP_CHARS_MAX: usize = 60;
 
 /// What there is to say. Texts are plain; names of people never appear in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +145,17 @@ pub fn pressed(language: Language, action: &ActionKind) -> String {
         }
     };
     word.text(language).to_owned()
+}
+
+/// Where a question comes from that its asker reads in a direct message.
+pub fn asked_in(language: Language, group: &str) -> String {
+    let words: Vec<_> = group.split_whitespace().collect();
+    let is_plain = |c: &char| !matches!(c, '[' | ']' | '(' | ')' | '<' | '>' | '`' | '*' | '!');
+    let group = words.join(" ").chars().filter(is_plain).take(GROUP_CHARS_MAX).collect::<String>();
+    match language {
+        Language::En => en::asked_in(&group),
+        Language::ZhHans => zh_hans::asked_in(&group),
+    }
 }
 
 /// Whole hours, and the minutes beyond them.

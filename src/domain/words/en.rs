@@ -64,6 +64,10 @@ pub(super) fn chosen(action: &str) -> String {
     format!("Chosen: {action}")
 }
 
+pub(super) fn asked_in(group: &str) -> String {
+    format!("Asked in the group {group}:")
+}
+
 pub(super) fn status(status: &Status) -> String {
     let expert = status.expert.as_ref().map_or("none", |expert| expert.as_str());
     let session = match &status.session {

@@ -58,6 +58,10 @@ pub(super) fn chosen(action: &str) -> String {
     format!("已选择：{action}")
 }
 
+pub(super) fn asked_in(group: &str) -> String {
+    format!("来自群聊「{group}」的提问：")
+}
+
 pub(super) fn status(status: &Status) -> String {
     let expert = status.expert.as_ref().map_or("无", |expert| expert.as_str());
     let session = match &status.session {

@@ -117,9 +117,14 @@ impl Turning<'_> {
         if self.are_links_for_all(integration, origin) {
             return Ok(None);
         }
-        let (Some(aside), Some(question)) = (origin.aside(), self.question(run, turn, None)) else {
+        let (Some(aside), Some(mut question)) = (origin.aside(), self.question(run, turn, None))
+        else {
             return Ok(None);
         };
+        if let Some(group) = &origin.place.title {
+            let asked_in = words::asked_in(integration.language, group);
+            question.text = format!("{asked_in}\n\n{}", question.text);
+        }
         run.check()?;
         match self.sender(run).send(integration, &aside, &question).await {
             Ok(_) => Ok(Some(Event::AskedInPrivate)),

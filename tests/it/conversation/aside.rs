@@ -48,6 +48,7 @@ async fn the_links_of_a_question_in_a_group_are_its_askers_alone() {
     assert_eq!(aside.len(), 1);
     assert!(aside[0].seq < told.seq, "nobody is promised what was not sent");
     assert!(aside[0].text.contains("confirm the payment"), "{}", aside[0].text);
+    assert!(aside[0].text.starts_with("Asked in the group "), "{}", aside[0].text);
     assert_eq!(post(&link(&aside[0], "Confirm")).await, 200);
     outside.reply(&said.conversation, CONFIRMED).await;
     assert_eq!(outside.expert.calls()[1].body["sender"]["id"], "ann");
