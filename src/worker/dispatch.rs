@@ -299,7 +299,7 @@ impl Dispatch {
                 Event::Taken { runtime: Availability::Ready, at: self.context.clock.now() }
             }
             (None, Some(asked)) => {
-                let reach = self.resolver.reach(&run.conversation, &asked.expert).await;
+                let reach = self.resolver.reach(&run.conversation, &asked.expert, run.head()).await;
                 let runtime = reach.availability;
                 turning.reach = Some(reach);
                 // Who cannot be asked now is asked for all of it later.

@@ -141,8 +141,10 @@ impl HandoffStage {
         }
         let runtime = self.routing.runtime_fresh(expert).await.context("read runtime")?;
         let Some(runtime) = runtime.filter(|runtime| !runtime.is_paused) else { return Ok(()) };
+        // After a time without the broker it is not known whether a lease has lapsed. Who waits needs no
+        // guess: the next heartbeat tells.
         let now = self.context.clock.now();
-        if lease::has_lapsed(&self.live, &runtime, now).await.context("read lease")? {
+        if !lease::is_alive(&self.live, &runtime, now).await.context("read lease")? {
             return Ok(());
         }
         if !self.win(expert, every).await.context("win the tick")? {
