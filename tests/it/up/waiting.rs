@@ -267,3 +267,32 @@ async fn an_expert_that_hangs_keeps_nobody_from_another_and_who_waits_for_it_hea
     assert_eq!(reasons(&service).await, [""; 0]);
     service.finish().await;
 }
+
+#[tokio::test]
+async fn who_waits_for_an_expert_that_is_busy_or_paused_hears_of_it_when_it_is_gone() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_EXPERT_RUNS_MAX", "1")]).await;
+    service.stream_robot(&outside, "robot").await;
+    let admin = service.admin();
+    let fields = json!({ "runtime": callback(&outside), "queuedNotice": "none" });
+    admin.publish("expert", "robot", &fields).await;
+    outside.say(Say::direct("robot", "ann", "hang"));
+    assert!(outside.expert.called(1, LIMIT).await);
+    let bob = outside.say(Say::direct("robot", "bob", "one")).conversation;
+    wait_until("bob waits for a busy one", LIMIT, async || parked(&service).await == 1).await;
+    admin.done("DELETE", "/api/runtimes/expert", &Value::Null).await;
+    outside.reply(&bob, AWAY).await;
+    admin.done("POST", "/api/integrations/robot/pause", &Value::Null).await;
+    let carol = outside.say(Say::direct("robot", "carol", "one")).conversation;
+    wait_until("carol waits for a paused one", LIMIT, async || parked(&service).await == 2).await;
+    assert!(outside.read_in(&carol).is_empty());
+    admin.done("POST", "/api/integrations/robot/resume", &Value::Null).await;
+    outside.reply(&carol, AWAY).await;
+    admin.register("expert", &callback(&outside)).await;
+    outside.ask(Say::direct("robot", "ann", "/stop"), "Stopped.").await;
+    for conversation in [&bob, &carol] {
+        outside.reply(conversation, "You said: one").await;
+        assert_eq!(outside.read_in(conversation), [AWAY, "You said: one"]);
+    }
+    service.finish().await;
+}
