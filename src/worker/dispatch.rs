@@ -124,7 +124,7 @@ impl Dispatch {
                 Slot { to: newest.map_or(Seq(0), |found| found.seq), window: Duration::ZERO }
             }
         };
-        let last = match self.journal.last(&conversation).await {
+        let mut last = match self.journal.last(&conversation).await {
             Ok(last) => last,
             Err(journal::Error::Newer(_)) if patience == Patience::Lasts => {
                 return self.leave(&conversation, &delivery).await;
@@ -132,6 +132,8 @@ impl Dispatch {
             Err(journal::Error::Newer(_)) => self.begin_anew(&conversation).await?,
             Err(e) => return Err(e).context("read journal"),
         };
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        last.head.session = last.head.session.map(|session| session.under(trigger.as_deref()));
         let lease = Lease::hold(&self.context, &self.nats, &delivery);
         let mut run = Run::new(conversation.clone(), self.journal.clone(), last, lease);
         run.patience = patience;

@@ -204,7 +204,6 @@ impl Resolver {
     }
 
     /// The session as the journal has it, or, where the conversation has no journal, as SQL had it last.
-    /// Its timeout follows its own expert's trigger for as long as that is published here.
     async fn session(&self, question: &Question<'_>) -> Result<Option<Session>, store::Error> {
         let head = question.head;
         let known = match &head.session {
@@ -213,12 +212,8 @@ impl Resolver {
             }
             known => known.clone(),
         };
-        let Some(mut session) = known else { return Ok(None) };
         let published = self.routing.trigger_of(&question.conversation.integration);
-        if let Some(trigger) = published.filter(|trigger| trigger.expert == session.expert) {
-            session.timeout = trigger.session_timeout;
-        }
-        Ok(Some(session))
+        Ok(known.map(|session| session.under(published.as_deref())))
     }
 
     async fn ask(
