@@ -142,7 +142,10 @@ impl Dispatch {
             Err(journal::Error::Newer(_)) if patience == Patience::Lasts => {
                 return self.leave(conversation, delivery).await;
             }
-            Err(journal::Error::Newer(_)) => self.begin_anew(conversation).await?,
+            Err(journal::Error::Newer(_)) => self.begin_anew(conversation, leaving::WHY).await?,
+            Err(error @ journal::Error::Unreadable { .. }) => {
+                self.begin_anew(conversation, &error.to_string()).await?
+            }
             Err(e) => return Err(e).context("read journal"),
         };
         let trigger = self.routing.trigger_of(&conversation.integration);

@@ -124,7 +124,7 @@ impl HandoffStage {
         conversation: &Conversation,
         entry: Seq,
     ) -> anyhow::Result<Option<(Seq, Parked)>> {
-        let read = async || match self.journal.last(conversation).await {
+        let read = async || match self.journal.glance(conversation).await {
             // It waits for a worker of the release that parked it.
             Err(journal::Error::Newer(_)) => anyhow::Ok(None),
             last => {

@@ -173,7 +173,7 @@ impl Sweep {
     ) -> anyhow::Result<bool> {
         let now = self.context.clock.now();
         let Some(newest) = self.log.newest(conversation).await? else { return Ok(false) };
-        let last = self.journal.last(conversation).await?;
+        let last = self.journal.glance(conversation).await?;
         let is_waiting = newest.seq > last.head.position;
         if pressed.log {
             let finished = Seq(last.head.position.0 + 1);
@@ -198,7 +198,7 @@ impl Sweep {
             return Ok(false);
         }
         // It may have come to its end while we looked for what would bring it there.
-        if self.journal.last(conversation).await?.head.position >= newest.seq {
+        if self.journal.glance(conversation).await?.head.position >= newest.seq {
             return Ok(false);
         }
         let window = Duration::ZERO;
