@@ -30,14 +30,15 @@ pub struct Press<'a> {
     pub is_first: bool,
 }
 
-/// `trigger` says who may act, where there is one.
+/// `trigger` says who may act, and how long the session lasts, where there is one.
 pub fn standing(press: Press<'_>, trigger: Option<&Trigger>, head: &Head) -> Standing {
     let Press { action, at, is_first, .. } = press;
     let Some(asker) = press.asker else { return Standing::Over };
     if !may_act(&action.by, asker, trigger) {
         return Standing::Foreign;
     }
-    let current = head.session.as_ref().filter(|session| !session.is_expired(at));
+    let session = head.session.clone().map(|session| session.under(trigger));
+    let current = session.filter(|session| !session.is_expired(at));
     // A turn of an older session comes before the entry that opened this one.
     if current.is_none_or(|session| action.turn.last < session.epoch) {
         return Standing::Over;
@@ -168,6 +169,25 @@ mod tests {
             let unknown = Press { asker: None, ..press };
             let found = standing(unknown, Some(&trigger(ActBy::Anyone, &[])), &head(interrupted));
             assert_eq!(found, Over, "{action:?} of nobody");
+        }
+    }
+
+    #[test]
+    fn a_press_counts_for_as_long_as_the_session_lasts_by_what_is_published_now() {
+        let asker = sender("$:ann", Some("ann"));
+        let (origin, action) = (asked_by(&asker), action(ActionKind::Confirm, 12, &asker));
+        for (timeout_s, later_s, expected) in [
+            (60, 61, Standing::Over),
+            (3600, 61, Standing::Counts),
+            (1, 1, Standing::Counts),
+            (1, 2, Standing::Over),
+        ] {
+            let at = Timestamp(later_s * 1000);
+            let press = Press { action: &action, at, asker: Some(&origin), is_first: false };
+            let session_timeout = Duration::from_secs(timeout_s);
+            let published = Trigger { session_timeout, ..trigger(ActBy::Asker, &[]) };
+            let found = standing(press, Some(&published), &head(Some(12)));
+            assert_eq!(found, expected, "{timeout_s} s, after {later_s} s");
         }
     }
 

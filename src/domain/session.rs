@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::binding::Trigger;
 use super::id::{ExpertId, Seq};
 use super::time::Timestamp;
 
@@ -21,6 +22,14 @@ pub struct Session {
 }
 
 impl Session {
+    /// It lasts as long as the trigger of its own expert says now; without one, as long as it did.
+    pub fn under(mut self, published: Option<&Trigger>) -> Self {
+        if let Some(trigger) = published.filter(|trigger| trigger.expert == self.expert) {
+            self.timeout = trigger.session_timeout;
+        }
+        self
+    }
+
     pub fn is_expired(&self, at: Timestamp) -> bool {
         at.since(self.last_activity) > self.timeout
     }

@@ -13,6 +13,7 @@ pub mod turning;
 pub mod spanning;
 pub mod following;
 pub mod leaving;
+pub mod deferring;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,6 @@ use super::run::{Patience, Run, Stopped};
 use super::watch::Watch;
 use crate::context::Context;
 use crate::domain::binding::{Integration, Language};
-use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::entry::{Entry, Logged};
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::plan::{self, plan};
@@ -53,9 +53,6 @@ use crate::protocol::envelope;
 use crate::protocol::subject;
 use crate::protocol::token::{Slot, decode_slot};
 use turning::Turning;
-
-/// How long something that needs an absent database is left alone.
-const LATER: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -112,41 +109,61 @@ impl Dispatch {
         let Some(conversation) = subject::conversation_of(&delivery.subject) else {
             return Ok(Disposition::foreign(&delivery));
         };
-        let patience = self.patience(&delivery);
+        let lease = Lease::hold(&self.context, &self.nats, &delivery);
+        let held = lease.held().clone();
+        match self.take(&conversation, &delivery, lease).await {
+            Err(error) if deferring::is_of_broker(&error) => {
+                self.put_off(&conversation, &delivery, &held, error).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn take(
+        &self,
+        conversation: &Conversation,
+        delivery: &Delivery,
+        lease: Lease,
+    ) -> anyhow::Result<Disposition> {
+        let patience = self.patience(delivery);
         let slot = match decode_slot(&delivery.payload) {
             Ok(slot) => slot,
             Err(envelope::Error::Newer(_)) if patience == Patience::Lasts => {
-                return self.leave(&conversation, &delivery).await;
+                return self.leave(conversation, delivery).await;
             }
             // The log has the messages; what the slot said is looked up there.
             Err(_) => {
-                let newest = self.log.newest(&conversation).await.context("read newest")?;
+                let newest = self.log.newest(conversation).await.context("read newest")?;
                 Slot { to: newest.map_or(Seq(0), |found| found.seq), window: Duration::ZERO }
             }
         };
-        let last = match self.journal.last(&conversation).await {
+        let mut last = match self.journal.last(conversation).await {
             Ok(last) => last,
             Err(journal::Error::Newer(_)) if patience == Patience::Lasts => {
-                return self.leave(&conversation, &delivery).await;
+                return self.leave(conversation, delivery).await;
             }
-            Err(journal::Error::Newer(_)) => self.begin_anew(&conversation).await?,
+            Err(journal::Error::Newer(_)) => self.begin_anew(conversation, leaving::WHY).await?,
+            Err(error @ journal::Error::Unreadable { .. }) => {
+                self.begin_anew(conversation, &error.to_string()).await?
+            }
             Err(e) => return Err(e).context("read journal"),
         };
-        let lease = Lease::hold(&self.context, &self.nats, &delivery);
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        last.head.session = last.head.session.map(|session| session.under(trigger.as_deref()));
         let mut run = Run::new(conversation.clone(), self.journal.clone(), last, lease);
         run.patience = patience;
-        self.tell_queued(&run, slot, &delivery);
+        self.tell_queued(&run, slot, delivery);
         match self.work(&mut run, slot, delivery.deliveries).await {
             Ok(Worked::Through) => {
                 run.check()?;
-                self.nats.ack_confirmed(&delivery).await.context("acknowledge slot")?;
+                self.nats.ack_confirmed(delivery).await.context("acknowledge slot")?;
                 let head = run.head().clone();
                 drop(run);
-                self.follow(&conversation, &head).await?;
+                self.follow(conversation, &head).await?;
                 Ok(Disposition::Settled)
             }
-            Ok(Worked::Draining) => {
-                self.nats.hand_back(&delivery).await.context("hand slot back")?;
+            Ok(Worked::Draining) | Err(Stopped::Draining) => {
+                self.nats.hand_back(delivery).await.context("hand slot back")?;
                 Ok(Disposition::Settled)
             }
             Err(Stopped::Lost) => {
@@ -154,13 +171,9 @@ impl Dispatch {
                 tracing::warn!(conversation = %conversation, "run lost, another one has it");
                 Ok(Disposition::Left)
             }
-            Err(Stopped::Draining) => {
-                self.nats.hand_back(&delivery).await.context("hand slot back")?;
-                Ok(Disposition::Settled)
-            }
             Err(Stopped::Failed(error)) if leaving::is_newer(&error) => {
                 drop(run);
-                self.leave(&conversation, &delivery).await
+                self.leave(conversation, delivery).await
             }
             Err(Stopped::Failed(error)) => Err(error),
         }
@@ -299,7 +312,7 @@ impl Dispatch {
                 Event::Taken { runtime: Availability::Ready, at: self.context.clock.now() }
             }
             (None, Some(asked)) => {
-                let reach = self.resolver.reach(&run.conversation, &asked.expert).await;
+                let reach = self.resolver.reach(&run.conversation, &asked.expert, run.head()).await;
                 let runtime = reach.availability;
                 turning.reach = Some(reach);
                 // Who cannot be asked now is asked for all of it later.
@@ -328,15 +341,6 @@ impl Dispatch {
     ) -> Result<(), Stopped> {
         let Some(mut turning) = self.opened(run, integration).await? else { return Ok(()) };
         turning.drive(run, Event::Poisoned { deliveries }).await
-    }
-
-    /// Brings the conversation back in a moment, with what its slot said.
-    async fn later(&self, conversation: &Conversation, slot: Slot) -> anyhow::Result<()> {
-        let at = self.context.clock.now().after(LATER);
-        let Slot { to, window } = slot;
-        let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
-        let purpose = format!("{to}lt{}", at.0);
-        self.timers.arm(conversation, &purpose, at, &token).await.context("arm later")
     }
 }
 

@@ -98,7 +98,7 @@ impl DueStage {
         token: Option<Token>,
     ) -> anyhow::Result<Found> {
         let Some(token) = token else { return Ok(Found::Newer) };
-        let last = match self.journal.last(conversation).await {
+        let last = match self.journal.glance(conversation).await {
             Ok(last) => last,
             Err(journal::Error::Newer(_)) => return Ok(Found::Newer),
             Err(e) => return Err(e).context("read journal"),

@@ -1,4 +1,5 @@
-//! The hand-off stage: brings waiting conversations back when their expert is there again.
+//! The hand-off stage: brings waiting conversations back when their expert is there again, and those that
+//! wait for something else when it is gone.
 //!
 //! Hints are fast and may be lost; the index is read every 10 s anyway. The conversation that has waited
 //! longest comes first.
@@ -14,7 +15,7 @@ use super::bulkhead::Bulkhead;
 use crate::context::Context;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::{Conversation, ExpertId, IntegrationId, Seq};
-use crate::domain::turn::Phase;
+use crate::domain::turn::{Parked, Phase};
 use crate::io::handoff::Handoffs;
 use crate::io::journal::{self, Journal};
 use crate::io::lease;
@@ -25,6 +26,8 @@ use crate::io::tick::Ticks;
 use crate::io::timer::Timers;
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// While an expert is away nearly all know it, and who does not loses nothing in a minute.
+const LOOK_EVERY_AWAY: Duration = Duration::from_secs(60);
 /// Two hints within this time are one.
 const HINT_INTERVAL: Duration = Duration::from_millis(300);
 /// One token in this time: 50 a second for each expert.
@@ -114,16 +117,26 @@ impl HandoffStage {
         self.ticks.win(&name, every, self.context.clock.now()).await
     }
 
-    /// The end of the turn that waits. An entry without one was left by a run that died, and goes; the
-    /// turn may have come to wait again meanwhile and relied on it.
-    async fn parked(&self, conversation: &Conversation, entry: Seq) -> anyhow::Result<Option<Seq>> {
-        let read = async || match self.journal.last(conversation).await {
+    /// The end of the turn that waits, and for what. An entry without one was left by a run that died, and
+    /// goes; the turn may have come to wait again meanwhile and relied on it.
+    async fn parked(
+        &self,
+        conversation: &Conversation,
+        entry: Seq,
+    ) -> anyhow::Result<Option<(Seq, Parked)>> {
+        let read = async || match self.journal.glance(conversation).await {
             // It waits for a worker of the release that parked it.
             Err(journal::Error::Newer(_)) => anyhow::Ok(None),
             last => {
                 let turn = last.context("read journal")?.head.turn;
-                let parked = turn.filter(|turn| matches!(turn.phase, Phase::Parked { .. }));
-                Ok(Some(parked.map(|turn| turn.last)))
+                Ok(Some(turn.and_then(|turn| match turn.phase {
+                    Phase::Parked { why, .. } => Some((turn.last, why)),
+                    Phase::Running
+                    | Phase::Waiting { .. }
+                    | Phase::Retry { .. }
+                    | Phase::Sending(_)
+                    | Phase::Burying { .. } => None,
+                })))
             }
         };
         match read().await? {
@@ -134,17 +147,27 @@ impl HandoffStage {
         Ok(read().await?.flatten())
     }
 
-    /// Tokens for all that wait for `expert`, if it is there.
+    /// Tokens for all that wait for `expert`, if it is there. If it is away, for those that do not know it
+    /// yet: they wait because it was busy or paused, and are to wait for an expert that is missing.
     async fn resume(&self, expert: &ExpertId, every: Duration) -> anyhow::Result<()> {
         if self.handoffs.next(expert, Seq(0)).await.context("read the index")?.is_none() {
             return Ok(());
         }
         let runtime = self.routing.runtime_fresh(expert).await.context("read runtime")?;
-        let Some(runtime) = runtime.filter(|runtime| !runtime.is_paused) else { return Ok(()) };
-        let now = self.context.clock.now();
-        if lease::has_lapsed(&self.live, &runtime, now).await.context("read lease")? {
+        if runtime.as_ref().is_some_and(|runtime| runtime.is_paused) {
             return Ok(());
         }
+        // After a time without the broker it is not known whether a lease has lapsed. Who waits needs no
+        // guess: the next heartbeat tells.
+        let now = self.context.clock.now();
+        let is_there = match &runtime {
+            Some(runtime) => {
+                lease::is_alive(&self.live, runtime, now).await.context("read lease")?
+            }
+            None => false,
+        };
+        let is_hinted = every <= HINT_INTERVAL;
+        let every = if is_there || is_hinted { every } else { LOOK_EVERY_AWAY };
         if !self.win(expert, every).await.context("win the tick")? {
             return Ok(());
         }
@@ -157,7 +180,10 @@ impl HandoffStage {
             if self.is_paused(&conversation.integration).await {
                 continue;
             }
-            let Some(to) = self.parked(&conversation, seq).await? else { continue };
+            let Some((to, why)) = self.parked(&conversation, seq).await? else { continue };
+            if why == Parked::Missing && !is_there {
+                continue;
+            }
             let window = Duration::ZERO;
             let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
             self.timers.fire(&conversation, &token).await.context("fire token")?;

@@ -100,7 +100,7 @@ impl IntakeStage {
     /// The end of the turn that the message at `seq` fills: that one is due at once, and what is behind it
     /// has its own timer. Behind an open turn its run looks at what follows.
     async fn filled(&self, conversation: &Conversation, seq: Seq) -> anyhow::Result<Option<Seq>> {
-        let head = match self.journal.last(conversation).await {
+        let head = match self.journal.glance(conversation).await {
             Ok(last) => last.head,
             // The timer is left to that release.
             Err(journal::Error::Newer(_)) => return Ok(None),

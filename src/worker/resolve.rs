@@ -204,7 +204,6 @@ impl Resolver {
     }
 
     /// The session as the journal has it, or, where the conversation has no journal, as SQL had it last.
-    /// Its timeout follows its own expert's trigger for as long as that is published here.
     async fn session(&self, question: &Question<'_>) -> Result<Option<Session>, store::Error> {
         let head = question.head;
         let known = match &head.session {
@@ -213,12 +212,8 @@ impl Resolver {
             }
             known => known.clone(),
         };
-        let Some(mut session) = known else { return Ok(None) };
         let published = self.routing.trigger_of(&question.conversation.integration);
-        if let Some(trigger) = published.filter(|trigger| trigger.expert == session.expert) {
-            session.timeout = trigger.session_timeout;
-        }
-        Ok(Some(session))
+        Ok(known.map(|session| session.under(published.as_deref())))
     }
 
     async fn ask(
@@ -228,14 +223,19 @@ impl Resolver {
         session: Session,
         is_new: bool,
     ) -> Resolved {
-        let reach = self.reach(question.conversation, &session.expert).await;
+        let reach = self.reach(question.conversation, &session.expert, question.head).await;
         let opening = Opening::Ask { session, is_new, runtime: reach.availability };
         let turn = Box::new(self.new_turn(question, kind, opening));
         Resolved::Turn { turn, reach: Some(reach), says: None }
     }
 
     /// Whether the expert can be asked now; holds a place among its runs where it can.
-    pub async fn reach(&self, conversation: &Conversation, expert: &ExpertId) -> Reach {
+    pub async fn reach(
+        &self,
+        conversation: &Conversation,
+        expert: &ExpertId,
+        head: &Head,
+    ) -> Reach {
         let away =
             |why| Reach { availability: Availability::Away(why), runtime: None, place: None };
         let integration = self.routing.integration(&conversation.integration).await;
@@ -244,9 +244,8 @@ impl Resolver {
         }
         let runtime = match self.routing.runtime(expert).await {
             Ok(Some(runtime)) if runtime.is_paused => return away(Parked::Paused),
-            Ok(Some(runtime)) if self.has_lapsed(&runtime).await => return away(Parked::Missing),
-            Ok(Some(runtime)) => runtime,
-            Ok(None) => return away(Parked::Missing),
+            Ok(Some(runtime)) if self.is_there(&runtime, head).await => runtime,
+            Ok(Some(_) | None) => return away(Parked::Missing),
             Err(error) => {
                 tracing::warn!(expert = %expert, %error, "the expert's runtime is unknown");
                 let availability = Availability::Unknown;
@@ -265,12 +264,17 @@ impl Resolver {
 }
 
 impl Resolver {
-    /// A lease that cannot be read is no reason to tell people that their expert is away.
-    async fn has_lapsed(&self, runtime: &Runtime) -> bool {
+    /// A lease that may have lapsed for want of a broker, or that cannot be read, is no reason to tell
+    /// people that their expert is away. Who knows that it is waits for a heartbeat.
+    async fn is_there(&self, runtime: &Runtime, head: &Head) -> bool {
         let now = self.context.clock.now();
-        lease::has_lapsed(&self.live, runtime, now).await.unwrap_or_else(|error| {
+        let is_there = match head.is_told_away {
+            true => lease::is_alive(&self.live, runtime, now).await,
+            false => lease::has_lapsed(&self.live, runtime, now).await.map(|lapsed| !lapsed),
+        };
+        is_there.unwrap_or_else(|error| {
             tracing::debug!(%error, expert = %runtime.expert, "the lease is unknown");
-            false
+            !head.is_told_away
         })
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::gate::Gate;
 use crate::context::Context;
+use crate::domain::binding::Trigger;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::time::Timestamp;
@@ -21,6 +22,7 @@ use crate::domain::turn::{Head, OpenTurn, Phase};
 use crate::io::journal::{self, Journal};
 use crate::io::log::{self, Log};
 use crate::io::nats::{self, Nats};
+use crate::io::routing::Routing;
 use crate::io::slot::Slots;
 use crate::io::state;
 use crate::io::store::{Store, dead, messages};
@@ -45,6 +47,7 @@ pub struct Sweep {
     pub slots: Slots,
     pub timers: Timers,
     pub ticks: Ticks,
+    pub routing: Routing,
     /// From one pass to the next; an entry younger than this may be on its way.
     pub every: Duration,
     /// What is younger than this is kept, for the log's dedupe and for those who read after us.
@@ -170,7 +173,7 @@ impl Sweep {
     ) -> anyhow::Result<bool> {
         let now = self.context.clock.now();
         let Some(newest) = self.log.newest(conversation).await? else { return Ok(false) };
-        let last = self.journal.last(conversation).await?;
+        let last = self.journal.glance(conversation).await?;
         let is_waiting = newest.seq > last.head.position;
         if pressed.log {
             let finished = Seq(last.head.position.0 + 1);
@@ -180,7 +183,9 @@ impl Sweep {
             self.make_room(journal::STREAM, &subject::journal(conversation), last.seq).await?;
         }
         let overdue = overdue(&last.head, now);
-        let in_vain = (!is_waiting && asks_in_vain(&last.head, now)).then_some(newest.seq);
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        let asks_in_vain = asks_in_vain(&last.head, trigger.as_deref(), now);
+        let in_vain = (!is_waiting && asks_in_vain).then_some(newest.seq);
         if let Some(to) = overdue.or(in_vain) {
             // Who holds the slot looks at it; where somebody does already, that is as good.
             let slot = Slot { to, window: Duration::ZERO };
@@ -193,7 +198,7 @@ impl Sweep {
             return Ok(false);
         }
         // It may have come to its end while we looked for what would bring it there.
-        if self.journal.last(conversation).await?.head.position >= newest.seq {
+        if self.journal.glance(conversation).await?.head.position >= newest.seq {
             return Ok(false);
         }
         let window = Duration::ZERO;
@@ -251,8 +256,9 @@ struct Pressed {
 }
 
 /// A question is open whose session has run out: its card still shows buttons.
-fn asks_in_vain(head: &Head, now: Timestamp) -> bool {
-    let is_over = head.session.as_ref().is_none_or(|session| session.is_expired(now));
+fn asks_in_vain(head: &Head, trigger: Option<&Trigger>, now: Timestamp) -> bool {
+    let session = head.session.clone().map(|session| session.under(trigger));
+    let is_over = session.is_none_or(|session| session.is_expired(now));
     head.turn.is_none() && head.interrupted.is_some() && is_over
 }
 

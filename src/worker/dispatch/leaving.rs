@@ -4,7 +4,7 @@
 //! comes back in a moment, perhaps to a worker that can; order is kept, because nothing of it is done
 //! before. The time since it was left first goes with its timers, tokens and slots. Where no worker of
 //! the newer release came for it within `DT_NEWER_MAX_AGE`, as after a roll-back, its bytes become a dead
-//! letter, and the conversation goes on.
+//! letter, and the conversation goes on. A journal that no release can read is not left to any.
 
 use std::time::Duration;
 
@@ -99,10 +99,14 @@ impl Dispatch {
 
     /// The journal begins anew behind records that nobody reads any more. What its headers do not name
     /// as ended becomes one dead letter, or none; the session is lost.
-    pub(super) async fn begin_anew(&self, conversation: &Conversation) -> anyhow::Result<Last> {
+    pub(super) async fn begin_anew(
+        &self,
+        conversation: &Conversation,
+        why: &str,
+    ) -> anyhow::Result<Last> {
         let outline = self.journal.outline(conversation).await.context("outline the journal")?;
         let Some(outline) = outline else {
-            bail!("the journal was read as newer and has no record")
+            bail!("the journal could not be read and has no record")
         };
         let mut step = Step::Noted;
         if outline.last > outline.ended {
@@ -112,7 +116,7 @@ impl Dispatch {
             let letter = DeadLetter {
                 turn: TurnId { conversation: conversation.clone(), last: outline.last },
                 reason: Reason::Decode,
-                detail: WHY.to_owned(),
+                detail: why.to_owned(),
                 attempts: 0,
                 failed: FailedAttempts::default(),
                 asked: None,
@@ -127,7 +131,7 @@ impl Dispatch {
         let record = Record { nonce, count, step, head: head.clone(), answer: None };
         let seq = self.journal.append(conversation, outline.seq, &record).await;
         let seq = seq.context("begin the journal anew")?;
-        tracing::warn!(conversation = %conversation, "began a journal anew that a newer release left");
+        tracing::warn!(conversation = %conversation, why, "began a journal anew");
         Ok(Last { seq, at: None, nonce, count, head })
     }
 }

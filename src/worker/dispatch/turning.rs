@@ -187,7 +187,8 @@ impl<'a> Turning<'a> {
         if why == Parked::Busy {
             return Ok(None);
         }
-        let reach = self.hands.resolver.reach(&run.conversation, &asked.expert).await;
+        let resolver = &self.hands.resolver;
+        let reach = resolver.reach(&run.conversation, &asked.expert, run.head()).await;
         if reach.availability != Availability::Ready {
             return Ok(None);
         }

@@ -85,9 +85,10 @@ impl IntakeStage {
         asked: Seq,
         language: Language,
     ) -> anyhow::Result<String> {
-        let head = self.journal.last(conversation).await.context("read journal")?.head;
-        let bound = self.routing.trigger_of(&conversation.integration);
-        let bound = bound.map(|trigger| trigger.expert.clone());
+        let mut head = self.journal.last(conversation).await.context("read journal")?.head;
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        head.session = head.session.map(|session| session.under(trigger.as_deref()));
+        let bound = trigger.map(|trigger| trigger.expert.clone());
         let opened_at = match &head.session {
             None => None,
             Some(session) => {

@@ -138,9 +138,11 @@ async fn the_sweep_closes_the_card_of_a_session_that_has_run_out() {
     let outside = Outside::start().await;
     let service = Service::start_with(&outside, &[("DT_SWEEP_INTERVAL", "1s")]).await;
     card_robot(&service, &outside, "robot").await;
-    publish(&service, &outside, &json!({ "sessionTimeoutSeconds": 1 })).await;
+    publish(&service, &outside, &Value::Null).await;
     let said = outside.say(Say::direct("robot", "bob", "confirm it"));
     let card = card_in(&outside, &said.conversation, 0).await;
+    // What is published now holds for the session that runs.
+    publish(&service, &outside, &json!({ "sessionTimeoutSeconds": 1 })).await;
     closed(&outside, &card, "Expired").await;
     assert_eq!(outside.expert.calls().len(), 1);
     outside.cloud.click(click(&card, "bob", "confirm")).await.expect("within 2 s");

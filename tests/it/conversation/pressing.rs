@@ -145,6 +145,25 @@ async fn the_links_of_a_question_count_from_its_asking_and_not_from_its_message(
 }
 
 #[tokio::test]
+async fn a_question_is_open_for_as_long_as_its_session_lasts_by_what_is_published_now() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &json!({ "sessionTimeoutSeconds": 5 })).await;
+    let said = outside.say(Say::direct("robot", "ann", "confirm it"));
+    let question = asked(&outside, &said.conversation).await;
+    publish(&service, &outside, &json!({ "sessionTimeoutSeconds": 3600 })).await;
+    let published_at = outside.now_ms();
+    wait_until("the first timeout is over", LIMIT, async || outside.now_ms() - published_at > 5500)
+        .await;
+    let status = outside.ask(Say::direct("robot", "ann", "/status"), "Waiting messages: 0").await;
+    assert!(status.text.contains("Session: open"), "{}", status.text);
+    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    outside.reply(&said.conversation, CONFIRMED).await;
+    let calls = outside.expert.calls();
+    assert_eq!(calls[1].body["session"]["threadId"], calls[0].body["session"]["threadId"]);
+    service.finish().await;
+}
+
+#[tokio::test]
 async fn an_interrupted_run_of_xpert_goes_on_by_a_link_or_by_a_new_message() {
     let outside = Outside::start().await;
     let service = Service::start(&outside).await;

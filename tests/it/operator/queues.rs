@@ -4,11 +4,14 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use dingtalk_trigger::sim::dingtalk::message::Say;
+use serde_json::Value;
 use tokio::time::Instant;
 
+use super::messages::parked;
 use super::stand::{REDELIVERED, SWEPT, Stand};
 use crate::support::oracle::doubt;
 use crate::support::program::LIMIT;
+use crate::support::service::callback;
 use crate::support::wait::wait_until;
 
 /// Without a wait for a redelivery, the longest of which is 15 s.
@@ -39,6 +42,27 @@ async fn a_full_journal_keeps_what_is_younger_than_the_dedupe_window_and_the_las
     assert!(begun.elapsed() >= window, "removed after {:?}", begun.elapsed());
     stand.hands.max_bytes("DT_JOURNAL", 1 << 30).await;
     stand.outside.ask(Say::direct("own", "ann", "twice"), "You said: twice").await;
+    stand.service.finish().await;
+}
+
+#[tokio::test]
+async fn a_turn_whose_stream_is_missing_waits_for_it_and_does_not_count_as_one_that_crashes() {
+    let stand = Stand::start(&[]).await;
+    let admin = stand.service.admin();
+    admin.done("DELETE", "/api/runtimes/own", &Value::Null).await;
+    stand.hands.remove_stream("DT_HANDOFF").await;
+    stand.say_own();
+    wait_until("the slot is given up for a timer", LIMIT, async || {
+        stand.hands.last("DT_TIMER", "dt.timer.own.>").await.is_some()
+            && stand.hands.last("DT_RUN", "dt.run.own.>").await.is_none()
+    })
+    .await;
+    let urls = stand.service.nats_url();
+    let (code, said) = stand.command("streams apply", &urls).await;
+    assert!(code == 0 && said.contains("DT_HANDOFF does not exist"), "{code} {said}");
+    parked(&stand).await;
+    admin.register("own", &callback(&stand.outside)).await;
+    stand.judge(&[]).await;
     stand.service.finish().await;
 }
 

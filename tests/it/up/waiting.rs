@@ -77,6 +77,37 @@ async fn without_a_runtime_turns_wait_and_go_on_in_order_within_2_s_of_its_regis
 }
 
 #[tokio::test]
+async fn who_waits_for_a_lapsed_lease_goes_on_with_a_heartbeat_and_not_with_a_guess() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    let admin = service.admin();
+    admin.publish("expert", "robot", &Value::Null).await;
+    let said = outside.ask(Say::direct("robot", "ann", "one"), AWAY).await.conversation.clone();
+    // Nobody is brought back while the runtime comes and its lease is lost again. What is left is what
+    // every worker finds for the length of a lease after its start: it may have run out for want of a broker.
+    admin.done("POST", "/api/integrations/robot/pause", &Value::Null).await;
+    let mut leased = callback(&outside);
+    leased["leaseSeconds"] = json!(3600);
+    admin.register("expert", &leased).await;
+    let broker = async_nats::jetstream::new(connect(&[service.nats_url()]).await);
+    let removed = broker.publish("$KV.DT_LIVE.lease.expert", "".into()).await.expect("publish");
+    removed.await.expect("the lease is gone");
+    admin.done("POST", "/api/integrations/robot/resume", &Value::Null).await;
+    outside.say(Say::direct("robot", "ann", "two"));
+    wait_until("the conversation is looked at again", LIMIT, async || {
+        service.metric("dt_stage_outcomes_total", "dispatch").await > 1.5
+    })
+    .await;
+    assert_eq!(outside.expert.calls().len(), 0, "nobody said that it is there");
+    admin.done("POST", "/api/runtimes/expert/heartbeat", &Value::Null).await;
+    outside.reply(&said, "You said: two").await;
+    assert_eq!(outside.read_in(&said), [AWAY, "You said: one", "You said: two"]);
+    assert_eq!(outside.expert.calls().len(), 2);
+    service.finish().await;
+}
+
+#[tokio::test]
 async fn what_waits_too_long_is_a_dead_letter_and_a_word() {
     let outside = Outside::start().await;
     let service = Service::start_with(&outside, &[("DT_HANDOFF_MAX_AGE", "5")]).await;
@@ -234,5 +265,34 @@ async fn an_expert_that_hangs_keeps_nobody_from_another_and_who_waits_for_it_hea
     assert_eq!(outside.read_in(&ann), ["Stopped."]);
     wait_until("nobody waits", LIMIT, async || parked(&service).await == 0).await;
     assert_eq!(reasons(&service).await, [""; 0]);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_an_expert_that_is_busy_or_paused_hears_of_it_when_it_is_gone() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_EXPERT_RUNS_MAX", "1")]).await;
+    service.stream_robot(&outside, "robot").await;
+    let admin = service.admin();
+    let fields = json!({ "runtime": callback(&outside), "queuedNotice": "none" });
+    admin.publish("expert", "robot", &fields).await;
+    outside.say(Say::direct("robot", "ann", "hang"));
+    assert!(outside.expert.called(1, LIMIT).await);
+    let bob = outside.say(Say::direct("robot", "bob", "one")).conversation;
+    wait_until("bob waits for a busy one", LIMIT, async || parked(&service).await == 1).await;
+    admin.done("DELETE", "/api/runtimes/expert", &Value::Null).await;
+    outside.reply(&bob, AWAY).await;
+    admin.done("POST", "/api/integrations/robot/pause", &Value::Null).await;
+    let carol = outside.say(Say::direct("robot", "carol", "one")).conversation;
+    wait_until("carol waits for a paused one", LIMIT, async || parked(&service).await == 2).await;
+    assert!(outside.read_in(&carol).is_empty());
+    admin.done("POST", "/api/integrations/robot/resume", &Value::Null).await;
+    outside.reply(&carol, AWAY).await;
+    admin.register("expert", &callback(&outside)).await;
+    outside.ask(Say::direct("robot", "ann", "/stop"), "Stopped.").await;
+    for conversation in [&bob, &carol] {
+        outside.reply(conversation, "You said: one").await;
+        assert_eq!(outside.read_in(conversation), [AWAY, "You said: one"]);
+    }
     service.finish().await;
 }

@@ -1,7 +1,7 @@
-//! After a roll-back: records of a newer release that no worker will ever read.
+//! After a roll-back: records of a newer release that no worker will ever read; and those of no release.
 //!
-//! They are left for as long as the setting says, then they are dead letters with all their bytes, and
-//! what follows them is answered.
+//! The former are left for as long as the setting says, then they are dead letters with all their bytes,
+//! and what follows them is answered. The latter are not waited for.
 
 use std::time::Duration;
 
@@ -49,11 +49,20 @@ impl Stand {
 
     /// Stores the bytes of the newer release; their sequence.
     async fn store(&self, subject: String, headers: &[(&str, String)]) -> u64 {
+        self.store_bytes(subject, headers, NEWER).await
+    }
+
+    async fn store_bytes(
+        &self,
+        subject: String,
+        headers: &[(&str, String)],
+        bytes: &'static [u8],
+    ) -> u64 {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.as_str());
         }
-        let stored = self.jetstream.publish_with_headers(subject, map, NEWER.into()).await;
+        let stored = self.jetstream.publish_with_headers(subject, map, bytes.into()).await;
         stored.expect("publish").await.expect("stored").sequence
     }
 
@@ -104,6 +113,32 @@ async fn a_journal_that_no_worker_comes_for_begins_anew() {
     tokio::join!(stand.goes_on("ann"), stand.goes_on("bob"));
     let dead = stand.dead(1).await;
     assert_eq!(dead[0]["turnId"], format!("{open}.{seq}"), "{dead:?}");
+    stand.service.finish().await;
+}
+
+#[tokio::test]
+async fn a_journal_record_that_no_release_can_read_stops_nobody() {
+    let stand = Stand::start().await;
+    // Every stage that a message passes meets it.
+    let collecting = json!({ "runtime": callback(&stand.outside), "summaryWindowSeconds": 1 });
+    stand.service.admin().publish("expert", "robot", &collecting).await;
+    for (person, bytes, has_headers) in [
+        ("ann", [].as_slice(), true),
+        ("bob", &[0, 1, 2], true),
+        ("carol", &[1, 255, 255, 255], true),
+        ("dora", &[], false),
+    ] {
+        let (conversation, last) = stand.begun(person).await;
+        let turn = format!("{conversation}.{last}");
+        let headers = [("Dt-Kind", "delivered".to_owned()), ("Dt-Turn", turn)];
+        let headers = if has_headers { headers.as_slice() } else { &[] };
+        // Its end is on record.
+        stand.service.settled().await;
+        stand.store_bytes(subject::journal(&conversation), headers, bytes).await;
+        stand.goes_on(person).await;
+    }
+    assert_eq!(stand.outside.expert.calls().len(), 8, "each turn was asked once");
+    stand.dead(0).await;
     stand.service.finish().await;
 }
 
