@@ -87,7 +87,7 @@ pub const SETTINGS: [Setting; 52] = [
     setting("DT_BODY_MAX_BYTES", "1048576", "HTTP body"),
     setting("DT_ENTRY_MAX_BYTES", "262144", "one entry of the log"),
     setting("DT_TURN_MAX_MESSAGES", "50", "messages merged into one turn"),
-    setting("DT_TURN_MAX_BYTES", "204800", "text merged into one turn"),
+    setting("DT_TURN_MAX_BYTES", "204800", "what is merged into one turn, with what it quotes"),
     setting("DT_TURN_MAX_FILES", "20", "files of one turn; what is over is told to the expert"),
     setting("DT_MEDIA_MAX_BYTES", "20971520", "one file"),
     setting(

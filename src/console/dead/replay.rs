@@ -122,15 +122,15 @@ async fn one(
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
     };
-    if run == Run::Dry {
-        return Ok(Ok(()));
-    }
-    let message_id = format!("replay:{seq}");
-    let entry = Entry::Replay(replay);
-    let appended = match state.log.append(&letter.turn.conversation, &message_id, entry).await {
+    let written = match state.log.write(Entry::Replay(replay)) {
         Err(error @ log::Error::TooLarge { .. }) => return Ok(Err(error.to_string())),
         outcome => outcome?,
     };
+    if run == Run::Dry {
+        return Ok(Ok(()));
+    }
+    let (conversation, message_id) = (&letter.turn.conversation, format!("replay:{seq}"));
+    let appended = state.log.append_written(conversation, &message_id, written).await?;
     let is_first = super::settle(state, &buried, Settlement::Replayed).await?;
     match appended {
         Appended::Stored(_) if is_first => Ok(Ok(())),

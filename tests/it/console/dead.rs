@@ -7,7 +7,7 @@ use async_nats::jetstream::{self, AckKind};
 use dingtalk_trigger::domain::dead::DeadLetter;
 use dingtalk_trigger::domain::entry::{Entry, Logged, Replay};
 use dingtalk_trigger::domain::id::{ExpertId, IntegrationId, MsgId, Seq, TurnId};
-use dingtalk_trigger::domain::inbound::{Message, Part, Place, PlaceKind, Sender};
+use dingtalk_trigger::domain::inbound::{Message, Part, Place, PlaceKind, Quote, Sender};
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::domain::turn::Asked;
@@ -193,6 +193,35 @@ async fn a_replay_is_one_entry_however_often_it_is_pressed() {
     assert_eq!(ids(&console, "?state=replayed").await, std::slice::from_ref(&id));
     let (status, answer) = console.delete(&format!("/api/dead/{id}")).await;
     assert_eq!((status, error(&answer).0), (409, "ALREADY_REPLAYED"));
+}
+
+#[tokio::test]
+async fn a_turn_that_is_larger_than_one_entry_may_be_is_replayed() {
+    let console = Console::start().await;
+    console.nats.leaves_work();
+    let quoting = |count: u64, sender: &str| {
+        let letter = letter("a", sender, Reason::RuntimeExhausted);
+        let entries = (1..=count).map(|number| {
+            let parts = vec![Part::Text("q".repeat(20_000))];
+            let quote = Some(Quote { msg_id: None, parts });
+            let said = Message { quote, ..message(&format!("m{number}")) };
+            let (seq, at) = (Seq(number), Timestamp(1_000));
+            Logged { seq, at, trace: None, entry: Entry::Message(said) }
+        });
+        DeadLetter { entries: entries.collect(), ..letter }
+    };
+    let press = async |id: &str, is_dry: bool| {
+        let body = json!({ "ids": [id], "dryRun": is_dry });
+        console.post("/api/dead/replay", body).await.1
+    };
+    let large = quoting(45, "u1");
+    let id = bury(&console, &large).await;
+    for is_dry in [true, false] {
+        let answer = press(&id, is_dry).await;
+        assert_eq!(answer, json!({ "replayed": [id], "skipped": [] }), "dry: {is_dry}");
+    }
+    let found = replays(&console, &large).await;
+    assert_eq!((found.len(), found[0].messages.len()), (1, 45));
 }
 
 #[tokio::test]
