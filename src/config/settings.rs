@@ -50,7 +50,11 @@ pub const SETTINGS: [Setting; 52] = [
         "hosts that files may be fetched from; where not set, those of the two addresses above too",
     ),
     setting("DT_REPLICAS", "1", "replicas of every stream: 3 in a cluster"),
-    setting("DT_DEDUPE_WINDOW", "10m", "how long a redelivery is recognised"),
+    setting(
+        "DT_DEDUPE_WINDOW",
+        "10m",
+        "how long the log itself recognises a redelivery; an older signed callback is looked for in its conversation",
+    ),
     setting(
         "DT_HANDOFF_MAX_AGE",
         "24h",

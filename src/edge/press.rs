@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::accept::Decision;
+use super::repeat::Arrival;
 use super::{Edge, Taken};
 use crate::domain::binding::Integration;
 use crate::domain::entry::{Action, Entry};
@@ -30,14 +31,14 @@ impl Edge {
         &self,
         integration: &Integration,
         decision: Decision,
-        arrived: Instant,
+        arrival: Arrival,
     ) -> Result<Value, log::Error> {
         let Some(action) = pressed(&decision).cloned() else {
-            self.take(integration, decision, arrived).await?;
+            self.take(integration, decision, arrival).await?;
             return Ok(json!({}));
         };
         let head = self.head(&action).await;
-        let taken = self.take(integration, decision, arrived).await?;
+        let taken = self.take(integration, decision, arrival).await?;
         let foreseen = self.foresee(&action, head, taken).await;
         let result = match foreseen {
             Some(Standing::Counts) => Some(words::pressed(integration.language, &action.kind)),

@@ -118,6 +118,27 @@ impl Log {
         }
     }
 
+    /// Where a conversation has the entry that was stored under this id, at or after `since`.
+    pub async fn find(
+        &self,
+        conversation: &Conversation,
+        message_id: &str,
+        since: Timestamp,
+    ) -> Result<Option<Seq>, Error> {
+        let subject = subject::log(conversation);
+        let first = self.nats.first_since(STREAM, since, &subject).await?;
+        let Some(mut from) = first.map(|record| record.seq) else { return Ok(None) };
+        while let Some((record, headers)) =
+            self.nats.next_with_headers(STREAM, from, &subject).await?
+        {
+            if headers.get(MSG_ID).is_some_and(|id| id.as_str() == message_id) {
+                return Ok(Some(record.seq));
+            }
+            from = Seq(record.seq.0 + 1);
+        }
+        Ok(None)
+    }
+
     /// The pod that stored the entry at `seq` of this conversation.
     pub async fn pod(
         &self,

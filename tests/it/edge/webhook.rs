@@ -8,7 +8,8 @@ use dingtalk_trigger::protocol::callback::signed::card_sign;
 use serde_json::{Value, json};
 
 use crate::edge::{
-    AES_KEY, Bench, CLIENT_SECRET, TOKEN, assert_empty, assert_sealed_success, envelopes, message,
+    AES_KEY, Bench, CLIENT_SECRET, PROBE, TOKEN, assert_empty, assert_sealed_success, envelopes,
+    message,
 };
 use crate::support::wait::wait_for;
 
@@ -75,6 +76,40 @@ async fn a_repeated_request_is_answered_like_the_first_and_stored_once() {
         assert_sealed_success(bench.sealed(&message("m1", "one")).send().await.unwrap()).await;
     }
     assert_eq!(bench.logged().await.len(), 1);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_request_that_comes_again_when_the_log_no_longer_recognises_it_has_no_second_effect() {
+    let bench = Bench::recognising_for(Duration::from_millis(200)).await;
+    let earlier = bench.now() - 60_000;
+    let secret = bench.key.card_api_secret(&IntegrationId::parse("http").unwrap());
+    let send = async || {
+        for message in [message("m1", "one"), message("m2", "/stop")] {
+            let plain = bench.signed(CLIENT_SECRET, earlier).json(&message);
+            assert_empty(plain.send().await.unwrap()).await;
+        }
+        // The stamp of these envelopes is of years ago.
+        for body in [message("m3", "three"), press(TURN)] {
+            assert_sealed_success(bench.sealed(&body).send().await.unwrap()).await;
+        }
+        let pressed = bench.client.post(bench.webhook("http")).json(&press(TURN));
+        let pressed = pressed
+            .header("x-ddpaas-signature", card_sign(secret.expose(), &earlier.to_string()))
+            .header("x-ddpaas-signature-timestamp", earlier.to_string());
+        assert_eq!(pressed.send().await.unwrap().status(), 200);
+    };
+    send().await;
+    bench.forget().await;
+    send().await;
+    let logged = bench.logged().await;
+    let ids: Vec<&str> = logged.iter().map(|(id, _)| id.as_str()).collect();
+    let ids: Vec<&str> = ids.into_iter().filter(|id| *id != PROBE).collect();
+    assert_eq!(ids[..3], ["http:m1", "http:m2", "http:m3"]);
+    assert!(ids.len() == 4 && ids[3].starts_with("http:card:"), "{ids:?}");
+    let repeated = r#"dt_inbound_total{integration="http",mode="http",result="duplicate"} 6"#;
+    let metrics = bench.context.metrics.render();
+    assert!(metrics.contains(repeated), "{metrics}");
     bench.finish().await;
 }
 
