@@ -31,7 +31,11 @@ pub const SETTINGS: [Setting; 52] = [
     setting("DT_SIM_ADDR", "127.0.0.1:8090", "the simulated DingTalk"),
     setting("DT_PUBLIC_URL", "http://127.0.0.1:8080", "how DingTalk and browsers reach the edge"),
     setting("DT_MASTER_KEY", "", "base64 of 32 bytes; seals secrets (`up` makes one)"),
-    setting("DT_MASTER_KEY_OLD", "", "opens what was sealed before a rotation"),
+    setting(
+        "DT_MASTER_KEY_OLD",
+        "",
+        "opens what was sealed and verifies what was signed before a rotation",
+    ),
     setting("DT_ADMIN_TOKEN", "", "token of the admin API, 16 characters or more (`up` makes one)"),
     setting("DT_DINGTALK_API_URL", "https://api.dingtalk.com", "DingTalk's API"),
     setting(

@@ -45,6 +45,8 @@ const BODY_MAX_BYTES: usize = 256 * 1024;
 const ENTRY_MAX_BYTES: usize = 64 * 1024;
 const CLIENT_SECRET: &str = "client-secret-never-shown";
 const TOKEN: &str = "token-never-shown";
+/// The master key before the last rotation.
+const OLD_MASTER_KEY: [u8; 32] = [6; 32];
 const AES_KEY: &str = "4g5j64qlyl3zvetqxz5jiocdr586fn2zvjpa8zls3ij";
 
 /// An edge with the integrations `http` and `stream`.
@@ -84,7 +86,7 @@ impl Bench {
         for integration in [integration("http", Mode::Http), integration("stream", Mode::Stream)] {
             store.create_integration(&integration, &note()).await.unwrap();
         }
-        let key = Key::derive(&[7; 32]);
+        let key = Key::derive(&[7; 32], Some(&OLD_MASTER_KEY));
         let edge = Edge {
             context: context.clone(),
             log: Log::new(&connection, ENTRY_MAX_BYTES),

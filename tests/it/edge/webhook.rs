@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use dingtalk_trigger::domain::entry::{ControlKind, Entry};
 use dingtalk_trigger::domain::id::IntegrationId;
+use dingtalk_trigger::protocol::action::Key;
 use dingtalk_trigger::protocol::callback::signed::card_sign;
 use serde_json::{Value, json};
 
 use crate::edge::{
-    AES_KEY, Bench, CLIENT_SECRET, PROBE, TOKEN, assert_empty, assert_sealed_success, envelopes,
-    message,
+    AES_KEY, Bench, CLIENT_SECRET, OLD_MASTER_KEY, PROBE, TOKEN, assert_empty,
+    assert_sealed_success, envelopes, message,
 };
 use crate::support::wait::wait_for;
 
@@ -208,7 +209,14 @@ async fn a_card_callback_is_signed_by_its_own_key_and_answered_as_a_card() {
             .json(&press(track));
         request.send().await.unwrap()
     };
-    for track in [format!("{TURN}-1"), format!("{TURN}-1"), "somebody-else".to_owned()] {
+    let before = Key::derive(&OLD_MASTER_KEY, None);
+    let before = before.card_api_secret(&IntegrationId::parse("http").unwrap());
+    for (track, secret) in [
+        (format!("{TURN}-1"), &secret),
+        // Registered before the master key was rotated.
+        (format!("{TURN}-1"), &before),
+        ("somebody-else".to_owned(), &secret),
+    ] {
         let response = send(&track, secret.expose()).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.json::<Value>().await.unwrap(), json!({}));
