@@ -209,7 +209,8 @@ fn limits<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Limits {
         body_max_bytes: read.number("DT_BODY_MAX_BYTES", 1024..=64 << 20),
         entry_max_bytes: read.number("DT_ENTRY_MAX_BYTES", 1024..=900 << 10),
         turn_messages_max: read.number("DT_TURN_MAX_MESSAGES", 1..=1000),
-        turn_max_bytes: read.number("DT_TURN_MAX_BYTES", 1024..=8 << 20),
+        // A dead turn is one record: with all that DingTalk says of its messages it must fit the broker.
+        turn_max_bytes: read.number("DT_TURN_MAX_BYTES", 1024..=256 << 10),
         turn_files_max: read.number("DT_TURN_MAX_FILES", 0..=1000),
         media_max_bytes: read.number("DT_MEDIA_MAX_BYTES", 1024..=1 << 30),
         media_inline_max_bytes: read.number("DT_MEDIA_INLINE_MAX_BYTES", 0..=64 << 20),

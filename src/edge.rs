@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod lane;
 pub mod order;
+pub mod repeat;
 pub mod press;
 pub mod webhook;
 pub mod action_page;
@@ -16,6 +17,7 @@ pub mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -24,6 +26,7 @@ use tokio::time::Instant;
 use self::accept::{Decision, Ignored, Publish};
 use self::lane::Lane;
 use self::order::Order;
+use self::repeat::Arrival;
 use self::webhook::refusal::Refusal;
 use crate::context::{Context, listener};
 use crate::domain::binding::{Integration, Mode};
@@ -54,6 +57,8 @@ pub struct Edge {
     pub recorder: Recorder,
     pub action_key: action::Key,
     pub body_max_bytes: usize,
+    /// `DT_DEDUPE_WINDOW`: how long the log itself recognises what it took.
+    pub dedupe_window: Duration,
     pub order: Order,
 }
 
@@ -72,7 +77,7 @@ impl Edge {
         &self,
         integration: &Integration,
         decision: Decision,
-        arrived: Instant,
+        arrival: Arrival,
     ) -> Result<Taken, log::Error> {
         let now = self.context.clock.now();
         let mut seen = Seen { last_event_at: Some(now), ..Seen::default() };
@@ -98,12 +103,15 @@ impl Edge {
         };
         let written = self.log.write(entry).inspect_err(breach)?;
         let _turn = self.order.enter(&conversation).await;
-        let appended = self.log.append_written(&conversation, &message_id, written).await;
+        let appended = match self.known(&conversation, &message_id, arrival).await? {
+            Some(seq) => Ok(Appended::Duplicate(seq)),
+            None => self.log.append_written(&conversation, &message_id, written).await,
+        };
         if self.context.traces.is_on() {
-            self.trace(integration, &conversation, &message_id, (&appended, arrived));
+            self.trace(integration, &conversation, &message_id, (&appended, arrival.at));
         }
         let appended = appended.inspect_err(breach)?;
-        self.context.metrics.accept_seconds.observe(arrived.elapsed().as_secs_f64());
+        self.context.metrics.accept_seconds.observe(arrival.at.elapsed().as_secs_f64());
         self.recorder.record(&integration.id, seen);
         let (taken, label) = match appended {
             Appended::Stored(seq) => (Taken::Stored(seq), "accepted"),

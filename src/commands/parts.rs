@@ -59,7 +59,8 @@ impl Parts {
             .context("read integrations and triggers")?;
         let log = Log::new(&nats, config.limits.entry_max_bytes);
         let egress = Egress::new(&egress::Config::default()).context("start the HTTP client")?;
-        let links = action::Key::derive(settings.master_key.expose().as_bytes());
+        let old_master_key = settings.old_master_key.as_ref().map(|key| key.expose().as_bytes());
+        let links = action::Key::derive(settings.master_key.expose().as_bytes(), old_master_key);
         Ok(Self { nats, store, routing, log, egress, links })
     }
 

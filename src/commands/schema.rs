@@ -24,11 +24,13 @@ pub async fn migrate(config: &Config) -> Result<(), Failure> {
     reseal(&store, settings).await
 }
 
-/// After a rotation the old key is needed once: nothing stays sealed under it.
+/// After a rotation nothing stays sealed under the old key; what it signed lives for a day.
 pub async fn reseal(store: &Store, settings: &store::Config) -> Result<(), Failure> {
     if settings.old_master_key.is_some() {
         let count = store.reseal().await.context("seal anew under DT_MASTER_KEY")?;
-        say(&format!("sealed anew under DT_MASTER_KEY: {count}; DT_MASTER_KEY_OLD may go"));
+        say(&format!(
+            "sealed anew under DT_MASTER_KEY: {count}; DT_MASTER_KEY_OLD may go after a day, with the last link that it signed"
+        ));
     }
     Ok(())
 }

@@ -283,6 +283,8 @@ mod tests {
     fn every_bad_setting_is_named_at_once() {
         let bad = [
             ("DT_REPLICAS", "many"),
+            // No broker takes the dead letter of such a turn.
+            ("DT_TURN_MAX_BYTES", "1048576"),
             ("DT_HANDOFF_MAX_AGE", "6d"),
             ("DT_EDGE_ADDR", "8080"),
             ("DT_PUBLIC_URL", "example.com"),

@@ -31,7 +31,11 @@ pub const SETTINGS: [Setting; 52] = [
     setting("DT_SIM_ADDR", "127.0.0.1:8090", "the simulated DingTalk"),
     setting("DT_PUBLIC_URL", "http://127.0.0.1:8080", "how DingTalk and browsers reach the edge"),
     setting("DT_MASTER_KEY", "", "base64 of 32 bytes; seals secrets (`up` makes one)"),
-    setting("DT_MASTER_KEY_OLD", "", "opens what was sealed before a rotation"),
+    setting(
+        "DT_MASTER_KEY_OLD",
+        "",
+        "opens what was sealed and verifies what was signed before a rotation",
+    ),
     setting("DT_ADMIN_TOKEN", "", "token of the admin API, 16 characters or more (`up` makes one)"),
     setting("DT_DINGTALK_API_URL", "https://api.dingtalk.com", "DingTalk's API"),
     setting(
@@ -50,7 +54,11 @@ pub const SETTINGS: [Setting; 52] = [
         "hosts that files may be fetched from; where not set, those of the two addresses above too",
     ),
     setting("DT_REPLICAS", "1", "replicas of every stream: 3 in a cluster"),
-    setting("DT_DEDUPE_WINDOW", "10m", "how long a redelivery is recognised"),
+    setting(
+        "DT_DEDUPE_WINDOW",
+        "10m",
+        "how long the log itself recognises a redelivery; an older signed callback is looked for in its conversation",
+    ),
     setting(
         "DT_HANDOFF_MAX_AGE",
         "24h",
@@ -87,7 +95,7 @@ pub const SETTINGS: [Setting; 52] = [
     setting("DT_BODY_MAX_BYTES", "1048576", "HTTP body"),
     setting("DT_ENTRY_MAX_BYTES", "262144", "one entry of the log"),
     setting("DT_TURN_MAX_MESSAGES", "50", "messages merged into one turn"),
-    setting("DT_TURN_MAX_BYTES", "204800", "text merged into one turn"),
+    setting("DT_TURN_MAX_BYTES", "204800", "what is merged into one turn, with what it quotes"),
     setting("DT_TURN_MAX_FILES", "20", "files of one turn; what is over is told to the expert"),
     setting("DT_MEDIA_MAX_BYTES", "20971520", "one file"),
     setting(

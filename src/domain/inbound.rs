@@ -59,6 +59,18 @@ pub enum Part {
     Media(Media),
 }
 
+impl Part {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(said) => said.len(),
+            Self::Media(Media { code, name, recognition, .. }) => {
+                let said = name.iter().chain(recognition).map(String::len);
+                code.len() + said.sum::<usize>()
+            }
+        }
+    }
+}
+
 /// Something to be fetched with a download code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Media {
@@ -95,6 +107,12 @@ impl Message {
     /// What an expert is asked: the texts and recognitions, joined as written and trimmed.
     pub fn text(&self) -> String {
         text_of(&self.parts)
+    }
+
+    /// How much it brings for an expert to read, with what it quotes.
+    pub fn bytes(&self) -> usize {
+        let quoted = self.quote.iter().flat_map(|quote| &quote.parts);
+        self.parts.iter().chain(quoted).map(Part::bytes).sum()
     }
 
     pub fn media(&self) -> impl Iterator<Item = &Media> {

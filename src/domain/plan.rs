@@ -12,7 +12,7 @@ use super::id::Seq;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub messages_max: usize,
-    /// Of text; one larger message is a turn of its own.
+    /// Of what is said, quoted and attached; one larger message is a turn of its own.
     pub bytes_max: usize,
 }
 
@@ -126,7 +126,7 @@ fn merged(page: &[Logged], window: Duration, limits: Limits) -> Merged {
         if messages > 0 && (is_other || message.is_unsupported()) {
             break;
         }
-        bytes += message.text().len();
+        bytes += message.bytes();
         if messages > 0 && (messages >= limits.messages_max || bytes > limits.bytes_max) {
             is_full = true;
             break;

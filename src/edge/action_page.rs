@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use self::page::Page;
 use super::accept::{self, Decision};
 use super::press::pressed;
+use super::repeat::Arrival;
 use super::{Edge, Taken};
 use crate::domain::binding::{Integration, Language};
 use crate::domain::press::Standing;
@@ -132,7 +133,7 @@ async fn act(edge: &Edge, query: Option<String>, arrived: Instant) -> Result<Res
         Some(action) => edge.head(action).await,
         None => None,
     };
-    let taken = match edge.take(&checked.integration, decision, arrived).await {
+    let taken = match edge.take(&checked.integration, decision, Arrival::unsigned(arrived)).await {
         Ok(taken @ Taken::Stored(_)) => taken,
         Ok(Taken::Duplicate(_) | Taken::Ignored) => {
             return Err(Refused::Over(Some(checked.language())));

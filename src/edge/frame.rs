@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Edge;
 use super::accept;
+use super::repeat::Arrival;
 use super::stream::Outcome;
 use crate::domain::binding::Integration;
 use crate::io::log;
@@ -15,7 +16,7 @@ use crate::protocol::stream::Kind;
 
 impl Edge {
     pub async fn take_frame(&self, integration: &Integration, kind: Kind, value: Value) -> Outcome {
-        let arrived = Instant::now();
+        let arrival = Arrival::unsigned(Instant::now());
         let decided = match kind {
             Kind::Bot => accept::robot(integration, &(&value).into()),
             Kind::Card => accept::card(integration, &(&value).into()),
@@ -29,8 +30,8 @@ impl Edge {
             }
         };
         let taken = match kind {
-            Kind::Bot => self.take(integration, decision, arrived).await.map(|_| Value::Null),
-            Kind::Card => self.take_press(integration, decision, arrived).await,
+            Kind::Bot => self.take(integration, decision, arrival).await.map(|_| Value::Null),
+            Kind::Card => self.take_press(integration, decision, arrival).await,
         };
         match taken {
             Ok(response) => Outcome::Ack(response),

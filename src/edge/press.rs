@@ -1,20 +1,22 @@
 //! What a press will come to, for the answer that is shown at once.
 //!
-//! A look ahead and no more: the log keeps the press and a worker judges it. What cannot be told in time
-//! is left open, and the worker's own word comes a moment later.
+//! A look ahead and no more: the log keeps the press and a worker judges it. What was judged already is
+//! told as it was. What cannot be told in time is left open, and the worker's own word comes a moment
+//! later.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::accept::Decision;
+use super::repeat::Arrival;
 use super::{Edge, Taken};
 use crate::domain::binding::Integration;
 use crate::domain::entry::{Action, Entry};
-use crate::domain::id::Seq;
+use crate::domain::id::{Seq, TurnId};
 use crate::domain::press::{Press, Standing, standing};
-use crate::domain::turn::{Head, Interrupted, OpenTurn, Phase};
+use crate::domain::turn::{Head, Interrupted, OpenTurn, Phase, TurnKind};
 use crate::domain::words;
 use crate::io::asker::{asker, is_first};
 use crate::io::log;
@@ -30,14 +32,14 @@ impl Edge {
         &self,
         integration: &Integration,
         decision: Decision,
-        arrived: Instant,
+        arrival: Arrival,
     ) -> Result<Value, log::Error> {
         let Some(action) = pressed(&decision).cloned() else {
-            self.take(integration, decision, arrived).await?;
+            self.take(integration, decision, arrival).await?;
             return Ok(json!({}));
         };
         let head = self.head(&action).await;
-        let taken = self.take(integration, decision, arrived).await?;
+        let taken = self.take(integration, decision, arrival).await?;
         let foreseen = self.foresee(&action, head, taken).await;
         let result = match foreseen {
             Some(Standing::Counts) => Some(words::pressed(integration.language, &action.kind)),
@@ -71,14 +73,19 @@ impl Edge {
         head: Option<Head>,
         taken: Taken,
     ) -> Option<Standing> {
-        let seq = match taken {
-            Taken::Stored(seq) | Taken::Duplicate(seq) => Some(seq),
-            Taken::Ignored => None,
-        };
-        timeout(PATIENCE, self.judge(action, &head?, seq)).await.ok()?
+        timeout(PATIENCE, self.judge(action, head, taken)).await.ok()?
     }
 
-    async fn judge(&self, action: &Action, head: &Head, seq: Option<Seq>) -> Option<Standing> {
+    async fn judge(&self, action: &Action, head: Option<Head>, taken: Taken) -> Option<Standing> {
+        let seq = match taken {
+            Taken::Stored(seq) => Some(seq),
+            Taken::Duplicate(seq) if self.has_counted(action, seq).await? => {
+                return Some(Standing::Counts);
+            }
+            Taken::Duplicate(seq) => Some(seq),
+            Taken::Ignored => None,
+        };
+        let head = head?;
         let trigger = self.routing.trigger_of(&action.turn.conversation.integration);
         let trigger = trigger.as_deref();
         let asker = asker(&self.log, &action.turn.conversation, &action.turn).await.ok()?;
@@ -90,11 +97,19 @@ impl Edge {
             (Some(_) | None, _) => true,
         };
         let press = Press { action, at, asker: asker.as_ref(), is_first };
-        match standing(press, trigger, head) {
+        match standing(press, trigger, &head) {
             // What stands between will have answered it when this is judged.
             Standing::Counts if !is_first => Some(Standing::Over),
             standing => Some(standing),
         }
+    }
+
+    /// Whether the press at `seq` was judged and counted: it asked the expert, or ended the session.
+    async fn has_counted(&self, action: &Action, seq: Seq) -> Option<bool> {
+        let turn = TurnId { conversation: action.turn.conversation.clone(), last: seq };
+        let records = self.journal.history(&turn).await.ok()?;
+        let mut turns = records.iter().filter_map(|record| record.head.turn.as_ref());
+        Some(turns.any(|turn| turn.asked.is_some() || turn.kind == TurnKind::Control))
     }
 }
 

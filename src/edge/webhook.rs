@@ -23,9 +23,9 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 
 use self::refusal::Refusal;
-use self::verify::{Answer, Callback};
+use self::verify::{Answer, Callback, Verified};
 use super::Edge;
-use super::accept::Decision;
+use super::repeat::Arrival;
 use crate::domain::binding::{Integration, Mode};
 use crate::domain::id::IntegrationId;
 use crate::io::store::events::Seen;
@@ -100,19 +100,20 @@ async fn receive(
     integration: &mut Option<Arc<Integration>>,
 ) -> Result<Response, Refusal> {
     let integration = integration.insert(find(edge, id).await?);
-    let (decision, answer) = decide(edge, integration, request).await?;
+    let Verified { decision, answer, signed_at } = decide(edge, integration, request).await?;
+    let arrival = Arrival { at: arrived, signed_at: Some(signed_at) };
     let response = match answer {
         Answer::Plain => {
-            edge.take(integration, decision, arrived).await?;
+            edge.take(integration, decision, arrival).await?;
             verify::plain()
         }
         // There is no room in it for what changes on a card: the worker's update brings that.
         Answer::Envelope(envelopes) => {
-            edge.take(integration, decision, arrived).await?;
+            edge.take(integration, decision, arrival).await?;
             verify::sealed(&envelopes, edge.context.clock.now())
         }
         Answer::Card => {
-            let shown = Box::pin(edge.take_press(integration, decision, arrived)).await?;
+            let shown = Box::pin(edge.take_press(integration, decision, arrival)).await?;
             Json(shown).into_response()
         }
     };
@@ -126,7 +127,7 @@ async fn decide(
     edge: &Edge,
     integration: &mut Arc<Integration>,
     request: Request,
-) -> Result<(Decision, Answer), Refusal> {
+) -> Result<Verified, Refusal> {
     let (head, body) = request.into_parts();
     let body = body::read(body, edge.body_max_bytes).await.inspect_err(|refusal| {
         if refusal.status == StatusCode::PAYLOAD_TOO_LARGE {

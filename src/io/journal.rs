@@ -11,7 +11,7 @@ use super::nats::{self, Nats};
 use crate::domain::answer::Answer;
 use crate::domain::id::{Conversation, ConversationKey, Seq, TurnId};
 use crate::domain::time::Timestamp;
-use crate::domain::turn::{Head, Phase, Step};
+use crate::domain::turn::{Head, Phase, Step, TurnKind};
 use crate::protocol::envelope;
 use crate::protocol::record::{self, Record};
 use crate::protocol::subject;
@@ -186,6 +186,25 @@ impl Journal {
             }
         }
         Ok(found)
+    }
+
+    /// Whether a turn that asks this dead letter again is on record, at or after `since`.
+    pub async fn has_replay(
+        &self,
+        conversation: &Conversation,
+        dead: Seq,
+        since: Timestamp,
+    ) -> Result<bool, Error> {
+        let subject = subject::journal(conversation);
+        let mut next = self.nats.first_since(STREAM, since, &subject).await?;
+        while let Some(stored) = next {
+            let turn = past(&stored).and_then(|past| past.head.turn);
+            if turn.is_some_and(|turn| turn.kind == TurnKind::Replay { dead }) {
+                return Ok(true);
+            }
+            next = self.nats.next(STREAM, Seq(stored.seq.0 + 1), &subject).await?;
+        }
+        Ok(false)
     }
 
     /// At most `count` records after `after` of the conversation that this key names.

@@ -22,6 +22,8 @@ pub const STREAM: &str = "DT_IN";
 pub const KIND: &str = "Dt-Kind";
 const MSG_ID: &str = "Dt-Msg-Id";
 
+const MAX_PAYLOAD: &str = "the broker's max_payload";
+
 #[derive(Clone)]
 pub struct Log {
     nats: Nats,
@@ -44,8 +46,8 @@ pub enum Appended {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the entry has {bytes} bytes, more than DT_ENTRY_MAX_BYTES = {max}")]
-    TooLarge { bytes: usize, max: usize },
+    #[error("the entry has {bytes} bytes, more than {limit} = {max}")]
+    TooLarge { bytes: usize, limit: &'static str, max: usize },
     #[error("the log did not confirm the entry: {0}")]
     NotDurable(String),
     #[error("a newer release wrote entry {} (version {version})", found.seq)]
@@ -74,8 +76,15 @@ impl Log {
     pub fn write(&self, entry: Entry) -> Result<Written, Error> {
         let kind = entry.kind();
         let bytes = Bytes::from(entry::encode(entry));
-        if bytes.len() > self.entry_max_bytes {
-            return Err(Error::TooLarge { bytes: bytes.len(), max: self.entry_max_bytes });
+        let (limit, max) = match kind {
+            // It holds a whole turn, whose entries were each within their limit.
+            EntryKind::Replay => (MAX_PAYLOAD, self.nats.payload_max()),
+            EntryKind::Message | EntryKind::Action | EntryKind::Control | EntryKind::Query => {
+                ("DT_ENTRY_MAX_BYTES", self.entry_max_bytes)
+            }
+        };
+        if bytes.len() > max {
+            return Err(Error::TooLarge { bytes: bytes.len(), limit, max });
         }
         Ok(Written { kind, bytes })
     }
@@ -101,11 +110,33 @@ impl Log {
                 Ok(stored) => Ok(Appended::Stored(stored.seq)),
                 Err(PublishError::BeingStored) => continue,
                 Err(PublishError::TooLarge) => {
-                    Err(Error::TooLarge { bytes: bytes.len(), max: self.entry_max_bytes })
+                    let max = self.nats.payload_max();
+                    Err(Error::TooLarge { bytes: bytes.len(), limit: MAX_PAYLOAD, max })
                 }
                 Err(e) => Err(Error::NotDurable(e.to_string())),
             };
         }
+    }
+
+    /// Where a conversation has the entry that was stored under this id, at or after `since`.
+    pub async fn find(
+        &self,
+        conversation: &Conversation,
+        message_id: &str,
+        since: Timestamp,
+    ) -> Result<Option<Seq>, Error> {
+        let subject = subject::log(conversation);
+        let first = self.nats.first_since(STREAM, since, &subject).await?;
+        let Some(mut from) = first.map(|record| record.seq) else { return Ok(None) };
+        while let Some((record, headers)) =
+            self.nats.next_with_headers(STREAM, from, &subject).await?
+        {
+            if headers.get(MSG_ID).is_some_and(|id| id.as_str() == message_id) {
+                return Ok(Some(record.seq));
+            }
+            from = Seq(record.seq.0 + 1);
+        }
+        Ok(None)
     }
 
     /// The pod that stored the entry at `seq` of this conversation.

@@ -19,9 +19,13 @@ use crate::domain::time::Timestamp;
 
 pub const PATH: &str = "/api/dingtalk/action";
 
-/// Signs links and cards' callbacks. Derived from the master key, so every pod has the same one.
+/// Signs links and cards' callbacks. Derived from the master key, so every pod has the same one; what the
+/// key before a rotation signed still verifies.
 #[derive(Clone)]
-pub struct Key([u8; 32]);
+pub struct Key {
+    now: [u8; 32],
+    before: Option<[u8; 32]>,
+}
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,29 +34,53 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    pub fn derive(master: &[u8]) -> Self {
-        Self(mac(master, b"dingtalk-trigger action links 1"))
+    pub fn derive(master: &[u8], old_master: Option<&[u8]>) -> Self {
+        let derive = |master| mac(master, b"dingtalk-trigger action links 1");
+        Self { now: derive(master), before: old_master.map(derive) }
     }
 
     /// The `apiSecret` under which DingTalk signs the card callbacks of an integration in HTTP mode:
-    /// whoever registers the callback gives it, the edge verifies by it.
+    /// whoever registers the callback gives it.
     pub fn card_api_secret(&self, integration: &IntegrationId) -> Secret {
-        Secret::new(HEX.encode(&mac(&self.0, format!("card callback {integration}").as_bytes())))
+        card_api_secret(&self.now, integration)
     }
 
-    /// Over the parameters in order of their names; lengths go first, so that no two sets are alike.
-    fn sign(&self, pairs: &[(String, String)]) -> String {
-        let mut sorted: Vec<&(String, String)> = pairs.iter().collect();
-        sorted.sort_unstable();
-        let mut text = Vec::new();
-        for (name, value) in sorted {
-            for part in [name, value] {
-                text.extend_from_slice(&(part.len() as u64).to_be_bytes());
-                text.extend_from_slice(part.as_bytes());
-            }
-        }
-        URL_SAFE_NO_PAD.encode(mac(&self.0, &text))
+    /// That one, and the one that an earlier registration gave: the edge verifies by them.
+    pub fn card_api_secrets(&self, integration: &IntegrationId) -> impl Iterator<Item = Secret> {
+        self.all().map(|key| card_api_secret(key, integration))
     }
+
+    fn sign(&self, pairs: &[(String, String)]) -> String {
+        sign(&self.now, pairs)
+    }
+
+    fn has_signed(&self, pairs: &[(String, String)], signature: &str) -> bool {
+        let is_by =
+            |key: &[u8; 32]| bool::from(sign(key, pairs).as_bytes().ct_eq(signature.as_bytes()));
+        self.all().any(is_by)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &[u8; 32]> {
+        std::iter::once(&self.now).chain(&self.before)
+    }
+}
+
+fn card_api_secret(key: &[u8], integration: &IntegrationId) -> Secret {
+    Secret::new(HEX.encode(&mac(key, format!("card callback {integration}").as_bytes())))
+}
+
+/// Over the parameters in order of their names; lengths go first, so that no two sets are alike.
+fn sign(key: &[u8], pairs: &[(String, String)]) -> String {
+    let mut sorted: Vec<&(String, String)> = pairs.iter().collect();
+    sorted.sort_unstable();
+    let mut text = Vec::new();
+    for (name, value) in sorted {
+        for part in [name, value] {
+            text.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            text.extend_from_slice(part.as_bytes());
+        }
+    }
+    URL_SAFE_NO_PAD.encode(mac(key, &text))
 }
 
 const HEX: data_encoding::Encoding = data_encoding::HEXLOWER;
@@ -144,7 +172,7 @@ impl Link {
         let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
         let (signatures, rest): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| name == "sig");
         let [(_, signature)] = &signatures[..] else { return Err(Error::Wrong) };
-        if !bool::from(key.sign(&rest).as_bytes().ct_eq(signature.as_bytes())) {
+        if !key.has_signed(&rest, signature) {
             return Err(Error::Wrong);
         }
         let link = Self::read(&rest).ok_or(Error::Wrong)?;
@@ -204,7 +232,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
     fn key() -> Key {
-        Key::derive(&[7; 32])
+        Key::derive(&[7; 32], None)
     }
 
     fn link(kind: Kind) -> Link {
@@ -246,8 +274,21 @@ mod tests {
         let made = link(Kind::Confirm);
         let url = made.to_url("", &key());
         assert_eq!(Link::verify(query(&url), &key(), made.expires_at).err(), Some(Error::Expired));
-        let other = Key::derive(&[8; 32]);
+        let other = Key::derive(&[8; 32], None);
         assert_eq!(Link::verify(query(&url), &other, made.expires_at).err(), Some(Error::Wrong));
+    }
+
+    #[test]
+    fn a_link_outlives_one_rotation_of_the_key() {
+        let made = link(Kind::Confirm);
+        let url = made.to_url("", &key());
+        for (old, expected) in [(Some([7; 32]), Ok(&made)), (None, Err(Error::Wrong))] {
+            let rotated = Key::derive(&[8; 32], old.as_ref().map(<[u8; 32]>::as_slice));
+            let found = Link::verify(query(&url), &rotated, NOW);
+            assert_eq!(found.as_ref().map(|(link, _)| link), expected.as_ref().copied());
+            let anew = made.to_url("", &rotated);
+            assert_eq!(Link::verify(query(&anew), &key(), NOW).err(), Some(Error::Wrong));
+        }
     }
 
     #[test]

@@ -85,5 +85,5 @@ fn check_reply(text: &str, body: &[u8]) {
 
 /// The query of an action link: no text but a signed one makes a link.
 fn check_link(text: &str) {
-    assert!(Link::verify(text, &Key::derive(b"key"), NOW).is_err());
+    assert!(Link::verify(text, &Key::derive(b"key", None), NOW).is_err());
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::message::PublishMessage as Publish;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dingtalk_trigger::context::{Clock, Context};
@@ -30,6 +31,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::Sqlite;
 use crate::support::nats::Nats;
+use crate::support::wait::wait_until;
 
 mod webhook;
 mod refusals;
@@ -37,10 +39,14 @@ mod durability;
 mod action_page;
 mod frames;
 
+/// The id of an entry that is stored again as soon as its id is forgotten.
+const PROBE: &str = "probe";
 const BODY_MAX_BYTES: usize = 256 * 1024;
 const ENTRY_MAX_BYTES: usize = 64 * 1024;
 const CLIENT_SECRET: &str = "client-secret-never-shown";
 const TOKEN: &str = "token-never-shown";
+/// The master key before the last rotation.
+const OLD_MASTER_KEY: [u8; 32] = [6; 32];
 const AES_KEY: &str = "4g5j64qlyl3zvetqxz5jiocdr586fn2zvjpa8zls3ij";
 
 /// An edge with the integrations `http` and `stream`.
@@ -57,6 +63,11 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
+        Self::recognising_for(Duration::from_secs(600)).await
+    }
+
+    /// Its log has this dedupe window.
+    async fn recognising_for(dedupe_window: Duration) -> Self {
         let nats = Nats::start().await;
         // Nobody takes the entries: the log is all that is looked at.
         nats.leaves_work();
@@ -68,14 +79,14 @@ impl Bench {
             request_timeout: Duration::from_secs(5),
         };
         let connection = broker::Nats::connect(&context, &config).await.unwrap();
-        let streams = topology::Config { replicas: 1, dedupe_window: Duration::from_secs(600) };
+        let streams = topology::Config { replicas: 1, dedupe_window };
         topology::apply(&connection, streams, context.clock.now()).await.unwrap();
         let database = Sqlite::fresh();
         let store = open_store(database.url()).await;
         for integration in [integration("http", Mode::Http), integration("stream", Mode::Stream)] {
             store.create_integration(&integration, &note()).await.unwrap();
         }
-        let key = Key::derive(&[7; 32]);
+        let key = Key::derive(&[7; 32], Some(&OLD_MASTER_KEY));
         let edge = Edge {
             context: context.clone(),
             log: Log::new(&connection, ENTRY_MAX_BYTES),
@@ -84,6 +95,7 @@ impl Bench {
             recorder: Recorder::start(&context, store.clone()),
             action_key: key.clone(),
             body_max_bytes: BODY_MAX_BYTES,
+            dedupe_window,
             order: Order::default(),
         };
         let address = edge::serve(edge.clone(), "127.0.0.1:0", axum::Router::new()).await.unwrap();
@@ -142,6 +154,20 @@ impl Bench {
             logged.push((id, entry::decode(&message.payload).unwrap()));
         }
         logged
+    }
+
+    /// Until the broker no longer recognises what it took so far.
+    async fn forget(&self) {
+        let jetstream = self.nats.jetstream().await;
+        let is_known = async || {
+            let publish = Publish::build().message_id(PROBE).payload("".into());
+            let subject = "dt.in.http.abcdefghijklmnopqrstuvwx22";
+            let stored = jetstream.send_publish(subject, publish).await.unwrap().await.unwrap();
+            stored.duplicate
+        };
+        assert!(!is_known().await);
+        let limit = Duration::from_secs(30);
+        wait_until("the ids are forgotten", limit, async || !is_known().await).await;
     }
 
     async fn finish(self) {

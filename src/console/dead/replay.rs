@@ -2,7 +2,8 @@
 //! log.
 //!
 //! The entry is stored before the letter counts as replayed: what fails in between is pressed again, and
-//! the log recognises it. Guarantees that a second press skips.
+//! the log recognises it. Guarantees that a second press skips, unless the entry went with the log before
+//! its turn came: then the letter, which is still there, is asked again.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,6 +17,7 @@ use crate::domain::dead::DeadLetter;
 use crate::domain::entry::{Entry, Replay};
 use crate::domain::id::{ExpertId, Seq};
 use crate::io::dead::{Buried, DeadLetters, What};
+use crate::io::journal::Journal;
 use crate::io::log::{self, Appended};
 use crate::io::store::dead::State as Settlement;
 
@@ -114,28 +116,61 @@ async fn one(
     let buried = DeadLetters::new(&state.nats).at(seq).await?;
     let settled = state.store.dead_settled(seq).await?;
     let is_same = |at| buried.as_ref().is_none_or(|buried| buried.at == at);
-    if let Some(settled) = settled.filter(|settled| is_same(settled.stored_at)) {
-        return Ok(Err(format!("it was {} already", settled.state.as_str())));
+    let settled = settled.filter(|settled| is_same(settled.stored_at));
+    if let Some(settled) = &settled {
+        let replayed = buried.as_ref().filter(|_| settled.state == Settlement::Replayed);
+        let is_lost = match replayed {
+            Some(buried) => is_lost(state, buried).await?,
+            None => false,
+        };
+        if !is_lost {
+            return Ok(Err(format!("it was {} already", settled.state.as_str())));
+        }
     }
     let Some(buried) = buried else { return Ok(Err("there is no such dead letter".into())) };
     let (letter, replay) = match entry(state, &buried).await? {
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
     };
-    if run == Run::Dry {
-        return Ok(Ok(()));
-    }
-    let message_id = format!("replay:{seq}");
-    let entry = Entry::Replay(replay);
-    let appended = match state.log.append(&letter.turn.conversation, &message_id, entry).await {
+    let written = match state.log.write(Entry::Replay(replay)) {
         Err(error @ log::Error::TooLarge { .. }) => return Ok(Err(error.to_string())),
         outcome => outcome?,
     };
-    let is_first = super::settle(state, &buried, Settlement::Replayed).await?;
-    match appended {
-        Appended::Stored(_) if is_first => Ok(Ok(())),
-        Appended::Stored(_) | Appended::Duplicate(_) => Ok(Err("it was replayed already".into())),
+    if run == Run::Dry {
+        return Ok(Ok(()));
     }
+    let (conversation, message_id) = (&letter.turn.conversation, message_id(seq));
+    let appended = state.log.append_written(conversation, &message_id, written).await?;
+    let is_first = super::settle(state, &buried, Settlement::Replayed).await?;
+    match (appended, &settled) {
+        (Appended::Stored(_), Some(_)) => Ok(Ok(())),
+        (Appended::Stored(_), None) if is_first => Ok(Ok(())),
+        (Appended::Duplicate(_), Some(_)) => {
+            let why = "its entry was taken out of the log a moment ago; press again after \
+                       DT_DEDUPE_WINDOW";
+            Ok(Err(why.into()))
+        }
+        (Appended::Stored(_) | Appended::Duplicate(_), None) => {
+            Ok(Err("it was replayed already".into()))
+        }
+    }
+}
+
+/// The log takes it once.
+fn message_id(dead: Seq) -> String {
+    format!("replay:{dead}")
+}
+
+/// Whether the entry that asks a replayed letter again is neither in the log nor in the journal: an
+/// operator's hand took it before its turn came.
+async fn is_lost(state: &super::super::State, buried: &Buried) -> Result<bool, Problem> {
+    let Some(conversation) = &buried.conversation else { return Ok(false) };
+    let (id, since) = (message_id(buried.seq), buried.at);
+    if state.log.find(conversation, &id, since).await?.is_some() {
+        return Ok(false);
+    }
+    let journal = Journal::new(&state.nats);
+    Ok(!journal.has_replay(conversation, buried.seq, since).await?)
 }
 
 /// The letter and the entry that asks it again, or why there is none.

@@ -11,7 +11,7 @@ use crate::domain::entry::{
     Action, ActionKind, Control, ControlKind, Entry, Logged, Origin, Query, QueryKind, Replay,
 };
 use crate::domain::id::{ExpertId, MsgId, Seq};
-use crate::domain::inbound::{Message, Part, Place, PlaceKind, Sender};
+use crate::domain::inbound::{Message, Part, Place, PlaceKind, Quote, Sender};
 use crate::domain::time::Timestamp;
 
 const WINDOW: Duration = Duration::from_secs(5);
@@ -36,18 +36,26 @@ fn message(from: &str, text: &str) -> Entry {
     })
 }
 
+/// A message that says four bytes and quotes `quoted`.
+fn quoting(quoted: &str) -> Entry {
+    let Entry::Message(said) = message("a", "1234") else { panic!("not a message") };
+    let quote = Quote { msg_id: None, parts: vec![Part::Text(quoted.to_owned())] };
+    Entry::Message(Message { quote: Some(quote), ..said })
+}
+
 fn origin() -> Origin {
     let place = Place { id: "c".to_owned(), kind: PlaceKind::Group, title: None };
     Origin { place, sender: sender("a"), robot_code: None, webhook: None }
 }
 
-/// One letter, one entry: `a` and `b` are messages of two people, `L` a long one, `u` an unsupported
-/// one, `A` an action, `C` a control entry, `R` a replay, `q` a question to the service, `X` unreadable
+/// One letter, one entry: `a` and `b` are messages of two people, `L` a long one, `Q` one that is long by
+/// what it quotes, `u` an unsupported one, `A` an action, `C` a control entry, `R` a replay, `q` a question to the service, `X` unreadable
 /// bytes, `G` an entry that is gone.
 fn entry(letter: char) -> Entry {
     match letter {
         'a' | 'b' => message(&letter.to_string(), "1234"),
         'L' => message("a", "12345678901"),
+        'Q' => quoting("1234567"),
         'u' => message("a", ""),
         'A' => Entry::Action(Action {
             turn: "r.abcdefghijklmnopqrstuvwx23.7".parse().unwrap(),
@@ -113,6 +121,7 @@ fn messages_merge_up_to_limits_senders_and_boundaries() {
         ("aaa", "aa:messages a:messages"),
         ("L", "L:messages"),
         ("aLa", "a:messages L:messages a:messages"),
+        ("QQa", "Q:messages Q:messages a:messages"),
         ("ab", "a:messages b:messages"),
         ("aua", "a:messages u:messages a:messages"),
         ("uu", "u:messages u:messages"),
@@ -165,6 +174,8 @@ fn a_turn_is_full_when_a_limit_lets_no_message_join_it() {
         // One that is larger than a turn may be, before and behind another.
         ("L", eight, Some(1)),
         ("aL", eight, Some(1)),
+        ("Q", eight, Some(1)),
+        ("aQ", eight, Some(1)),
         // Neither a question nor another person fills a turn.
         ("qaqaq", three, None),
         ("qaqaqa", three, Some(6)),

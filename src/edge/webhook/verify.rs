@@ -12,6 +12,7 @@ use rand::distr::Alphanumeric;
 use serde_json_borrow::Value;
 
 use crate::domain::binding::Integration;
+use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::edge::Edge;
 use crate::edge::accept::{self, Decision, Payload};
@@ -29,6 +30,13 @@ pub struct Callback {
     pub body: Bytes,
 }
 
+/// A callback that is what it claims to be.
+pub struct Verified {
+    pub decision: Decision,
+    pub answer: Answer,
+    pub signed_at: Timestamp,
+}
+
 /// How success is told to the sender.
 pub enum Answer {
     Plain,
@@ -40,30 +48,26 @@ pub enum Answer {
 
 impl Callback {
     /// Verifies and decrypts it with the keys of `integration` as it is known now.
-    pub fn decide(
-        &self,
-        edge: &Edge,
-        integration: &Integration,
-    ) -> Result<(Decision, Answer), Error> {
+    pub fn decide(&self, edge: &Edge, integration: &Integration) -> Result<Verified, Error> {
         let body = read(&self.body, "the body")?;
         if let Some(encrypt) = loose::field(&body, "encrypt") {
             return self.decide_envelope(integration, encrypt);
         }
         let payload = accept::payload(&body);
-        self.verify(edge, integration, payload.as_ref())?;
+        let signed_at = self.verify(edge, integration, payload.as_ref())?;
         let payload = payload.ok_or(Error::Malformed("the body"))?;
         let answer = match payload {
             Payload::Card => Answer::Card,
             Payload::Robot | Payload::Event(_) => Answer::Plain,
         };
-        Ok((decide(integration, &payload, &body)?, answer))
+        Ok(Verified { decision: decide(integration, &payload, &body)?, answer, signed_at })
     }
 
     fn decide_envelope(
         &self,
         integration: &Integration,
         encrypt: &Value<'_>,
-    ) -> Result<(Decision, Answer), Error> {
+    ) -> Result<Verified, Error> {
         let query = self.head.uri.query().unwrap_or_default();
         let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         let get = |names: &[&str], missing| {
@@ -83,7 +87,10 @@ impl Callback {
         let plain = envelopes.decrypt(&stamp, encrypt)?;
         let value = read(&plain, DECRYPTED)?;
         let payload = accept::payload(&value).ok_or(Error::Malformed(DECRYPTED))?;
-        Ok((decide(integration, &payload, &value)?, Answer::Envelope(envelopes)))
+        let decision = decide(integration, &payload, &value)?;
+        // In milliseconds by DingTalk; anything else is older than all that it might repeat.
+        let signed_at = Timestamp(stamp.timestamp.parse().unwrap_or_default());
+        Ok(Verified { decision, answer: Answer::Envelope(envelopes), signed_at })
     }
 
     /// A callback in the clear, by the signature in its headers.
@@ -92,12 +99,17 @@ impl Callback {
         edge: &Edge,
         integration: &Integration,
         payload: Option<&Payload>,
-    ) -> Result<(), Error> {
+    ) -> Result<Timestamp, Error> {
         let header = |name| self.head.headers.get(name).and_then(|value| value.to_str().ok());
         let now = edge.context.clock.now();
         if payload == Some(&Payload::Card) {
-            let secret = edge.action_key.card_api_secret(&integration.id);
-            verify_card(secret.expose(), header(CARD_TIMESTAMP), header(CARD_SIGN), now)
+            let verify = |secret: Secret| {
+                verify_card(secret.expose(), header(CARD_TIMESTAMP), header(CARD_SIGN), now)
+            };
+            // The callback may have been registered before the last rotation of the master key.
+            let mut verified = edge.action_key.card_api_secrets(&integration.id).map(verify);
+            let matched = verified.find(|it| *it != Err(Error::SignatureMismatch));
+            matched.unwrap_or(Err(Error::SignatureMismatch))
         } else {
             let secret = integration.client_secret.expose();
             verify_robot(secret, header(ROBOT_TIMESTAMP), header(ROBOT_SIGN), now)

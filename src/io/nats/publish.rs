@@ -45,7 +45,15 @@ struct PubAck {
     duplicate: bool,
 }
 
+/// More than our headers ever take, which the broker counts with the payload.
+const HEADERS_MAX: usize = 1024;
+
 impl Nats {
+    /// What one message may hold beside its headers.
+    pub fn payload_max(&self) -> usize {
+        self.client.max_payload().saturating_sub(HEADERS_MAX)
+    }
+
     /// Publishes under the trace of this task and waits for the acknowledgement.
     pub async fn publish(
         &self,
@@ -53,8 +61,7 @@ impl Nats {
         mut headers: HeaderMap,
         payload: Bytes,
     ) -> Result<Stored, PublishError> {
-        // Headers count as well; a kilobyte is more than ours ever take.
-        if payload.len().saturating_add(1024) > self.client.max_payload() {
+        if payload.len() > self.payload_max() {
             return Err(PublishError::TooLarge);
         }
         trace::add(&mut headers);

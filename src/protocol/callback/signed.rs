@@ -1,7 +1,8 @@
 //! Callbacks in the clear: the header signatures of robot messages and of card callbacks.
 //!
-//! Neither covers the body, so a captured pair can be used for an hour: the message id is what keeps
-//! a replay without effect. Both times count in the same window, on both sides of now.
+//! Neither covers the body, so a captured pair can be used for an hour: that what was taken once is
+//! known by its message id, and then without effect, is left to the edge and the log. Both times count in
+//! the same window, on both sides of now.
 
 use std::time::Duration;
 
@@ -19,15 +20,16 @@ pub const ROBOT_SIGN: &str = "sign";
 pub const CARD_TIMESTAMP: &str = "x-ddpaas-signature-timestamp";
 pub const CARD_SIGN: &str = "x-ddpaas-signature";
 
-const WINDOW: Duration = Duration::from_secs(3600);
+pub const WINDOW: Duration = Duration::from_secs(3600);
 
-/// The headers `timestamp` and `sign` of a robot message, under the app's secret.
+/// The headers `timestamp` and `sign` of a robot message, under the app's secret. Gives when it was
+/// signed.
 pub fn verify_robot(
     secret: &str,
     timestamp: Option<&str>,
     sign: Option<&str>,
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<Timestamp, Error> {
     let timestamp = timestamp.ok_or(Error::SignatureMissing("the header timestamp"))?;
     let sign = sign.ok_or(Error::SignatureMissing("the header sign"))?;
     compare(&robot_sign(secret, timestamp), sign)?;
@@ -35,13 +37,13 @@ pub fn verify_robot(
 }
 
 /// The headers `x-ddpaas-signature-timestamp` and `x-ddpaas-signature` of a card callback, under the
-/// secret that was given when the callback was registered.
+/// secret that was given when the callback was registered. Gives when it was signed.
 pub fn verify_card(
     api_secret: &str,
     timestamp: Option<&str>,
     sign: Option<&str>,
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<Timestamp, Error> {
     let timestamp =
         timestamp.ok_or(Error::SignatureMissing("the header x-ddpaas-signature-timestamp"))?;
     let sign = sign.ok_or(Error::SignatureMissing("the header x-ddpaas-signature"))?;
@@ -72,12 +74,12 @@ fn compare(expected: &str, given: &str) -> Result<(), Error> {
     }
 }
 
-fn check_window(part: &'static str, timestamp: &str, now: Timestamp) -> Result<(), Error> {
+fn check_window(part: &'static str, timestamp: &str, now: Timestamp) -> Result<Timestamp, Error> {
     let at = Timestamp(timestamp.parse().map_err(|_| Error::Malformed(part))?);
     if now.since(at).max(at.since(now)) > WINDOW {
         return Err(Error::TimestampOutOfWindow);
     }
-    Ok(())
+    Ok(at)
 }
 
 #[cfg(test)]
@@ -100,10 +102,11 @@ mod tests {
     fn a_signature_holds_for_one_hour_on_both_sides() {
         let hour = 3_600_000;
         let at = 1_700_000_000_000_i64;
+        let signed = Ok(Timestamp(at));
         let cases = [
-            (at, Ok(())),
-            (at + hour, Ok(())),
-            (at - hour, Ok(())),
+            (at, signed),
+            (at + hour, signed),
+            (at - hour, signed),
             (at + hour + 1, Err(Error::TimestampOutOfWindow)),
             (at - hour - 1, Err(Error::TimestampOutOfWindow)),
             (i64::MAX, Err(Error::TimestampOutOfWindow)),

@@ -7,13 +7,16 @@ use async_nats::jetstream::{self, AckKind};
 use dingtalk_trigger::domain::dead::DeadLetter;
 use dingtalk_trigger::domain::entry::{Entry, Logged, Replay};
 use dingtalk_trigger::domain::id::{ExpertId, IntegrationId, MsgId, Seq, TurnId};
-use dingtalk_trigger::domain::inbound::{Message, Part, Place, PlaceKind, Sender};
+use dingtalk_trigger::domain::inbound::{Message, Part, Place, PlaceKind, Quote, Sender};
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::time::Timestamp;
-use dingtalk_trigger::domain::turn::Asked;
 use dingtalk_trigger::domain::turn::failed::FailedAttempts;
+use dingtalk_trigger::domain::turn::{Asked, Head, OpenTurn, Phase, Step, TurnKind};
 use dingtalk_trigger::io::dead::DeadLetters;
+use dingtalk_trigger::io::journal::Journal;
 use dingtalk_trigger::io::nats::Nats;
+use dingtalk_trigger::io::topology;
+use dingtalk_trigger::protocol::record::Record;
 use dingtalk_trigger::protocol::subject;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -193,6 +196,79 @@ async fn a_replay_is_one_entry_however_often_it_is_pressed() {
     assert_eq!(ids(&console, "?state=replayed").await, std::slice::from_ref(&id));
     let (status, answer) = console.delete(&format!("/api/dead/{id}")).await;
     assert_eq!((status, error(&answer).0), (409, "ALREADY_REPLAYED"));
+}
+
+#[tokio::test]
+async fn a_replay_that_went_with_the_log_is_pressed_again() {
+    let console = Console::start().await;
+    console.nats.leaves_work();
+    let letter = letter("a", "u1", Reason::RuntimeExhausted);
+    let id = bury(&console, &letter).await;
+    let press = async || {
+        let (status, answer) = console.post("/api/dead/replay", json!({ "ids": [id] })).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["replayed"] == json!([id])
+    };
+    assert!(press().await);
+    assert!(!press().await);
+    let nats = Nats::connect(&console.context, &broker(console.nats.url())).await.unwrap();
+    console.nats.jetstream().await.delete_stream("DT_IN").await.unwrap();
+    let streams = topology::Config { replicas: 1, dedupe_window: Duration::from_secs(600) };
+    topology::apply(&nats, streams, console.context.clock.now()).await.unwrap();
+    assert!(press().await, "the letter is still there");
+    assert!(!press().await);
+    assert_eq!(replays(&console, &letter).await.len(), 1);
+    // Its turn is on record, and then the log is made anew.
+    let conversation = &letter.turn.conversation;
+    let asked = letter.asked.clone();
+    let turn = OpenTurn {
+        first: Seq(9),
+        last: Seq(9),
+        kind: TurnKind::Replay { dead: id.parse().map(Seq).unwrap() },
+        asked,
+        accepted_at: Timestamp(0),
+        started_at: Timestamp(0),
+        attempt: 1,
+        is_repeat: false,
+        run: None,
+        phase: Phase::Running,
+        failed: FailedAttempts::default(),
+    };
+    let head = Head { turn: Some(turn), ..Head::default() };
+    let record = Record { nonce: 1, count: 1, step: Step::Started, head, answer: None };
+    Journal::new(&nats).append(conversation, Seq(0), &record).await.unwrap();
+    console.nats.jetstream().await.delete_stream("DT_IN").await.unwrap();
+    topology::apply(&nats, streams, console.context.clock.now()).await.unwrap();
+    assert!(!press().await, "it is being answered, or was");
+}
+
+#[tokio::test]
+async fn a_turn_that_is_larger_than_one_entry_may_be_is_replayed() {
+    let console = Console::start().await;
+    console.nats.leaves_work();
+    let quoting = |count: u64, sender: &str| {
+        let letter = letter("a", sender, Reason::RuntimeExhausted);
+        let entries = (1..=count).map(|number| {
+            let parts = vec![Part::Text("q".repeat(20_000))];
+            let quote = Some(Quote { msg_id: None, parts });
+            let said = Message { quote, ..message(&format!("m{number}")) };
+            let (seq, at) = (Seq(number), Timestamp(1_000));
+            Logged { seq, at, trace: None, entry: Entry::Message(said) }
+        });
+        DeadLetter { entries: entries.collect(), ..letter }
+    };
+    let press = async |id: &str, is_dry: bool| {
+        let body = json!({ "ids": [id], "dryRun": is_dry });
+        console.post("/api/dead/replay", body).await.1
+    };
+    let large = quoting(45, "u1");
+    let id = bury(&console, &large).await;
+    for is_dry in [true, false] {
+        let answer = press(&id, is_dry).await;
+        assert_eq!(answer, json!({ "replayed": [id], "skipped": [] }), "dry: {is_dry}");
+    }
+    let found = replays(&console, &large).await;
+    assert_eq!((found.len(), found[0].messages.len()), (1, 45));
 }
 
 #[tokio::test]

@@ -47,13 +47,16 @@ async fn a_card_is_pressed_once_and_says_what_was_chosen() {
     let calls = outside.expert.calls();
     assert_eq!((&calls[1].body["action"], &calls[1].body["resumes"]), (&json!("confirm"), &turn));
 
-    // The same again is the same press; another one on the same card comes too late.
+    // The same again is the same press, and answered like it; another one on the same card comes too late.
     let answer = outside.cloud.click(click(&card, "ann", "confirm")).await.expect("within 2 s");
-    assert_eq!(changes(&answer).map(|(open, _)| open), Some("false"));
+    assert_eq!(changes(&answer), Some(("false", Some("Confirmed"))));
     let answer =
         outside.cloud.click(click(&card, "ann", "dingtalk:reject")).await.expect("within 2 s");
     assert_eq!(changes(&answer), Some(("false", None)));
     outside.reply(&said.conversation, OVER).await;
+    let answer =
+        outside.cloud.click(click(&card, "ann", "dingtalk:reject")).await.expect("within 2 s");
+    assert_eq!(changes(&answer), Some(("false", None)), "late once is late again");
     closed(&outside, &card, "Confirmed").await;
     assert_eq!(outside.expert.calls().len(), 2);
     let read = outside.read_in(&said.conversation);

@@ -48,9 +48,12 @@ async fn a_message_a_stop_and_an_end_close_the_card() {
     // The end by the card itself.
     let said = outside.say(Say::direct("robot", "eve", "confirm it"));
     let card = card_in(&outside, &said.conversation, 0).await;
-    outside.cloud.click(click(&card, "eve", "end")).await.expect("within 2 s");
+    let end = async || outside.cloud.click(click(&card, "eve", "end")).await.expect("within 2 s");
+    let answer = end().await;
+    assert_eq!(answer["cardData"]["cardParamMap"]["result"], "Session ended");
     outside.reply(&said.conversation, ENDED).await;
     closed(&outside, &card, "Session ended").await;
+    assert_eq!(end().await, answer, "the same press again is answered like the first");
     // An operator's hand.
     let said = outside.say(Say::direct("robot", "frank", "confirm it"));
     let card = card_in(&outside, &said.conversation, 0).await;

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use dingtalk_trigger::domain::entry::{ControlKind, Entry};
 use dingtalk_trigger::domain::id::IntegrationId;
+use dingtalk_trigger::protocol::action::Key;
 use dingtalk_trigger::protocol::callback::signed::card_sign;
 use serde_json::{Value, json};
 
 use crate::edge::{
-    AES_KEY, Bench, CLIENT_SECRET, TOKEN, assert_empty, assert_sealed_success, envelopes, message,
+    AES_KEY, Bench, CLIENT_SECRET, OLD_MASTER_KEY, PROBE, TOKEN, assert_empty,
+    assert_sealed_success, envelopes, message,
 };
 use crate::support::wait::wait_for;
 
@@ -75,6 +77,40 @@ async fn a_repeated_request_is_answered_like_the_first_and_stored_once() {
         assert_sealed_success(bench.sealed(&message("m1", "one")).send().await.unwrap()).await;
     }
     assert_eq!(bench.logged().await.len(), 1);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_request_that_comes_again_when_the_log_no_longer_recognises_it_has_no_second_effect() {
+    let bench = Bench::recognising_for(Duration::from_millis(200)).await;
+    let earlier = bench.now() - 60_000;
+    let secret = bench.key.card_api_secret(&IntegrationId::parse("http").unwrap());
+    let send = async || {
+        for message in [message("m1", "one"), message("m2", "/stop")] {
+            let plain = bench.signed(CLIENT_SECRET, earlier).json(&message);
+            assert_empty(plain.send().await.unwrap()).await;
+        }
+        // The stamp of these envelopes is of years ago.
+        for body in [message("m3", "three"), press(TURN)] {
+            assert_sealed_success(bench.sealed(&body).send().await.unwrap()).await;
+        }
+        let pressed = bench.client.post(bench.webhook("http")).json(&press(TURN));
+        let pressed = pressed
+            .header("x-ddpaas-signature", card_sign(secret.expose(), &earlier.to_string()))
+            .header("x-ddpaas-signature-timestamp", earlier.to_string());
+        assert_eq!(pressed.send().await.unwrap().status(), 200);
+    };
+    send().await;
+    bench.forget().await;
+    send().await;
+    let logged = bench.logged().await;
+    let ids: Vec<&str> = logged.iter().map(|(id, _)| id.as_str()).collect();
+    let ids: Vec<&str> = ids.into_iter().filter(|id| *id != PROBE).collect();
+    assert_eq!(ids[..3], ["http:m1", "http:m2", "http:m3"]);
+    assert!(ids.len() == 4 && ids[3].starts_with("http:card:"), "{ids:?}");
+    let repeated = r#"dt_inbound_total{integration="http",mode="http",result="duplicate"} 6"#;
+    let metrics = bench.context.metrics.render();
+    assert!(metrics.contains(repeated), "{metrics}");
     bench.finish().await;
 }
 
@@ -173,7 +209,14 @@ async fn a_card_callback_is_signed_by_its_own_key_and_answered_as_a_card() {
             .json(&press(track));
         request.send().await.unwrap()
     };
-    for track in [format!("{TURN}-1"), format!("{TURN}-1"), "somebody-else".to_owned()] {
+    let before = Key::derive(&OLD_MASTER_KEY, None);
+    let before = before.card_api_secret(&IntegrationId::parse("http").unwrap());
+    for (track, secret) in [
+        (format!("{TURN}-1"), &secret),
+        // Registered before the master key was rotated.
+        (format!("{TURN}-1"), &before),
+        ("somebody-else".to_owned(), &secret),
+    ] {
         let response = send(&track, secret.expose()).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.json::<Value>().await.unwrap(), json!({}));

@@ -48,8 +48,9 @@ async fn a_message_is_in_the_log_when_it_is_acknowledged_and_only_once() {
         journal: Journal::new(&connection),
         routing: routing.clone(),
         recorder: Recorder::start(&context, store.clone()),
-        action_key: Key::derive(&[7; 32]),
+        action_key: Key::derive(&[7; 32], None),
         body_max_bytes: 1024,
+        dedupe_window: Duration::from_secs(600),
         order: Order::default(),
     };
     stream::serve(edge, parts(&context, Live::new(&connection), "edge-0", &gateway.url));
