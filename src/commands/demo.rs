@@ -20,6 +20,7 @@ use crate::domain::id::{ExpertId, IntegrationId};
 use crate::domain::secret::Secret;
 use crate::io::egress::host::{HostList, Scheme};
 use crate::io::routing::Change;
+use crate::io::store::Page;
 use crate::io::store::audit::Note;
 use crate::sim::dingtalk::app::App;
 use crate::sim::{self, Running};
@@ -105,6 +106,7 @@ pub async fn configure(
         let stored = parts.store.put_runtime(&runtime, &note("runtime.put")).await;
         stored.context("register the expert")?;
     } else {
+        refuse_real_robots(parts).await?;
         let robot = robot(id.clone(), config, played);
         let created = parts.store.create_integration(&robot, &note("integration.create")).await;
         created.context("create the robot")?;
@@ -117,6 +119,17 @@ pub async fn configure(
         parts.routing.announce(change).await;
     }
     Ok(())
+}
+
+/// The demo's DingTalk would be given their secrets, and they would hear nothing of the real one.
+async fn refuse_real_robots(parts: &Parts) -> Result<(), Failure> {
+    let first = Page { after: None, limit: 1 };
+    if parts.store.integrations(&first).await.context("read the robots")?.is_empty() {
+        return Ok(());
+    }
+    let remedy = "there are robots here that are not the demo's: set DT_DATA_DIR to another \
+                  directory, or DATABASE_URL to another database";
+    Err(Failure::Configuration(remedy.to_owned()))
 }
 
 fn trigger(expert: ExpertId, integration: IntegrationId) -> Trigger {

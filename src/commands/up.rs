@@ -19,7 +19,7 @@ use crate::domain::secret::Secret;
 use crate::io::nats::Nats;
 use crate::io::store::Store;
 use crate::ops::child::{self, Child};
-use crate::ops::data::{Directory, InUse};
+use crate::ops::data::{self, Directory, InUse};
 use crate::ops::keys::{self, Key};
 use crate::telemetry::log;
 use crate::worker::Stage;
@@ -28,7 +28,10 @@ use crate::worker::Stage;
 const BROKER_LIMIT: Duration = Duration::from_secs(15);
 
 pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Result<(), Failure> {
-    let first = read(variable)?;
+    let mut first = read(variable)?;
+    if demo && !is_given(variable, "DT_DATA_DIR") {
+        first.data_dir.push(data::DEMO);
+    }
     log::init(&first.log_filter).map_err(Failure::Configuration)?;
     let directory =
         Directory::open(&first.data_dir).map_err(|error| match error.downcast::<InUse>() {
@@ -65,7 +68,7 @@ pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Resu
         roles::start_worker(&context, &config, &parts, Stage::ALL.to_vec());
         let console = roles::start_console(&context, &config, &parts).await?;
         roles::started(&context);
-        own.introduce(&config, &Bound { edge, console, health });
+        own.introduce(&config, &directory, &Bound { edge, console, health });
         #[cfg(feature = "sim")]
         if let Some(played) = &played {
             super::demo::introduce(played);
@@ -172,11 +175,11 @@ impl Own {
         }
     }
 
-    fn introduce(&self, config: &Config, bound: &Bound) {
+    fn introduce(&self, config: &Config, directory: &Directory, bound: &Bound) {
         say(&format!("edge:      http://{} (public address: {})", bound.edge, config.public_url));
         say(&format!("admin API: http://{}", bound.console));
         say(&format!("health:    http://{}/readyz", bound.health));
-        say(&format!("data:      {}", config.data_dir.display()));
+        say(&format!("data:      {}", directory.path().display()));
         if let Some(Key::Made(token)) = &self.admin_token {
             shown_once(token);
         }

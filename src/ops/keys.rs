@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 
 use crate::domain::secret::Secret;
-use crate::ops::data::Directory;
+use crate::ops::data::{DEMO, Directory};
 
 const MASTER_KEY_BYTES: usize = 32;
 /// An operator pastes the token; 24 bytes are beyond guessing.
@@ -64,9 +64,13 @@ pub fn admin_token(directory: &Directory) -> anyhow::Result<Key> {
     Ok(key)
 }
 
-/// The token of the `up` that uses `data`, for a command on the same machine; `None` where there is none.
+/// The token of the `up` that uses `data`, else of the demo there, for a command on the same machine;
+/// `None` where there is none.
 pub fn find_admin_token(data: &Path) -> anyhow::Result<Option<Secret>> {
-    read(&data.join(ADMIN_TOKEN_FILE))
+    match read(&data.join(ADMIN_TOKEN_FILE))? {
+        Some(token) => Ok(Some(token)),
+        None => read(&data.join(DEMO).join(ADMIN_TOKEN_FILE)),
+    }
 }
 
 fn read_or_make(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<Key> {

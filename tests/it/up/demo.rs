@@ -15,17 +15,24 @@ struct Demo {
 }
 
 impl Demo {
+    /// In a directory of the person's own, without a word about where its files go.
+    fn up(directory: &TempDir) -> Program {
+        let mut pairs = anywhere(directory.path());
+        pairs.retain(|(name, _)| name != "DT_DATA_DIR");
+        Program::start(directory.path(), "demo", &["up", "--demo"], &pairs)
+    }
+
     async fn start(directory: &TempDir) -> Self {
-        let data = directory.path().join("data");
-        let pairs = anywhere(&data);
-        let mut program = Program::start(directory.path(), "demo", &["up", "--demo"], &pairs);
+        let mut program = Self::up(directory);
         let page = wait_for("it names its chat page", LIMIT, async || {
             program.assert_runs();
             line(&program.said(), "chat page:")
         })
         .await;
         let console = line(&program.said(), "admin API:").expect("the address of the console");
-        let token = std::fs::read_to_string(data.join("admin.token")).expect("the token");
+        // Apart from what a service with real robots has in `data`.
+        let token = directory.path().join("data/demo/admin.token");
+        let token = std::fs::read_to_string(token).expect("the token");
         let address = console.trim_start_matches("http://").to_owned();
         Self { program, page, admin: Admin { address, token: token.trim().to_owned() } }
     }
@@ -101,5 +108,20 @@ async fn a_person_types_to_the_robot_and_what_they_changed_stays_over_a_restart(
     let experts: Vec<_> =
         bound["items"].as_array().expect("a list").iter().map(|it| &it["xpertId"]).collect();
     assert_eq!(experts, ["my-expert"], "{bound}");
+    // A command that is typed beside it finds its token.
+    let console = ("DT_CONSOLE_ADDR".to_owned(), demo.admin.address.clone());
+    let list = ["integration", "list"];
+    let mut command = Program::start(directory.path(), "command", &list, &[console]);
+    assert_eq!(command.ended().await.code(), Some(0), "{}", command.complained());
+    assert!(command.said().contains("demo"), "{}", command.said());
+
+    // Without the demo's own robot it looks like a service, whose robots a demo leaves alone.
+    let own = json!({ "id": "own", "mode": "stream" });
+    demo.admin.integrate(&own).await;
+    demo.admin.done("DELETE", "/api/triggers/my-expert", &Value::Null).await;
+    demo.admin.done("DELETE", "/api/integrations/demo", &Value::Null).await;
     demo.end().await;
+    let mut refused = Demo::up(&directory);
+    assert_eq!(refused.ended().await.code(), Some(2), "{}", refused.complained());
+    assert!(refused.complained().contains("DT_DATA_DIR"), "{}", refused.complained());
 }
