@@ -63,7 +63,11 @@ enum Command {
     /// The streams in NATS
     #[command(subcommand)]
     Streams(Streams),
-    /// A simulated DingTalk cloud and Xpert server
+    /// A simulated DingTalk cloud and Xpert server, with faults on request
+    ///
+    /// Prints their addresses, and what a service that is to use them is told of robot and experts. People write by
+    /// POST /sim/say, robots are added by POST /sim/apps, and faults are ordered by POST /sim/fault: the README's
+    /// chapter on the simulator has the words.
     #[cfg(feature = "sim")]
     Sim,
     /// Benchmarks, each with its baseline in the same run

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use data_encoding::BASE64;
+use serde_json::json;
 
 use super::Failure;
 use super::parts::Parts;
@@ -39,12 +40,25 @@ pub struct Played {
 /// The command `sim`.
 pub async fn sim(config: &Config) -> Result<(), Failure> {
     let context = Context::new(Clock::system());
-    let (settings, _) = settings(config);
+    let (settings, client_secret) = settings(config);
     let start = async {
-        let running = sim::start(&context, settings).await?;
+        let running = sim::start(&context, settings.clone()).await?;
+        // These guard nothing: who tries a service here needs them, in the words of the admin API.
+        let robot = json!({
+            "mode": "stream", "clientId": CLIENT_ID, "clientSecret": client_secret.expose(),
+        });
+        let xpert = json!({
+            "kind": "xpert", "baseUrl": running.xpert_url,
+            "apiKey": settings.xpert_api_key.expose(),
+        });
+        let expert = json!({
+            "kind": "callback", "url": running.expert_url,
+            "secret": settings.expert_secret.expose(),
+        });
         say(&format!("DingTalk: {} (chat page in a browser)", running.dingtalk_url));
-        say(&format!("Xpert:    {}", running.xpert_url));
-        say(&format!("expert:   {}", running.expert_url));
+        say(&format!("robot:    {robot}"));
+        say(&format!("Xpert:    {xpert}"));
+        say(&format!("expert:   {expert}"));
         Ok(running)
     };
     live(&context, config.drain, start).await.map(drop)
