@@ -14,6 +14,7 @@ use super::parts::Parts;
 use super::process::{End, live, say};
 use super::{Failure, read, roles};
 use crate::config::Config;
+use crate::config::reader::Reader;
 use crate::context::{Clock, Context};
 use crate::domain::secret::Secret;
 use crate::io::nats::Nats;
@@ -89,10 +90,8 @@ pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Resu
     lived.map(drop)
 }
 
-/// Set in the environment, by itself or as a file.
 fn is_given(variable: &impl Fn(&str) -> Option<String>, name: &str) -> bool {
-    let is_set = |name: &str| variable(name).is_some_and(|text| !text.trim().is_empty());
-    is_set(name) || is_set(&format!("{name}_FILE"))
+    Reader::new(variable).is_given(name)
 }
 
 /// Streams and tables of this release; both may be there already.
@@ -138,7 +137,6 @@ impl Own {
         directory: &Directory,
         variable: &impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Failure> {
-        let given = |name: &str| variable(name).filter(|text| !text.trim().is_empty());
         let path = directory.path();
         let own = |name: &str, make: fn(&Directory) -> anyhow::Result<Key>| {
             if is_given(variable, name) { Ok(None) } else { make(directory).map(Some) }
@@ -146,14 +144,13 @@ impl Own {
         // Before the broker: a damaged key starts nothing.
         let master_key = own("DT_MASTER_KEY", keys::master_key)?;
         let admin_token = own("DT_ADMIN_TOKEN", keys::admin_token)?;
-        let nats = match given("NATS_URL") {
-            Some(_) => None,
-            None => {
-                say("nats-server: starting");
-                let search = search(given("PATH").as_deref());
-                let settings = child::Config { binary: config.nats_server.clone(), search };
-                Some(Child::start(below, directory, &settings).await?)
-            }
+        let nats = if is_given(variable, "NATS_URL") {
+            None
+        } else {
+            say("nats-server: starting");
+            let search = search(variable("PATH").as_deref());
+            let settings = child::Config { binary: config.nats_server.clone(), search };
+            Some(Child::start(below, directory, &settings).await?)
         };
         Ok(Self {
             nats,

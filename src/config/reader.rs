@@ -37,6 +37,11 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         self.complaints.push(format!("{name} {remedy}"));
     }
 
+    /// By itself or as a file.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given(name).is_some() || self.given(&format!("{name}_FILE")).is_some()
+    }
+
     /// Set and not blank.
     fn given(&self, name: &str) -> Option<String> {
         (self.variable)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
@@ -178,9 +183,11 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         Some(path)
     }
 
-    /// One or several addresses of a broker. They may hold a password and are not repeated.
+    /// One or several addresses of a broker. They may hold a password: they may stand in a file, and are not
+    /// repeated.
     pub fn broker(&mut self, name: &'static str) -> String {
-        let text = self.text(name);
+        let given = self.secret(name);
+        let text = given.map_or_else(|| self.text(name), |given| given.expose().to_owned());
         if !text.split(',').all(nats::is_address) {
             self.complain(
                 name,
@@ -330,6 +337,17 @@ mod tests {
         }
         let official = "https://oapi.dingtalk.com/robot/sendBySession";
         assert!(config.reply_hosts.check(official).is_ok());
+    }
+
+    #[test]
+    fn an_address_of_the_broker_may_stand_in_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("url");
+        std::fs::write(&path, "nats://me:secret@broker:4222\n").unwrap();
+        let config = read(&[("NATS_URL_FILE", path.to_str().unwrap())]).unwrap();
+        assert_eq!(config.nats.url, "nats://me:secret@broker:4222");
+        let complaints = read(&[("NATS_URL_FILE", "/does/not/exist")]).unwrap_err();
+        assert!(complaints.concat().starts_with("NATS_URL_FILE"), "{complaints:?}");
     }
 
     #[test]

@@ -119,7 +119,16 @@ async fn a_second_up_on_the_same_data_exits_with_2_and_names_the_first() {
 async fn up_says_where_it_listens_also_where_the_system_chose_the_ports() {
     let directory = TempDir::new().expect("create a directory");
     let mut pairs = anywhere(&directory.path().join("data"));
-    pairs.extend(settings(&[("DT_ADMIN_TOKEN", TOKEN), ("DT_MASTER_KEY", MASTER_KEY)]));
+    let broker = Nats::start().await;
+    let address = directory.path().join("broker");
+    std::fs::write(&address, broker.url()).expect("write the broker's address");
+    let address = address.display().to_string();
+    let given = [
+        ("DT_ADMIN_TOKEN", TOKEN),
+        ("DT_MASTER_KEY", MASTER_KEY),
+        ("NATS_URL_FILE", address.as_str()),
+    ];
+    pairs.extend(settings(&given));
     let mut program = Program::start(directory.path(), "up", &["up"], &pairs);
     wait_until("it says that it is ready", LIMIT, async || {
         program.assert_runs();
@@ -144,8 +153,8 @@ async fn up_says_where_it_listens_also_where_the_system_chose_the_ports() {
     let request = reqwest::Client::new().get(status).bearer_auth(TOKEN);
     assert_eq!(request.send().await.expect("it listens there").status(), 200);
     assert!(!said.contains("admin token"), "{said}");
-    for key in ["admin.token", "master.key"] {
-        assert!(!directory.path().join("data").join(key).exists(), "{key} was made");
+    for own in ["admin.token", "master.key", "nats"] {
+        assert!(!directory.path().join("data").join(own).exists(), "{own} was made");
     }
     assert_eq!(program.terminate().await.code(), Some(0), "{}", program.complained());
 }
