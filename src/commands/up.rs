@@ -12,7 +12,7 @@ use anyhow::Context as _;
 
 use super::parts::Parts;
 use super::process::{End, live, say};
-use super::{Failure, read, roles};
+use super::{Failure, read, roles, wrong};
 use crate::config::Config;
 use crate::config::reader::Reader;
 use crate::context::{Clock, Context};
@@ -29,10 +29,7 @@ use crate::worker::Stage;
 const BROKER_LIMIT: Duration = Duration::from_secs(15);
 
 pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Result<(), Failure> {
-    let mut first = read(variable)?;
-    if demo && !is_given(variable, "DT_DATA_DIR") {
-        first.data_dir.push(data::DEMO);
-    }
+    let first = first(variable, demo)?;
     log::init(&first.log_filter).map_err(Failure::Configuration)?;
     let directory =
         Directory::open(&first.data_dir).map_err(|error| match error.downcast::<InUse>() {
@@ -46,9 +43,10 @@ pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Resu
     let outside = Context::new(Clock::system());
     let start = async {
         let own = Own::prepare(&below, &first, &directory, variable).await?;
-        let config = read(&|name| {
+        let both = |name: &str| {
             if is_given(variable, name) { variable(name) } else { own.variable(name) }
-        })?;
+        };
+        let config = read(&both, &[])?;
         #[cfg(feature = "sim")]
         let (config, played) = if demo {
             let (config, played) = super::demo::play(&outside, config).await?;
@@ -88,6 +86,34 @@ pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Resu
     // A broker that is told to end does so by itself.
     below.finish(if is_at_once { Duration::from_millis(100) } else { BROKER_LIMIT }).await;
     lived.map(drop)
+}
+
+/// The settings, and what there is in place of those that nobody gave: every complaint at once, and before
+/// anything is made or started.
+fn first(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Result<Config, Failure> {
+    let mut data_dir = PathBuf::from(Reader::new(variable).text("DT_DATA_DIR"));
+    if demo && !is_given(variable, "DT_DATA_DIR") {
+        data_dir.push(data::DEMO);
+    }
+    let lacks = |name| !is_given(variable, name);
+    let mut found = vec![];
+    if lacks("NATS_URL") && lacks("DT_NATS_SERVER") {
+        let search = search(variable("PATH").as_deref());
+        found.push(child::find(&child::Config { binary: None, search }).map(drop));
+    }
+    if lacks("DT_MASTER_KEY") {
+        found.push(keys::check_master_key(&data_dir));
+    }
+    if lacks("DT_ADMIN_TOKEN") {
+        found.push(keys::check_admin_token(&data_dir));
+    }
+    let complaints = found.into_iter().filter_map(|it| it.err().map(|error| format!("{error:#}")));
+    let (config, mut all) = match Config::read(variable, &[]) {
+        Ok(config) => (Some(Config { data_dir, ..config }), vec![]),
+        Err(complaints) => (None, complaints),
+    };
+    all.extend(complaints);
+    config.filter(|_| all.is_empty()).ok_or_else(|| wrong(&all))
 }
 
 fn is_given(variable: &impl Fn(&str) -> Option<String>, name: &str) -> bool {

@@ -3,6 +3,9 @@
 //! Reading goes on behind a bad value, so that all are named at once, each with what would be right.
 //! What a setting is for is `settings`' and each module's.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -40,6 +43,13 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
     /// By itself or as a file.
     pub fn is_given(&self, name: &str) -> bool {
         self.given(name).is_some() || self.given(&format!("{name}_FILE")).is_some()
+    }
+
+    /// What a command cannot do without; `what` is right for it.
+    pub fn require(&mut self, name: &'static str, what: &str) {
+        if !self.is_given(name) {
+            self.complain(name, format!("must be set: {what}"));
+        }
     }
 
     /// Set and not blank.
@@ -85,11 +95,17 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         Some(token)
     }
 
-    pub fn database(&mut self, name: &'static str) -> Option<Secret> {
+    /// One that `is_shared` by several processes is no file.
+    pub fn database(&mut self, name: &'static str, is_shared: bool) -> Option<Secret> {
         let url = self.secret(name)?;
-        let schemes = ["sqlite:", "postgres:", "postgresql:"];
-        if !schemes.iter().any(|scheme| url.expose().starts_with(scheme)) {
-            self.complain(name, "must begin with sqlite:// or postgres://");
+        let begins = |schemes: &[&str]| schemes.iter().any(|it| url.expose().starts_with(it));
+        match (begins(&["postgres:", "postgresql:"]), begins(&["sqlite:"]), is_shared) {
+            (true, _, _) | (_, true, false) => {}
+            (_, _, true) => self.complain(
+                name,
+                "must begin with postgres:// for separate roles; sqlite:// is for `up`",
+            ),
+            (_, _, false) => self.complain(name, "must begin with sqlite:// or postgres://"),
         }
         Some(url)
     }
@@ -177,8 +193,15 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
     /// A file that is there.
     pub fn file(&mut self, name: &'static str) -> Option<PathBuf> {
         let path = self.path(name)?;
-        if let Err(error) = std::fs::File::open(&path) {
-            self.complain(name, format!("names {}, which cannot be read: {error}", path.display()));
+        let shown = path.display();
+        match std::fs::File::open(&path).and_then(|file| file.metadata()) {
+            Ok(found) if found.is_dir() => {
+                self.complain(name, format!("names {shown}, which is a directory"));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.complain(name, format!("names {shown}, which cannot be read: {error}"));
+            }
         }
         Some(path)
     }
@@ -264,105 +287,4 @@ fn parse_seconds(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(factor)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-
-    fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
-        let find = |name: &str| {
-            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        };
-        Config::read(find)
-    }
-
-    #[test]
-    fn nothing_set_is_a_good_configuration() {
-        let config = read(&[]).unwrap();
-        assert_eq!(config.limits.expert_runs_max, 64);
-        assert_eq!(config.limits.handoff_age_max, Duration::from_secs(24 * 3600));
-        assert_eq!(config.drain, Duration::from_secs(25));
-    }
-
-    #[test]
-    fn every_bad_setting_is_named_at_once() {
-        let bad = [
-            ("DT_REPLICAS", "many"),
-            ("DT_HANDOFF_MAX_AGE", "6d"),
-            ("DT_EDGE_ADDR", "8080"),
-            ("DT_PUBLIC_URL", "example.com"),
-            ("DATABASE_URL", "mysql://x"),
-            ("DT_ADMIN_TOKEN", "short"),
-            ("DT_LANGUAGE", "fr"),
-            ("DT_REPLY_HOSTS", "http://x"),
-            ("DT_MASTER_KEY_FILE", "/does/not/exist"),
-            ("DT_MASTER_KEY_OLD", "c2VjcmV0"),
-            ("DT_NATS_SERVER", "/does/not/exist"),
-            ("DT_LOG", "info,=,="),
-            ("NATS_CREDS", "/does/not/exist"),
-            ("NATS_URL", "nats://me:secret@[broker"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://me:secret@collector:4317"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization secret"),
-        ];
-        let complaints = read(&bad).unwrap_err();
-        for (name, _) in bad {
-            assert!(complaints.iter().any(|line| line.starts_with(name)), "{name}: {complaints:?}");
-        }
-        assert_eq!(complaints.len(), bad.len(), "{complaints:?}");
-        let said = complaints.concat();
-        for secret in ["short", "c2VjcmV0", "secret"] {
-            assert!(!said.contains(secret), "a secret is not repeated: {said}");
-        }
-    }
-
-    #[test]
-    fn dingtalk_elsewhere_may_name_itself_in_a_message_unless_a_list_says_otherwise() {
-        let elsewhere = [
-            ("DT_DINGTALK_API_URL", "http://127.0.0.1:7001"),
-            ("DT_DINGTALK_OAPI_URL", "https://ding.example"),
-        ];
-        let config = read(&elsewhere).unwrap();
-        let listed = [("DT_REPLY_HOSTS", "hooks.example"), elsewhere[0], elsewhere[1]];
-        let strict = read(&listed).unwrap();
-        for (url, is_trusted) in [
-            ("http://127.0.0.1:7001/robot/sendBySession?session=1", true),
-            ("https://ding.example/robot/sendBySession", true),
-            ("http://127.0.0.1:7002/robot/sendBySession", false),
-        ] {
-            assert_eq!(config.reply_hosts.check(url).is_ok(), is_trusted, "{url}");
-            assert_eq!(config.download_hosts.check(url).is_ok(), is_trusted, "{url}");
-            assert!(strict.reply_hosts.check(url).is_err(), "{url}");
-        }
-        let official = "https://oapi.dingtalk.com/robot/sendBySession";
-        assert!(config.reply_hosts.check(official).is_ok());
-    }
-
-    #[test]
-    fn an_address_of_the_broker_may_stand_in_a_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("url");
-        std::fs::write(&path, "nats://me:secret@broker:4222\n").unwrap();
-        let config = read(&[("NATS_URL_FILE", path.to_str().unwrap())]).unwrap();
-        assert_eq!(config.nats.url, "nats://me:secret@broker:4222");
-        let complaints = read(&[("NATS_URL_FILE", "/does/not/exist")]).unwrap_err();
-        assert!(complaints.concat().starts_with("NATS_URL_FILE"), "{complaints:?}");
-    }
-
-    #[test]
-    fn durations_take_the_usual_units() {
-        for (text, seconds) in [
-            ("90", Some(90)),
-            ("90s", Some(90)),
-            ("10m", Some(600)),
-            ("2h", Some(7200)),
-            ("1d", Some(86400)),
-            ("m", None),
-            ("1w", None),
-            ("-1", None),
-        ] {
-            assert_eq!(parse_seconds(text), seconds, "{text}");
-        }
-    }
 }
