@@ -73,7 +73,7 @@ pub const SETTINGS: [Setting; 52] = [
     setting(
         "DT_LANGUAGE",
         "zh-Hans",
-        "language of the service's words where an integration names none: zh-Hans or en",
+        "language of the service's words for an integration that is created without one: zh-Hans or en",
     ),
     setting("DT_DRAIN_SECONDS", "25", "how long SIGTERM waits for what runs"),
     setting("DT_LOG", "info", "log filter"),
