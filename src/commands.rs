@@ -19,8 +19,8 @@ use clap::{Parser, Subcommand};
 use self::operate::Output;
 use self::operate::arguments::Operate;
 use crate::bench::Scenario;
-use crate::config::Config;
 use crate::config::settings;
+use crate::config::{Config, Need};
 use crate::telemetry::log;
 use crate::worker::Stage;
 
@@ -63,7 +63,11 @@ enum Command {
     /// The streams in NATS
     #[command(subcommand)]
     Streams(Streams),
-    /// A simulated DingTalk cloud and Xpert server
+    /// A simulated DingTalk cloud and Xpert server, with faults on request
+    ///
+    /// Prints their addresses, and what a service that is to use them is told of robot and experts. People write by
+    /// POST /sim/say, robots are added by POST /sim/apps, and faults are ordered by POST /sim/fault: the README's
+    /// chapter on the simulator has the words.
     #[cfg(feature = "sim")]
     Sim,
     /// Benchmarks, each with its baseline in the same run
@@ -73,6 +77,18 @@ enum Command {
     },
     #[command(flatten)]
     Operate(Operate),
+}
+
+impl Command {
+    fn needs(&self) -> &'static [Need] {
+        match self {
+            Self::Edge | Self::Worker { .. } => &[Need::SharedDatabase],
+            Self::Console => &[Need::SharedDatabase, Need::AdminToken],
+            Self::Migrate => &[Need::Database],
+            // `up` provides what is missing, and an operator's command finds it there.
+            _ => &[],
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -130,7 +146,7 @@ async fn run(
         let demo = false;
         return up::run(variable, demo).await;
     }
-    let config = read(variable)?;
+    let config = read(variable, command.needs())?;
     log::init(&config.log_filter).map_err(Failure::Configuration)?;
     match command {
         Command::Up { .. } => Ok(()),
@@ -148,9 +164,11 @@ async fn run(
 }
 
 /// The settings, or every complaint about them at once.
-pub fn read(variable: &impl Fn(&str) -> Option<String>) -> Result<Config, Failure> {
-    Config::read(variable).map_err(|complaints| {
-        let list: Vec<_> = complaints.iter().map(|line| format!("  {line}")).collect();
-        Failure::Configuration(format!("settings are wrong:\n{}", list.join("\n")))
-    })
+pub fn read(variable: &impl Fn(&str) -> Option<String>, needs: &[Need]) -> Result<Config, Failure> {
+    Config::read(variable, needs).map_err(|complaints| wrong(&complaints))
+}
+
+fn wrong(complaints: &[String]) -> Failure {
+    let list: Vec<_> = complaints.iter().map(|line| format!("  {line}")).collect();
+    Failure::Configuration(format!("settings are wrong:\n{}", list.join("\n")))
 }

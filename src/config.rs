@@ -83,9 +83,22 @@ pub struct Limits {
     pub sweep_every: Duration,
 }
 
+/// What a command cannot do without, although others can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    Database,
+    /// By several processes: they cannot share a SQLite file.
+    SharedDatabase,
+    AdminToken,
+}
+
 impl Config {
-    /// Reads through `variable`; the error names every bad setting, one a line.
-    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
+    /// Reads through `variable`; the error names every bad setting, and every missing one of `needs`, one a
+    /// line.
+    pub fn read(
+        variable: impl Fn(&str) -> Option<String>,
+        needs: &[Need],
+    ) -> Result<Self, Vec<String>> {
         let mut read = Reader::new(variable);
         let limits = limits(&mut read);
         let master_key = read.master_key("DT_MASTER_KEY");
@@ -103,7 +116,7 @@ impl Config {
                 replicas: read.number("DT_REPLICAS", 1..=5),
                 dedupe_window: read.duration("DT_DEDUPE_WINDOW", 1..=3600),
             },
-            store: store_config(&mut read, master_key),
+            store: store_config(&mut read, master_key, needs),
             data_dir: PathBuf::from(read.text("DT_DATA_DIR")),
             nats_server: read.file("DT_NATS_SERVER"),
             edge_address: read.address("DT_EDGE_ADDR"),
@@ -122,6 +135,9 @@ impl Config {
             pod: read.pod("DT_POD"),
             limits,
         };
+        if needs.contains(&Need::AdminToken) {
+            read.require("DT_ADMIN_TOKEN", "16 characters or more");
+        }
         read.finish(config)
     }
 
@@ -189,9 +205,15 @@ impl Config {
 fn store_config<V: Fn(&str) -> Option<String>>(
     read: &mut Reader<V>,
     master_key: Option<Secret>,
+    needs: &[Need],
 ) -> Option<store::Config> {
     // All are read before one that is missing ends it.
-    let url = read.database("DATABASE_URL");
+    let is_shared = needs.contains(&Need::SharedDatabase);
+    let url = read.database("DATABASE_URL", is_shared);
+    if is_shared || needs.contains(&Need::Database) {
+        read.require("DATABASE_URL", "where the tables are");
+        read.require("DT_MASTER_KEY", "32 bytes in base64");
+    }
     let old_master_key = read.master_key("DT_MASTER_KEY_OLD");
     let connections_max = read.number("DT_SQL_CONNECTIONS", 1..=1000);
     Some(store::Config { url: url?, master_key: master_key?, old_master_key, connections_max })

@@ -68,19 +68,6 @@ pub async fn start(context: &Context, config: Config) -> anyhow::Result<Running>
     Ok(Running { cloud, xpert, expert, dingtalk_url, xpert_url, expert_url })
 }
 
-/// The command `sim`: until the process is told to stop.
-pub async fn run(context: &Context, config: Config) -> anyhow::Result<()> {
-    let running = start(context, config).await?;
-    tracing::info!(
-        dingtalk = running.dingtalk_url,
-        xpert = running.xpert_url,
-        expert = running.expert_url,
-        "simulation listens"
-    );
-    context.stop().cancelled().await;
-    Ok(())
-}
-
 /// The simulated state stays usable when a test's thread died with the lock.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

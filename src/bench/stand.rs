@@ -94,7 +94,7 @@ impl Stand {
             "DT_REPLY_HOSTS" => Some(sink.trim_start_matches("http://").to_owned()),
             _ => None,
         };
-        let config = Config::read(|name| set(name, &sink_url))
+        let config = Config::read(|name| set(name, &sink_url), &[])
             .map_err(|complaints| anyhow::anyhow!(complaints.join("; ")))?;
         let context = Context::new(Clock::system());
         let nats = Nats::connect(&context, &config.nats).await?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use data_encoding::BASE64;
+use serde_json::json;
 
 use super::Failure;
 use super::parts::Parts;
@@ -20,6 +21,7 @@ use crate::domain::id::{ExpertId, IntegrationId};
 use crate::domain::secret::Secret;
 use crate::io::egress::host::{HostList, Scheme};
 use crate::io::routing::Change;
+use crate::io::store::Page;
 use crate::io::store::audit::Note;
 use crate::sim::dingtalk::app::App;
 use crate::sim::{self, Running};
@@ -38,12 +40,25 @@ pub struct Played {
 /// The command `sim`.
 pub async fn sim(config: &Config) -> Result<(), Failure> {
     let context = Context::new(Clock::system());
-    let (settings, _) = settings(config);
+    let (settings, client_secret) = settings(config);
     let start = async {
-        let running = sim::start(&context, settings).await?;
+        let running = sim::start(&context, settings.clone()).await?;
+        // These guard nothing: who tries a service here needs them, in the words of the admin API.
+        let robot = json!({
+            "mode": "stream", "clientId": CLIENT_ID, "clientSecret": client_secret.expose(),
+        });
+        let xpert = json!({
+            "kind": "xpert", "baseUrl": running.xpert_url,
+            "apiKey": settings.xpert_api_key.expose(),
+        });
+        let expert = json!({
+            "kind": "callback", "url": running.expert_url,
+            "secret": settings.expert_secret.expose(),
+        });
         say(&format!("DingTalk: {} (chat page in a browser)", running.dingtalk_url));
-        say(&format!("Xpert:    {}", running.xpert_url));
-        say(&format!("expert:   {}", running.expert_url));
+        say(&format!("robot:    {robot}"));
+        say(&format!("Xpert:    {xpert}"));
+        say(&format!("expert:   {expert}"));
         Ok(running)
     };
     live(&context, config.drain, start).await.map(drop)
@@ -105,6 +120,7 @@ pub async fn configure(
         let stored = parts.store.put_runtime(&runtime, &note("runtime.put")).await;
         stored.context("register the expert")?;
     } else {
+        refuse_real_robots(parts).await?;
         let robot = robot(id.clone(), config, played);
         let created = parts.store.create_integration(&robot, &note("integration.create")).await;
         created.context("create the robot")?;
@@ -117,6 +133,17 @@ pub async fn configure(
         parts.routing.announce(change).await;
     }
     Ok(())
+}
+
+/// The demo's DingTalk would be given their secrets, and they would hear nothing of the real one.
+async fn refuse_real_robots(parts: &Parts) -> Result<(), Failure> {
+    let first = Page { after: None, limit: 1 };
+    if parts.store.integrations(&first).await.context("read the robots")?.is_empty() {
+        return Ok(());
+    }
+    let remedy = "there are robots here that are not the demo's: set DT_DATA_DIR to another \
+                  directory, or DATABASE_URL to another database";
+    Err(Failure::Configuration(remedy.to_owned()))
 }
 
 fn trigger(expert: ExpertId, integration: IntegrationId) -> Trigger {

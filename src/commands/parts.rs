@@ -21,7 +21,6 @@ use crate::protocol::action;
 /// Between two looks for a broker or a database that is not there yet.
 const START_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// For a configuration without a store.
 pub const NO_STORE: &str = "set DATABASE_URL and DT_MASTER_KEY (32 bytes in base64)";
 const DATABASE: &str = "the database; check DATABASE_URL";
 const BROKER: &str = "NATS; check NATS_URL";

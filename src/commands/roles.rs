@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::Failure;
-use super::parts::{self, Parts};
+use super::parts::Parts;
 use super::process::live;
 use crate::config::Config;
 use crate::context::{Clock, Context};
@@ -34,10 +34,7 @@ const STARTED: &str = "started";
 /// How long DingTalk may take for one send.
 const SEND_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-const NO_ADMIN_TOKEN: &str = "DT_ADMIN_TOKEN must be set, 16 characters or more";
-
 pub async fn edge(config: &Config) -> Result<(), Failure> {
-    check(config, None)?;
     role("edge", config, async |context: &Context, parts: &Parts| {
         start_edge(context, config, parts).await.map(drop)
     })
@@ -45,7 +42,6 @@ pub async fn edge(config: &Config) -> Result<(), Failure> {
 }
 
 pub async fn worker(config: &Config, stages: Vec<Stage>) -> Result<(), Failure> {
-    check(config, None)?;
     let stages = if stages.is_empty() { Stage::ALL.to_vec() } else { stages };
     role("worker", config, async |context: &Context, parts: &Parts| {
         start_worker(context, config, parts, stages.clone());
@@ -55,7 +51,6 @@ pub async fn worker(config: &Config, stages: Vec<Stage>) -> Result<(), Failure> 
 }
 
 pub async fn console(config: &Config) -> Result<(), Failure> {
-    check(config, config.admin_token.is_none().then_some(NO_ADMIN_TOKEN))?;
     role("console", config, async |context: &Context, parts: &Parts| {
         start_console(context, config, parts).await.map(drop)
     })
@@ -77,18 +72,6 @@ async fn role(
         Ok(parts)
     };
     live(&context, config.drain, starting).await.map(drop)
-}
-
-/// What a role of its own cannot do without, named at once and before anything is waited for.
-fn check(config: &Config, more: Option<&str>) -> Result<(), Failure> {
-    let is_sqlite = config.store.as_ref().is_some_and(crate::io::store::Config::is_sqlite);
-    // Several processes cannot share a SQLite file.
-    let sqlite =
-        "DATABASE_URL must begin with postgres:// for separate roles; sqlite:// is for `up`";
-    let missing =
-        [config.store.is_none().then_some(parts::NO_STORE), is_sqlite.then_some(sqlite), more];
-    let missing: Vec<_> = missing.into_iter().flatten().collect();
-    if missing.is_empty() { Ok(()) } else { Err(Failure::Configuration(missing.join("\n"))) }
 }
 
 /// Spans go to the operator's collector, where there is one.
@@ -207,7 +190,7 @@ pub async fn start_console(
     parts: &Parts,
 ) -> Result<std::net::SocketAddr, Failure> {
     let token = config.admin_token.clone();
-    let token = token.ok_or_else(|| Failure::Configuration(NO_ADMIN_TOKEN.to_owned()))?;
+    let token = token.ok_or_else(|| Failure::Configuration("set DT_ADMIN_TOKEN".to_owned()))?;
     let state = crate::console::State {
         context: context.clone(),
         store: parts.store.clone(),

@@ -5,6 +5,7 @@
 use anyhow::Context as _;
 
 use super::Failure;
+use super::parts::NO_STORE;
 use super::process::say;
 use crate::config::Config;
 use crate::context::{Clock, Context};
@@ -14,10 +15,8 @@ use crate::io::store::{self, Store};
 use crate::io::topology::{self, Difference};
 
 pub async fn migrate(config: &Config) -> Result<(), Failure> {
-    let settings = config.store.as_ref().ok_or_else(|| {
-        let remedy = "set DATABASE_URL and DT_MASTER_KEY (32 bytes in base64)";
-        Failure::Configuration(remedy.to_owned())
-    })?;
+    let settings = config.store.as_ref();
+    let settings = settings.ok_or_else(|| Failure::Configuration(NO_STORE.to_owned()))?;
     let store = Store::connect(settings).await.context("connect to the database")?;
     store.migrate().await.context("migrate the database")?;
     say("the database is at this release");

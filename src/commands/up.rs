@@ -12,14 +12,15 @@ use anyhow::Context as _;
 
 use super::parts::Parts;
 use super::process::{End, live, say};
-use super::{Failure, read, roles};
+use super::{Failure, read, roles, wrong};
 use crate::config::Config;
+use crate::config::reader::Reader;
 use crate::context::{Clock, Context};
 use crate::domain::secret::Secret;
 use crate::io::nats::Nats;
 use crate::io::store::Store;
 use crate::ops::child::{self, Child};
-use crate::ops::data::{Directory, InUse};
+use crate::ops::data::{self, Directory, InUse};
 use crate::ops::keys::{self, Key};
 use crate::telemetry::log;
 use crate::worker::Stage;
@@ -28,7 +29,7 @@ use crate::worker::Stage;
 const BROKER_LIMIT: Duration = Duration::from_secs(15);
 
 pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Result<(), Failure> {
-    let first = read(variable)?;
+    let first = first(variable, demo)?;
     log::init(&first.log_filter).map_err(Failure::Configuration)?;
     let directory =
         Directory::open(&first.data_dir).map_err(|error| match error.downcast::<InUse>() {
@@ -42,9 +43,10 @@ pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Resu
     let outside = Context::new(Clock::system());
     let start = async {
         let own = Own::prepare(&below, &first, &directory, variable).await?;
-        let config = read(&|name| {
+        let both = |name: &str| {
             if is_given(variable, name) { variable(name) } else { own.variable(name) }
-        })?;
+        };
+        let config = read(&both, &[])?;
         #[cfg(feature = "sim")]
         let (config, played) = if demo {
             let (config, played) = super::demo::play(&outside, config).await?;
@@ -65,7 +67,7 @@ pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Resu
         roles::start_worker(&context, &config, &parts, Stage::ALL.to_vec());
         let console = roles::start_console(&context, &config, &parts).await?;
         roles::started(&context);
-        own.introduce(&config, &Bound { edge, console, health });
+        own.introduce(&config, &directory, &Bound { edge, console, health });
         #[cfg(feature = "sim")]
         if let Some(played) = &played {
             super::demo::introduce(played);
@@ -86,10 +88,36 @@ pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Resu
     lived.map(drop)
 }
 
-/// Set in the environment, by itself or as a file.
+/// The settings, and what there is in place of those that nobody gave: every complaint at once, and before
+/// anything is made or started.
+fn first(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Result<Config, Failure> {
+    let mut data_dir = PathBuf::from(Reader::new(variable).text("DT_DATA_DIR"));
+    if demo && !is_given(variable, "DT_DATA_DIR") {
+        data_dir.push(data::DEMO);
+    }
+    let lacks = |name| !is_given(variable, name);
+    let mut found = vec![];
+    if lacks("NATS_URL") && lacks("DT_NATS_SERVER") {
+        let search = search(variable("PATH").as_deref());
+        found.push(child::find(&child::Config { binary: None, search }).map(drop));
+    }
+    if lacks("DT_MASTER_KEY") {
+        found.push(keys::check_master_key(&data_dir));
+    }
+    if lacks("DT_ADMIN_TOKEN") {
+        found.push(keys::check_admin_token(&data_dir));
+    }
+    let complaints = found.into_iter().filter_map(|it| it.err().map(|error| format!("{error:#}")));
+    let (config, mut all) = match Config::read(variable, &[]) {
+        Ok(config) => (Some(Config { data_dir, ..config }), vec![]),
+        Err(complaints) => (None, complaints),
+    };
+    all.extend(complaints);
+    config.filter(|_| all.is_empty()).ok_or_else(|| wrong(&all))
+}
+
 fn is_given(variable: &impl Fn(&str) -> Option<String>, name: &str) -> bool {
-    let is_set = |name: &str| variable(name).is_some_and(|text| !text.trim().is_empty());
-    is_set(name) || is_set(&format!("{name}_FILE"))
+    Reader::new(variable).is_given(name)
 }
 
 /// Streams and tables of this release; both may be there already.
@@ -135,7 +163,6 @@ impl Own {
         directory: &Directory,
         variable: &impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Failure> {
-        let given = |name: &str| variable(name).filter(|text| !text.trim().is_empty());
         let path = directory.path();
         let own = |name: &str, make: fn(&Directory) -> anyhow::Result<Key>| {
             if is_given(variable, name) { Ok(None) } else { make(directory).map(Some) }
@@ -143,14 +170,13 @@ impl Own {
         // Before the broker: a damaged key starts nothing.
         let master_key = own("DT_MASTER_KEY", keys::master_key)?;
         let admin_token = own("DT_ADMIN_TOKEN", keys::admin_token)?;
-        let nats = match given("NATS_URL") {
-            Some(_) => None,
-            None => {
-                say("nats-server: starting");
-                let search = search(given("PATH").as_deref());
-                let settings = child::Config { binary: config.nats_server.clone(), search };
-                Some(Child::start(below, directory, &settings).await?)
-            }
+        let nats = if is_given(variable, "NATS_URL") {
+            None
+        } else {
+            say("nats-server: starting");
+            let search = search(variable("PATH").as_deref());
+            let settings = child::Config { binary: config.nats_server.clone(), search };
+            Some(Child::start(below, directory, &settings).await?)
         };
         Ok(Self {
             nats,
@@ -172,11 +198,11 @@ impl Own {
         }
     }
 
-    fn introduce(&self, config: &Config, bound: &Bound) {
+    fn introduce(&self, config: &Config, directory: &Directory, bound: &Bound) {
         say(&format!("edge:      http://{} (public address: {})", bound.edge, config.public_url));
         say(&format!("admin API: http://{}", bound.console));
         say(&format!("health:    http://{}/readyz", bound.health));
-        say(&format!("data:      {}", config.data_dir.display()));
+        say(&format!("data:      {}", directory.path().display()));
         if let Some(Key::Made(token)) = &self.admin_token {
             shown_once(token);
         }

@@ -3,6 +3,9 @@
 //! Reading goes on behind a bad value, so that all are named at once, each with what would be right.
 //! What a setting is for is `settings`' and each module's.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -35,6 +38,18 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
 
     fn complain(&mut self, name: &str, remedy: impl std::fmt::Display) {
         self.complaints.push(format!("{name} {remedy}"));
+    }
+
+    /// By itself or as a file.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given(name).is_some() || self.given(&format!("{name}_FILE")).is_some()
+    }
+
+    /// What a command cannot do without; `what` is right for it.
+    pub fn require(&mut self, name: &'static str, what: &str) {
+        if !self.is_given(name) {
+            self.complain(name, format!("must be set: {what}"));
+        }
     }
 
     /// Set and not blank.
@@ -80,11 +95,17 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         Some(token)
     }
 
-    pub fn database(&mut self, name: &'static str) -> Option<Secret> {
+    /// One that `is_shared` by several processes is no file.
+    pub fn database(&mut self, name: &'static str, is_shared: bool) -> Option<Secret> {
         let url = self.secret(name)?;
-        let schemes = ["sqlite:", "postgres:", "postgresql:"];
-        if !schemes.iter().any(|scheme| url.expose().starts_with(scheme)) {
-            self.complain(name, "must begin with sqlite:// or postgres://");
+        let begins = |schemes: &[&str]| schemes.iter().any(|it| url.expose().starts_with(it));
+        match (begins(&["postgres:", "postgresql:"]), begins(&["sqlite:"]), is_shared) {
+            (true, _, _) | (_, true, false) => {}
+            (_, _, true) => self.complain(
+                name,
+                "must begin with postgres:// for separate roles; sqlite:// is for `up`",
+            ),
+            (_, _, false) => self.complain(name, "must begin with sqlite:// or postgres://"),
         }
         Some(url)
     }
@@ -172,15 +193,24 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
     /// A file that is there.
     pub fn file(&mut self, name: &'static str) -> Option<PathBuf> {
         let path = self.path(name)?;
-        if let Err(error) = std::fs::File::open(&path) {
-            self.complain(name, format!("names {}, which cannot be read: {error}", path.display()));
+        let shown = path.display();
+        match std::fs::File::open(&path).and_then(|file| file.metadata()) {
+            Ok(found) if found.is_dir() => {
+                self.complain(name, format!("names {shown}, which is a directory"));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.complain(name, format!("names {shown}, which cannot be read: {error}"));
+            }
         }
         Some(path)
     }
 
-    /// One or several addresses of a broker. They may hold a password and are not repeated.
+    /// One or several addresses of a broker. They may hold a password: they may stand in a file, and are not
+    /// repeated.
     pub fn broker(&mut self, name: &'static str) -> String {
-        let text = self.text(name);
+        let given = self.secret(name);
+        let text = given.map_or_else(|| self.text(name), |given| given.expose().to_owned());
         if !text.split(',').all(nats::is_address) {
             self.complain(
                 name,
@@ -257,96 +287,4 @@ fn parse_seconds(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(factor)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-
-    fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
-        let find = |name: &str| {
-            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        };
-        Config::read(find)
-    }
-
-    #[test]
-    fn nothing_set_is_a_good_configuration() {
-        let config = read(&[]).unwrap();
-        assert_eq!(config.limits.expert_runs_max, 64);
-        assert_eq!(config.limits.handoff_age_max, Duration::from_secs(24 * 3600));
-        assert_eq!(config.drain, Duration::from_secs(25));
-    }
-
-    #[test]
-    fn every_bad_setting_is_named_at_once() {
-        let bad = [
-            ("DT_REPLICAS", "many"),
-            // No broker takes the dead letter of such a turn.
-            ("DT_TURN_MAX_BYTES", "1048576"),
-            ("DT_HANDOFF_MAX_AGE", "6d"),
-            ("DT_EDGE_ADDR", "8080"),
-            ("DT_PUBLIC_URL", "example.com"),
-            ("DATABASE_URL", "mysql://x"),
-            ("DT_ADMIN_TOKEN", "short"),
-            ("DT_LANGUAGE", "fr"),
-            ("DT_REPLY_HOSTS", "http://x"),
-            ("DT_MASTER_KEY_FILE", "/does/not/exist"),
-            ("DT_MASTER_KEY_OLD", "c2VjcmV0"),
-            ("DT_NATS_SERVER", "/does/not/exist"),
-            ("DT_LOG", "info,=,="),
-            ("NATS_CREDS", "/does/not/exist"),
-            ("NATS_URL", "nats://me:secret@[broker"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://me:secret@collector:4317"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization secret"),
-        ];
-        let complaints = read(&bad).unwrap_err();
-        for (name, _) in bad {
-            assert!(complaints.iter().any(|line| line.starts_with(name)), "{name}: {complaints:?}");
-        }
-        assert_eq!(complaints.len(), bad.len(), "{complaints:?}");
-        let said = complaints.concat();
-        for secret in ["short", "c2VjcmV0", "secret"] {
-            assert!(!said.contains(secret), "a secret is not repeated: {said}");
-        }
-    }
-
-    #[test]
-    fn dingtalk_elsewhere_may_name_itself_in_a_message_unless_a_list_says_otherwise() {
-        let elsewhere = [
-            ("DT_DINGTALK_API_URL", "http://127.0.0.1:7001"),
-            ("DT_DINGTALK_OAPI_URL", "https://ding.example"),
-        ];
-        let config = read(&elsewhere).unwrap();
-        let listed = [("DT_REPLY_HOSTS", "hooks.example"), elsewhere[0], elsewhere[1]];
-        let strict = read(&listed).unwrap();
-        for (url, is_trusted) in [
-            ("http://127.0.0.1:7001/robot/sendBySession?session=1", true),
-            ("https://ding.example/robot/sendBySession", true),
-            ("http://127.0.0.1:7002/robot/sendBySession", false),
-        ] {
-            assert_eq!(config.reply_hosts.check(url).is_ok(), is_trusted, "{url}");
-            assert_eq!(config.download_hosts.check(url).is_ok(), is_trusted, "{url}");
-            assert!(strict.reply_hosts.check(url).is_err(), "{url}");
-        }
-        let official = "https://oapi.dingtalk.com/robot/sendBySession";
-        assert!(config.reply_hosts.check(official).is_ok());
-    }
-
-    #[test]
-    fn durations_take_the_usual_units() {
-        for (text, seconds) in [
-            ("90", Some(90)),
-            ("90s", Some(90)),
-            ("10m", Some(600)),
-            ("2h", Some(7200)),
-            ("1d", Some(86400)),
-            ("m", None),
-            ("1w", None),
-            ("-1", None),
-        ] {
-            assert_eq!(parse_seconds(text), seconds, "{text}");
-        }
-    }
 }

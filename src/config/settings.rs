@@ -23,7 +23,11 @@ pub const SETTINGS: [Setting; 52] = [
     setting("NATS_CREDS", "", "credentials file of the broker"),
     setting("DATABASE_URL", "", "sqlite://… (only `up`, its default) or postgres://…"),
     setting("DT_SQL_CONNECTIONS", "10", "connections to the database"),
-    setting("DT_DATA_DIR", "./data", "where `up` keeps its files"),
+    setting(
+        "DT_DATA_DIR",
+        "./data",
+        "where `up` keeps its files; `up --demo` in `demo` below it where this is not set",
+    ),
     setting("DT_NATS_SERVER", "", "nats-server binary that `up` starts"),
     setting("DT_EDGE_ADDR", "0.0.0.0:8080", "the edge listens here"),
     setting("DT_CONSOLE_ADDR", "127.0.0.1:8081", "admin API"),
@@ -77,7 +81,7 @@ pub const SETTINGS: [Setting; 52] = [
     setting(
         "DT_LANGUAGE",
         "zh-Hans",
-        "language of the service's words where an integration names none: zh-Hans or en",
+        "language of the service's words for an integration that is created without one: zh-Hans or en",
     ),
     setting("DT_DRAIN_SECONDS", "25", "how long SIGTERM waits for what runs"),
     setting("DT_LOG", "info", "log filter"),

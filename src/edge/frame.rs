@@ -7,10 +7,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Edge;
-use super::accept;
+use super::accept::{self, Decision};
 use super::repeat::Arrival;
 use super::stream::Outcome;
 use crate::domain::binding::Integration;
+use crate::domain::entry::Entry;
 use crate::io::log;
 use crate::protocol::stream::Kind;
 
@@ -29,17 +30,17 @@ impl Edge {
                 return Outcome::Unreadable;
             }
         };
-        let taken = match kind {
-            Kind::Bot => self.take(integration, decision, arrival).await.map(|_| Value::Null),
-            Kind::Card => self.take_press(integration, decision, arrival).await,
-        };
+        let mut taken = self.carry(integration, kind, decision, arrival).await;
+        if let Err(error @ log::Error::TooLarge { .. }) = &taken {
+            tracing::warn!(integration.id = %integration.id, %error, "a frame is too large");
+            self.count(Some(integration), "PAYLOAD_TOO_LARGE");
+            if let Some(rest) = without_content(integration, kind, &value) {
+                taken = self.carry(integration, kind, rest, arrival).await;
+            }
+        }
         match taken {
             Ok(response) => Outcome::Ack(response),
-            Err(error @ log::Error::TooLarge { .. }) => {
-                tracing::warn!(integration.id = %integration.id, %error, "a frame is too large");
-                self.count(Some(integration), "PAYLOAD_TOO_LARGE");
-                Outcome::Unreadable
-            }
+            Err(log::Error::TooLarge { .. }) => Outcome::Unreadable,
             Err(error) => {
                 tracing::warn!(integration.id = %integration.id, %error, "a frame was not stored");
                 self.count(Some(integration), "NOT_DURABLE");
@@ -47,4 +48,30 @@ impl Edge {
             }
         }
     }
+
+    async fn carry(
+        &self,
+        integration: &Integration,
+        kind: Kind,
+        decision: Decision,
+        arrival: Arrival,
+    ) -> Result<Value, log::Error> {
+        match kind {
+            Kind::Bot => self.take(integration, decision, arrival).await.map(|_| Value::Null),
+            Kind::Card => self.take_press(integration, decision, arrival).await,
+        }
+    }
+}
+
+/// Of a message that is too large, who wrote it and where: they are told, as of a kind that is not supported.
+/// Nobody hears of the answer to a frame, as the sender of a callback does.
+fn without_content(integration: &Integration, kind: Kind, value: &Value) -> Option<Decision> {
+    let decision = match kind {
+        Kind::Bot => accept::robot(integration, &value.into()).ok()?,
+        Kind::Card => return None,
+    };
+    let Decision::Publish(mut publish) = decision else { return None };
+    let Entry::Message(message) = &mut publish.entry else { return None };
+    (message.parts, message.quote) = (vec![], None);
+    Some(Decision::Publish(publish))
 }

@@ -72,7 +72,8 @@ impl Child {
     }
 }
 
-fn find(config: &Config) -> anyhow::Result<PathBuf> {
+/// The binary that would be started.
+pub fn find(config: &Config) -> anyhow::Result<PathBuf> {
     if let Some(binary) = &config.binary {
         if !binary.is_file() {
             bail!("DT_NATS_SERVER names {}, which is no file", binary.display());

@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+/// Where the demo keeps its files below `DT_DATA_DIR`, unless that is set: its DingTalk is simulated, and a
+/// service beside it has robots whose secrets are real.
+pub const DEMO: &str = "demo";
+
 /// The directory belongs to another process: a mistake in how this one was started.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is in use by process {holder}: stop it, or set DT_DATA_DIR to another directory", path.display())]

@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 
 use crate::domain::secret::Secret;
-use crate::ops::data::Directory;
+use crate::ops::data::{DEMO, Directory};
 
 const MASTER_KEY_BYTES: usize = 32;
 /// An operator pastes the token; 24 bytes are beyond guessing.
@@ -41,32 +41,58 @@ impl Key {
 pub fn master_key(directory: &Directory) -> anyhow::Result<Key> {
     let path = directory.path().join(MASTER_KEY_FILE);
     let key = read_or_make(&path, || BASE64.encode(&rand::random::<[u8; MASTER_KEY_BYTES]>()))?;
-    let bytes = BASE64.decode(key.secret().expose().as_bytes()).unwrap_or_default();
+    judge_master_key(&path, key.secret())?;
+    Ok(key)
+}
+
+/// An error where the master key that `data` has is damaged; one that it lacks is made later.
+pub fn check_master_key(data: &Path) -> anyhow::Result<()> {
+    let path = data.join(MASTER_KEY_FILE);
+    read(&path)?.map_or(Ok(()), |key| judge_master_key(&path, &key))
+}
+
+fn judge_master_key(path: &Path, key: &Secret) -> anyhow::Result<()> {
+    let bytes = BASE64.decode(key.expose().as_bytes()).unwrap_or_default();
     ensure!(
         bytes.len() == MASTER_KEY_BYTES,
         "{} must hold {MASTER_KEY_BYTES} bytes in base64: restore it from a backup, because the \
          stored secrets cannot be read without it",
         path.display()
     );
-    Ok(key)
+    Ok(())
 }
 
 pub fn admin_token(directory: &Directory) -> anyhow::Result<Key> {
     let path = directory.path().join(ADMIN_TOKEN_FILE);
     let make = || BASE64URL_NOPAD.encode(&rand::random::<[u8; ADMIN_TOKEN_BYTES]>());
     let key = read_or_make(&path, make)?;
+    judge_admin_token(&path, key.secret())?;
+    Ok(key)
+}
+
+/// Like [`check_master_key`].
+pub fn check_admin_token(data: &Path) -> anyhow::Result<()> {
+    let path = data.join(ADMIN_TOKEN_FILE);
+    read(&path)?.map_or(Ok(()), |token| judge_admin_token(&path, &token))
+}
+
+fn judge_admin_token(path: &Path, token: &Secret) -> anyhow::Result<()> {
     ensure!(
-        key.secret().expose().len() >= ADMIN_TOKEN_CHARACTERS_MIN,
+        token.expose().len() >= ADMIN_TOKEN_CHARACTERS_MIN,
         "{} must hold at least {ADMIN_TOKEN_CHARACTERS_MIN} characters: remove it and a new token \
          is made at the next start",
         path.display()
     );
-    Ok(key)
+    Ok(())
 }
 
-/// The token of the `up` that uses `data`, for a command on the same machine; `None` where there is none.
+/// The token of the `up` that uses `data`, else of the demo there, for a command on the same machine;
+/// `None` where there is none.
 pub fn find_admin_token(data: &Path) -> anyhow::Result<Option<Secret>> {
-    read(&data.join(ADMIN_TOKEN_FILE))
+    match read(&data.join(ADMIN_TOKEN_FILE))? {
+        Some(token) => Ok(Some(token)),
+        None => read(&data.join(DEMO).join(ADMIN_TOKEN_FILE)),
+    }
 }
 
 fn read_or_make(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<Key> {

@@ -356,11 +356,13 @@ async function send(event) {
   const person = at("person");
   const say = { robot: at("robot").value, sender: person.value, nick: person.selectedOptions[0].textContent, text };
   if (place.kind === "group") Object.assign(say, { group: place.id, title: place.title, unmentioned: !at("mention").checked });
-  if (quote) say.quote = quote;
+  const first = quote ? { ...say, quote } : say;
   try {
-    if (file) say.content = await attachment(file, text);
+    if (file) first.content = await attachment(file, text);
     followsEnd = true;
-    await call("/sim/say", say);
+    await call("/sim/say", first);
+    // A file and a video have no room for words: they come behind it, as a person would write them.
+    if (text && file && ["file", "video"].includes(first.content.msgtype)) await call("/sim/say", say);
     at("text").value = "";
     at("file").value = "";
     at("attached").textContent = "";

@@ -32,7 +32,9 @@ const IS_CLOSED: &str = "document.querySelector('article .result') \
 const IS_PRESSED: &str = "document.querySelector('article .buttons button').disabled";
 const IS_QUOTING: &str = "!document.querySelector('#quote').hidden";
 const HAS_QUOTE: &str = "document.querySelector('article.mine .quoted')";
-const IS_ATTACHED: &str = "document.querySelector('#attached').textContent.includes('point.png')";
+const HAS_READ_FILE_AND_QUOTE: &str = "[...document.querySelectorAll('article:not(.mine) .bubble')] \
+     .some((it) => it.textContent.includes('> hello from a browser') \
+     && it.textContent.includes('notes.txt'))";
 const HAS_PICTURE: &str = "[...document.querySelectorAll('article.mine .bubble img')] \
      .some((it) => it.naturalWidth === 1 && it.closest('article').querySelector('.state .ok'))";
 const IS_GROUP: &str = "document.querySelector('#title small').textContent.includes('group')";
@@ -46,6 +48,10 @@ fn robot_says(text: &str) -> String {
         "[...document.querySelectorAll('article:not(.mine) .bubble')] \
          .some((it) => it.textContent.includes({text:?}))"
     )
+}
+
+fn is_attached(name: &str) -> String {
+    format!("document.querySelector('#attached').textContent.includes({name:?})")
 }
 
 async fn asks(page: &mut Page, text: &str) {
@@ -91,10 +97,19 @@ async fn a_person_chats_confirms_quotes_sends_a_picture_and_mentions_the_robot_i
     let picture = directory.path().join("point.png");
     std::fs::write(&picture, BASE64.decode(PICTURE.as_bytes()).expect("base64")).expect("write it");
     page.attach(&picture).await;
-    page.until("it is attached", IS_ATTACHED).await;
+    page.until("it is attached", &is_attached("point.png")).await;
     page.enter_field().await;
     page.send().await;
     page.until("the service has taken the picture, and it is drawn", HAS_PICTURE).await;
+
+    // What is typed with a file, and what it replies to, come with it.
+    let notes = directory.path().join("notes.txt");
+    std::fs::write(&notes, "some notes").expect("write it");
+    page.press("article.mine .state button", IS_QUOTING).await;
+    page.attach(&notes).await;
+    page.until("it is attached", &is_attached("notes.txt")).await;
+    asks(&mut page, "read my notes").await;
+    page.until("the expert has both", HAS_READ_FILE_AND_QUOTE).await;
 
     // In a group the robot hears who mentions it, and nobody else.
     page.press("#conversations button:nth-child(2)", IS_GROUP).await;

@@ -79,6 +79,9 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
     for word in ["reachable", "stream", "connection", "trigger", "runtime", "lag"] {
         assert!(said.contains(&format!("ok    {word}")), "{word}: {said}");
     }
+    let steer = "trigger validate expert --integration robot --busy-policy steer";
+    let (code, said, _) = terminal.type_in(steer).await;
+    assert!(code == 0 && said.contains("STEER_UNSUPPORTED"), "{code} {said}");
     terminal.json("pause runtime expert").await;
     assert_eq!(terminal.type_in("doctor robot").await.0, 1, "it is paused");
     terminal.json("resume runtime expert").await;

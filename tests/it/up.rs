@@ -17,4 +17,5 @@ mod resumed;
 mod forgetful;
 mod operator;
 mod demo;
+mod simulator;
 mod watching;

@@ -87,9 +87,6 @@ pub enum TriggerCommand {
     Publish {
         #[command(flatten)]
         binding: Binding,
-        /// queue, interrupt or steer
-        #[arg(long)]
-        busy_policy: Option<String>,
         /// reaction, text or none
         #[arg(long)]
         queued_notice: Option<String>,
@@ -129,6 +126,9 @@ pub struct Binding {
     pub session_timeout_seconds: Option<i64>,
     #[arg(long)]
     pub summary_window_seconds: Option<i64>,
+    /// queue, interrupt or steer
+    #[arg(long)]
+    pub busy_policy: Option<String>,
 }
 
 #[derive(Subcommand)]

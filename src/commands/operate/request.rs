@@ -82,7 +82,6 @@ fn trigger(command: TriggerCommand) -> Request {
     match command {
         TriggerCommand::Publish {
             binding,
-            busy_policy,
             queued_notice,
             act_by,
             allow_conversations,
@@ -91,7 +90,6 @@ fn trigger(command: TriggerCommand) -> Request {
         } => {
             let path = of(&binding.xpert_id);
             let mut fields = bound(&binding);
-            fields.push(("busyPolicy", text(busy_policy)));
             fields.push(("queuedNotice", text(queued_notice)));
             fields.push(("actBy", text(act_by)));
             fields.push(("allowConversations", list(allow_conversations)));
@@ -120,6 +118,7 @@ fn bound(binding: &Binding) -> Vec<(&'static str, Value)> {
         ("integrationId", text(binding.integration.clone())),
         ("sessionTimeoutSeconds", json!(binding.session_timeout_seconds)),
         ("summaryWindowSeconds", json!(binding.summary_window_seconds)),
+        ("busyPolicy", text(binding.busy_policy.clone())),
     ]
 }
 

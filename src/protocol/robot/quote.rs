@@ -1,6 +1,6 @@
 //! The message that a message replies to, in each shape DingTalk has sent it.
 //!
-//! Most often `repliedMsg` beside the text; in older payloads `quoteMessage` at the top; for a card
+//! Most often `repliedMsg` beside the text, or beside what else is said; in older payloads `quoteMessage` at the top; for a card
 //! of the robot itself nothing but ids. What cannot be read leaves the quote without parts.
 
 use serde_json_borrow::Value;
@@ -12,9 +12,12 @@ use crate::protocol::loose;
 /// `body` is the object that holds what the message itself says.
 pub fn read(message: &Value<'_>, body: Option<&Value<'_>>) -> Option<Quote> {
     let original = loose::text(message, "originalMsgId");
-    let replied = body
-        .and_then(|body| loose::nested(body, "repliedMsg"))
-        .or_else(|| loose::nested(message, "repliedMsg"))
+    // Seen beside a text only: where it stands beside a file or a picture, nobody has told.
+    let text = loose::nested(message, "text");
+    let replied = [body, text.as_deref(), Some(message)]
+        .into_iter()
+        .flatten()
+        .find_map(|place| loose::nested(place, "repliedMsg"))
         .or_else(|| loose::nested(message, "quoteMessage"))
         .filter(|replied| replied.is_object());
     let Some(replied) = replied else {

@@ -192,6 +192,17 @@ fn quotes_are_read_in_every_shape() {
     };
     let tree = json!([{"elementType": "ROOT", "children": [
         {"elementType": "TEXT", "value": "one"}, {"elementType": "BOX", "children": [{"elementType": "TEXT", "value": "two"}]}]}]);
+    // What is said is in `content`, and the quote in this field or at the top.
+    let beside = |place: &str| {
+        let replied = json!({"msgType": "text", "msgId": "m", "content": {"text": "x"}});
+        let mut message = json!({"msgtype": "richText", "text": null,
+            "content": {"richText": [{"text": "q"}]}});
+        match place {
+            "" => message["repliedMsg"] = replied,
+            place => message[place]["repliedMsg"] = replied,
+        }
+        private(&message)
+    };
     let cases = [
         (fixture!("robot_quote"), quoted("msg5Lkj==", vec![said("被引用内容")])),
         (fixture!("robot_quote_legacy"), quoted("msg5Lkj==", vec![said("被引用内容")])),
@@ -228,6 +239,9 @@ fn quotes_are_read_in_every_shape() {
             quoted("m", vec![]),
         ),
         (reply(json!("?")), None),
+        (beside("text"), quoted("m", vec![said("x")])),
+        (beside("content"), quoted("m", vec![said("x")])),
+        (beside(""), quoted("m", vec![said("x")])),
     ];
     for (value, quote) in cases {
         let message = message(&value);

@@ -119,7 +119,16 @@ async fn a_second_up_on_the_same_data_exits_with_2_and_names_the_first() {
 async fn up_says_where_it_listens_also_where_the_system_chose_the_ports() {
     let directory = TempDir::new().expect("create a directory");
     let mut pairs = anywhere(&directory.path().join("data"));
-    pairs.extend(settings(&[("DT_ADMIN_TOKEN", TOKEN), ("DT_MASTER_KEY", MASTER_KEY)]));
+    let broker = Nats::start().await;
+    let address = directory.path().join("broker");
+    std::fs::write(&address, broker.url()).expect("write the broker's address");
+    let address = address.display().to_string();
+    let given = [
+        ("DT_ADMIN_TOKEN", TOKEN),
+        ("DT_MASTER_KEY", MASTER_KEY),
+        ("NATS_URL_FILE", address.as_str()),
+    ];
+    pairs.extend(settings(&given));
     let mut program = Program::start(directory.path(), "up", &["up"], &pairs);
     wait_until("it says that it is ready", LIMIT, async || {
         program.assert_runs();
@@ -144,8 +153,8 @@ async fn up_says_where_it_listens_also_where_the_system_chose_the_ports() {
     let request = reqwest::Client::new().get(status).bearer_auth(TOKEN);
     assert_eq!(request.send().await.expect("it listens there").status(), 200);
     assert!(!said.contains("admin token"), "{said}");
-    for key in ["admin.token", "master.key"] {
-        assert!(!directory.path().join("data").join(key).exists(), "{key} was made");
+    for own in ["admin.token", "master.key", "nats"] {
+        assert!(!directory.path().join("data").join(own).exists(), "{own} was made");
     }
     assert_eq!(program.terminate().await.code(), Some(0), "{}", program.complained());
 }
@@ -169,17 +178,33 @@ async fn every_wrong_setting_is_named_at_once() {
         }
         assert!(!complained.contains("secret"), "{complained}");
     }
+    // `up` has no broker to start and a key that is damaged: named with the rest, and nothing is made.
+    let data = TempDir::new().expect("create a directory");
+    std::fs::write(data.path().join("master.key"), "short").expect("damage the key");
+    let path = data.path().display().to_string();
+    let lacking = [("DT_NATS_SERVER", ""), ("DT_DATA_DIR", &path), ("DT_REPLICAS", "many")];
+    for (pairs, is_many) in [(&lacking[..], true), (&lacking[..2], false)] {
+        let (code, _, complained) = run(&["up"], pairs).await;
+        assert_eq!(code, Some(2), "{complained}");
+        for name in ["DT_NATS_SERVER", "master.key"] {
+            assert!(complained.contains(name), "{name} is not named: {complained}");
+        }
+        assert_eq!(complained.contains("DT_REPLICAS"), is_many, "{complained}");
+        assert!(!data.path().join("admin.token").exists(), "it made something");
+    }
     let (code, _, complained) = run(&["edge", "--unknown"], &[]).await;
     assert_eq!(code, Some(2), "{complained}");
 }
 
 #[tokio::test]
 async fn the_roles_refuse_sqlite_and_missing_keys() {
-    let sqlite = [("DATABASE_URL", "sqlite://x.db"), ("DT_MASTER_KEY", MASTER_KEY)];
+    let sqlite = [("DATABASE_URL", "sqlite://x.db"), ("DT_REPLICAS", "many")];
     for role in ["edge", "worker", "console"] {
         let (code, _, complained) = run(&[role], &sqlite).await;
         assert_eq!(code, Some(2), "{role}: {complained}");
-        assert!(complained.contains("postgres"), "{role}: {complained}");
+        for named in ["postgres", "DT_MASTER_KEY", "DT_REPLICAS"] {
+            assert!(complained.contains(named), "{role} does not name {named}: {complained}");
+        }
         // Named before anything is waited for: there is no broker here.
         let health = format!("127.0.0.1:{}", free_port());
         let no_key = [
