@@ -1,8 +1,15 @@
 //! The operator's commands as they are typed, with the real binary against a running `up`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
 use dingtalk_trigger::sim::dingtalk::message::Say;
 use dingtalk_trigger::sim::expert::Next;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::support::outside::Outside;
 use crate::support::program::{LIMIT, Program};
@@ -73,6 +80,12 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
     );
     terminal.json(&format!("{publish} --allow-senders=")).await;
     assert_eq!(terminal.json("trigger show expert").await["allowSenders"], json!([]));
+    for (said, expected) in
+        [("--disabled", false), ("--mention-asker true", false), ("--enabled", true)]
+    {
+        let shown = terminal.json(&format!("trigger publish expert {said}")).await;
+        assert_eq!(shown["enabled"], json!(expected), "{said}");
+    }
     terminal.json("runtime set expert --kind echo").await;
     let (code, said, _) = terminal.type_in("doctor robot").await;
     assert_eq!(code, 0, "{said}");
@@ -227,6 +240,40 @@ async fn what_a_command_pauses_waits_in_order_and_flows_again() {
         assert_eq!(terminal.type_in(unknown).await.0, 1, "{unknown}");
     }
     service.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_published_over() {
+    let published = Arc::new(AtomicUsize::new(0));
+    let count = published.clone();
+    let away = async || {
+        let error =
+            json!({ "error": { "code": "UNAVAILABLE", "message": "the database is away" } });
+        (StatusCode::SERVICE_UNAVAILABLE, Json(error))
+    };
+    let trigger = get(away).put(async move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        Json(json!({}))
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let app = Router::new().route("/api/triggers/{id}", trigger);
+    let directory = tempfile::tempdir().unwrap();
+    let settings = [
+        ("DT_DATA_DIR", directory.path().display().to_string()),
+        ("DT_CONSOLE_ADDR", address),
+        ("DT_ADMIN_TOKEN", "a token of sixteen".to_owned()),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let terminal = Terminal { settings, directory };
+    let line = "trigger publish expert --session-timeout-seconds 90";
+    let served = async { axum::serve(listener, app).await.unwrap() };
+    let (code, _, complained) = tokio::select! {
+        typed = terminal.type_in(line) => typed,
+        () = served => unreachable!("it serves without end"),
+    };
+    assert!(code == 1 && complained.contains("the database is away"), "{code} {complained}");
+    assert_eq!(published.load(Ordering::Relaxed), 0, "nothing was replaced");
 }
 
 #[tokio::test]

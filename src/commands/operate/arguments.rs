@@ -125,6 +125,9 @@ pub struct Binding {
     /// Keeps the binding without letting messages through
     #[arg(long)]
     pub disabled: bool,
+    /// Lets messages through again
+    #[arg(long, conflicts_with = "disabled")]
+    pub enabled: bool,
     #[arg(long)]
     pub session_timeout_seconds: Option<i64>,
     #[arg(long)]

@@ -115,8 +115,9 @@ fn trigger(command: TriggerCommand) -> Request {
 }
 
 fn bound(binding: &Binding) -> Vec<(&'static str, Value)> {
+    let enabled = (binding.enabled || binding.disabled).then_some(binding.enabled);
     vec![
-        ("enabled", json!(!binding.disabled)),
+        ("enabled", json!(enabled)),
         ("integrationId", text(binding.integration.clone())),
         ("sessionTimeoutSeconds", json!(binding.session_timeout_seconds)),
         ("summaryWindowSeconds", json!(binding.summary_window_seconds)),
@@ -237,6 +238,7 @@ fn list(given: Option<Vec<String>>) -> Value {
 
 /// The fields of a binding that publishing replaces, as they are stored.
 const BINDING: &[&str] = &[
+    "enabled",
     "integrationId",
     "sessionTimeoutSeconds",
     "summaryWindowSeconds",
