@@ -12,6 +12,7 @@ mod database;
 mod dead;
 mod history;
 mod integrations;
+mod links;
 mod lists;
 mod new_integration;
 mod overview;

@@ -9,12 +9,12 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::links;
 use super::views::rfc3339;
-use crate::domain::id::IntegrationId;
 use crate::io;
 use crate::io::live::Stored;
 use crate::io::nats::Nats;
-use crate::protocol::live::{self, Link, LinkState, Member, Pod};
+use crate::protocol::live::{self, LinkState, Member, Pod};
 
 const STREAMS: [&str; 6] = ["DT_IN", "DT_TIMER", "DT_RUN", "DT_JOURNAL", "DT_HANDOFF", "DT_DEAD"];
 const CONSUMERS: [(&str, &str); 3] =
@@ -148,19 +148,11 @@ async fn pods(state: &super::State) -> Value {
 }
 
 async fn connections(state: &super::State) -> Value {
-    let stored = match state.live.read(live::LINKS).await {
-        Ok(stored) => stored,
+    let held = match links::held(state, live::LINKS).await {
+        Ok(held) => held,
         Err(error) => return json!({ "error": error.to_string() }),
     };
-    let mut by_integration: BTreeMap<IntegrationId, Vec<Link>> = BTreeMap::new();
-    for stored in &stored {
-        let link = live::read(&stored.key, &stored.value).ok();
-        if let Some((id, link)) = live::integration_of(&stored.key).zip(link) {
-            by_integration.entry(id).or_default().push(link);
-        }
-    }
-    by_integration
-        .into_iter()
+    held.into_iter()
         .map(|(id, links)| {
             let connected = links.iter().filter(|link| link.state == LinkState::Connected);
             let pods: Vec<_> = connected.map(|link| link.pod.as_str()).collect();

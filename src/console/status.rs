@@ -7,11 +7,11 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::body::{Id, absent};
+use super::links;
 use super::problem::Problem;
 use super::views::{self, TriggerView, rfc3339};
 use crate::domain::binding::Mode;
 use crate::domain::id::IntegrationId;
-use crate::io::live::Live;
 use crate::io::store::events::Seen;
 use crate::protocol::live::{self, Link, LinkState};
 
@@ -55,9 +55,10 @@ pub(super) async fn show(
     let record = state.store.integration(&id).await?.ok_or_else(absent::<IntegrationId>)?;
     let mode = record.integration.mode;
     let links = match mode {
-        Mode::Stream => links(&state.live, &live::links_of(&id)).await?,
-        Mode::Http => Vec::new(),
+        Mode::Stream => links::held(&state, &live::links_of(&id)).await?.remove(&id),
+        Mode::Http => None,
     };
+    let links = links.unwrap_or_default();
     let seen = state.store.seen(&id).await?;
     let trigger = match state.store.trigger_of(&id).await? {
         Some(record) => {
@@ -82,12 +83,6 @@ pub(super) async fn show(
         },
         trigger,
     }))
-}
-
-/// The records under `prefix`; one that a newer release wrote otherwise is left out.
-pub(super) async fn links(live: &Live, prefix: &str) -> Result<Vec<Link>, Problem> {
-    let stored = live.read(prefix).await?;
-    Ok(stored.iter().filter_map(|stored| live::read(&stored.key, &stored.value).ok()).collect())
 }
 
 fn is_connected(link: &Link) -> bool {

@@ -51,6 +51,29 @@ async fn a_stream_integration_shows_its_connections() {
 }
 
 #[tokio::test]
+async fn what_a_killed_pod_left_behind_does_not_count_as_a_connection() {
+    let console = Console::start().await;
+    let robot =
+        json!({ "id": "s", "name": "S", "mode": "stream", "clientId": "c", "clientSecret": "s" });
+    console.post("/api/integrations", robot).await;
+    let member = Member { pod: "edge-1".to_owned(), is_leaving: false };
+    console.live.put(&live::member_key("edge-1"), live::write(&member), KEPT).await.unwrap();
+    put_link(&console, "edge-1", LinkState::Connected, None).await;
+    for (later_ms, state, connections) in
+        [(0, "connected", json!(["edge-1"])), (9_500, "disconnected", json!([]))]
+    {
+        console.context.clock.set_offset_ms(later_ms);
+        let (_, shown) = console.get("/api/integrations/s/status").await;
+        let pods: Vec<_> =
+            shown["connections"].as_array().unwrap().iter().map(|it| &it["pod"]).collect();
+        assert_eq!((&shown["state"], json!(pods)), (&json!(state), connections), "{later_ms}");
+        let (_, shown) = console.get("/api/status").await;
+        let known = shown["connections"].as_array().unwrap().iter().any(|it| it["state"] == state);
+        assert_eq!(known, state == "connected", "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn an_http_integration_shows_its_callbacks() {
     let console = Console::start().await;
     console.robot("r").await;
