@@ -7,6 +7,7 @@ use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::io::store::events::Seen;
 use dingtalk_trigger::protocol::live::{self, Link, LinkState, Member};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::Console;
 
@@ -71,6 +72,25 @@ async fn what_a_killed_pod_left_behind_does_not_count_as_a_connection() {
         let known = shown["connections"].as_array().unwrap().iter().any(|it| it["state"] == state);
         assert_eq!(known, state == "connected", "{shown}");
     }
+}
+
+#[tokio::test]
+async fn without_a_broker_one_look_says_so_soon() {
+    let mut console = Console::start().await;
+    console.nats.kill();
+    let begun = Instant::now();
+    let (status, shown) = console.get("/api/status").await;
+    // Its ten questions wait 3 s each, together.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!((status, &shown["database"]["ok"]), (200, &json!(true)), "{shown}");
+    for part in ["streams", "consumers"] {
+        let answers = shown[part].as_array().unwrap();
+        assert!(answers.iter().all(|it| it["error"].is_string()), "{part}: {shown}");
+    }
+    for part in ["pods", "connections"] {
+        assert!(shown[part]["error"].is_string(), "{part}: {shown}");
+    }
+    assert_eq!(shown["lag"], json!({ "intake": null, "due": null, "dispatch": null }));
 }
 
 #[tokio::test]
