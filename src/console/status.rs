@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::body::{Id, absent};
 use super::links;
 use super::problem::Problem;
-use super::views::{self, TriggerView, rfc3339};
+use super::triggers;
+use super::views::{TriggerView, rfc3339};
 use crate::domain::binding::Mode;
 use crate::domain::id::IntegrationId;
 use crate::io::store::events::Seen;
@@ -61,10 +62,7 @@ pub(super) async fn show(
     let links = links.unwrap_or_default();
     let seen = state.store.seen(&id).await?;
     let trigger = match state.store.trigger_of(&id).await? {
-        Some(record) => {
-            let runtime = state.routing.runtime(&record.trigger.expert).await?;
-            Some(views::trigger(record, runtime.as_deref()))
-        }
+        Some(record) => Some(triggers::view(&state, record).await?),
         None => None,
     };
     let word = match mode {

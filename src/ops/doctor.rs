@@ -71,6 +71,14 @@ async fn expert(client: &Client, trigger: &Value) -> anyhow::Result<Vec<Check>> 
     let registered = match (runtime.is_success(), runtime.body["paused"].as_bool()) {
         (false, _) => check("runtime", false, format!("xpert {expert}: {}", runtime.message())),
         (true, Some(true)) => check("runtime", false, format!("xpert {expert} is paused")),
+        (true, _) if runtime.body["alive"] == false => {
+            let seconds = &runtime.body["leaseSeconds"];
+            let message = format!(
+                "the lease of xpert {expert} has lapsed, so messages wait: it must POST \
+                 /api/runtimes/{expert}/heartbeat within every {seconds} s"
+            );
+            check("runtime", false, message)
+        }
         (true, _) => {
             check("runtime", true, format!("registered, kind {}", text(&runtime.body["kind"])))
         }

@@ -95,6 +95,13 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
     terminal.json("pause runtime expert").await;
     assert_eq!(terminal.type_in("doctor robot").await.0, 1, "it is paused");
     terminal.json("resume runtime expert").await;
+    terminal.json("runtime set expert --kind echo --lease-seconds 1").await;
+    wait_until("the lease has lapsed", LIMIT, async || {
+        let (code, said, _) = terminal.type_in("doctor robot").await;
+        code == 1 && said.contains("/api/runtimes/expert/heartbeat")
+    })
+    .await;
+    terminal.json("runtime set expert --kind echo").await;
 
     let said = outside.say(Say::direct("robot", "ann", "hello"));
     outside.reply(&said.conversation, "hello").await;

@@ -79,7 +79,11 @@ async fn a_heartbeat_renews_a_lease_and_brings_a_lapsed_one_back() {
     assert_eq!(heartbeat().await.0, 204);
     assert!(lease::expires_at(&console.live, &expert).await.unwrap().unwrap() >= end);
     assert!(changes.try_recv().is_err(), "nothing changed");
+    let alive = async |path: &str| console.get(path).await.1;
+    assert_eq!(alive("/api/runtimes/e").await["alive"], true);
     lease::remove(&console.live, &expert).await.unwrap();
+    assert_eq!(alive("/api/runtimes/e").await["alive"], false);
+    assert_eq!(alive("/api/runtimes").await["items"][0]["alive"], false);
     assert!(!lease::is_alive(&console.live, &runtime, now).await.unwrap());
     assert_eq!(heartbeat().await.0, 204);
     assert!(changes.try_recv().is_ok(), "those who wait are told");
