@@ -95,8 +95,10 @@ fn connection(link: Link) -> Connection {
     }
 }
 
-/// What keeps the connection from being, else what DingTalk said last.
+/// What keeps the connection from being, else what DingTalk said last: no more once something came that
+/// was well.
 fn last_error(links: &[Link], seen: &Seen) -> Option<String> {
     let link = links.iter().find_map(|link| link.last_error.clone());
-    link.or_else(|| seen.last_error.as_ref().map(|(_, text)| text.clone()))
+    let said = seen.last_error.as_ref().filter(|(at, _)| seen.last_event_at <= Some(*at));
+    link.or_else(|| said.map(|(_, text)| text.clone()))
 }

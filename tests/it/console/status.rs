@@ -119,6 +119,13 @@ async fn an_http_integration_shows_its_callbacks() {
         (&shown["lastEventAt"], &shown["lastError"]),
         (&json!("1970-01-01T00:00:03Z"), &json!("quota"))
     );
+    // What came with the error is no sign that it is over; what comes after it is.
+    for (at, expected) in [(4_000, json!("quota")), (4_001, Value::Null)] {
+        let seen = Seen { last_event_at: Some(Timestamp(at)), ..Seen::default() };
+        console.store.put_seen(&[(IntegrationId::parse("r").unwrap(), seen)]).await.unwrap();
+        let (_, shown) = console.get("/api/integrations/r/status").await;
+        assert_eq!(shown["lastError"], expected, "{at}");
+    }
 }
 
 #[tokio::test]
