@@ -62,6 +62,10 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
     let key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
     terminal.json(&format!("{add} --callback-aes-key {key}")).await;
     assert_eq!(terminal.json("integration show two").await["mode"], "http");
+    let (_, said, _) = terminal.type_in("integration list --limit 1").await;
+    let (_, next) = said.trim_end().rsplit_once("more: ").expect("it says how it goes on");
+    let (_, said, _) = terminal.type_in(&format!("integration list {next}")).await;
+    assert!(said.contains("two") && !said.contains("more:"), "{said}");
     assert_eq!(terminal.type_in("integration remove two").await.0, 0);
     assert_eq!(terminal.type_in("integration show two").await.0, 1, "it is gone");
     assert_eq!(terminal.type_in("integration test robot").await.0, 0);
@@ -80,6 +84,9 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
     );
     terminal.json(&format!("{publish} --allow-senders=")).await;
     assert_eq!(terminal.json("trigger show expert").await["allowSenders"], json!([]));
+    let (code, said, _) = terminal.type_in("trigger show --limit 1").await;
+    assert!(code == 0 && said.contains("expert"), "{said}");
+    assert_eq!(terminal.type_in("trigger show expert --limit 1").await.0, 2, "it is no list");
     for (said, expected) in
         [("--disabled", false), ("--mention-asker true", false), ("--enabled", true)]
     {

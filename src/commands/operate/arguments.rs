@@ -38,7 +38,7 @@ pub enum Operate {
 pub enum IntegrationCommand {
     /// Secrets may be given as @file
     Add(Box<NewIntegration>),
-    List,
+    List(Page),
     Show {
         id: String,
     },
@@ -110,7 +110,10 @@ pub enum TriggerCommand {
     Validate(Binding),
     /// All, or one expert's
     Show {
+        #[arg(conflicts_with = "Page")]
         xpert_id: Option<String>,
+        #[command(flatten)]
+        page: Page,
     },
     Unpublish {
         xpert_id: String,
