@@ -134,6 +134,15 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
     let events: Vec<_> =
         timeline["items"].as_array().unwrap().iter().map(|item| &item["event"]).collect();
     assert_eq!(events, ["started", "answered", "delivered"]);
+    // A command has its trace like any other message; a question to the service itself has no turn.
+    for (command, state) in [("/stop", "delivered"), ("/help", "received")] {
+        let said = outside.say(Say::direct("robot", "ann", command));
+        wait_until("the command has its trace", LIMIT, async || {
+            let (code, said, _) = terminal.type_in(&format!("trace robot {}", said.msg_id)).await;
+            code == 0 && said.contains(&format!("state: {state}"))
+        })
+        .await;
+    }
     terminal.type_in(&format!("conversation end {key}")).await;
     assert_eq!(terminal.type_in("conversation end").await.0, 2);
     assert_eq!(terminal.type_in("trigger unpublish expert").await.0, 0);
