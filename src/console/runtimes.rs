@@ -131,7 +131,16 @@ fn address(
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.host().is_some_and(|h| !h.is_empty())
     });
-    is_http.then_some(given).ok_or((field, "must be an address with http:// or https://"))
+    // It would stand in each answer that shows the address.
+    let has_user =
+        uri.is_some_and(|uri| uri.authority().is_some_and(|at| at.as_str().contains('@')));
+    match (is_http, has_user) {
+        (true, false) => Ok(given),
+        (true, true) => {
+            Err((field, "must name no user or password: its calls are signed, or bear apiKey"))
+        }
+        (false, _) => Err((field, "must be an address with http:// or https://")),
+    }
 }
 
 pub(super) async fn register(

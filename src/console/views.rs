@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::domain::binding::{Integration, Runtime, RuntimeKind, Trigger};
 use crate::domain::time::Timestamp;
 use crate::io::store::{integrations, triggers};
+use crate::protocol::mask;
 
 pub(super) fn rfc3339(at: Timestamp) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
@@ -155,13 +156,13 @@ pub(super) fn runtime(runtime: &Runtime, alive: Option<bool>) -> RuntimeView {
     match &runtime.kind {
         RuntimeKind::Xpert { base_url, organization_id, .. } => {
             view.kind = "xpert";
-            view.base_url = Some(base_url.clone());
+            view.base_url = Some(mask::address(base_url));
             view.organization_id.clone_from(organization_id);
             view.secrets.api_key = true;
         }
         RuntimeKind::Callback { url, .. } => {
             view.kind = "callback";
-            view.url = Some(url.clone());
+            view.url = Some(mask::address(url));
             view.secrets.secret = true;
         }
         RuntimeKind::Echo => {}
