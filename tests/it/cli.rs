@@ -72,43 +72,8 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
 
     assert_eq!(terminal.type_in("trigger validate expert --integration none").await.0, 1);
     assert_eq!(terminal.type_in("doctor robot").await.0, 1, "nothing is bound");
-    terminal.json("trigger publish expert --integration robot").await;
-    let publish = "trigger publish expert --integration robot";
-    terminal.json(&format!("{publish} --allow-senders ann,bob --mention-asker false")).await;
-    terminal.json("trigger publish expert --session-timeout-seconds 90").await;
-    let shown = terminal.json("trigger show expert").await;
-    assert_eq!(
-        (&shown["allowSenders"], &shown["mentionAsker"], &shown["sessionTimeoutSeconds"]),
-        (&json!(["ann", "bob"]), &json!(false), &json!(90)),
-        "what is not said stays"
-    );
-    terminal.json(&format!("{publish} --allow-senders=")).await;
-    assert_eq!(terminal.json("trigger show expert").await["allowSenders"], json!([]));
-    let (code, said, _) = terminal.type_in("trigger show --limit 1").await;
-    assert!(code == 0 && said.contains("expert"), "{said}");
-    assert_eq!(terminal.type_in("trigger show expert --limit 1").await.0, 2, "it is no list");
-    for (said, expected) in
-        [("--disabled", false), ("--mention-asker true", false), ("--enabled", true)]
-    {
-        let shown = terminal.json(&format!("trigger publish expert {said}")).await;
-        assert_eq!(shown["enabled"], json!(expected), "{said}");
-    }
-    terminal.json("runtime set expert --kind echo").await;
-    let (code, said, _) = terminal.type_in("doctor robot").await;
-    assert_eq!(code, 0, "{said}");
-    for word in ["reachable", "stream", "connection", "trigger", "runtime", "lag"] {
-        assert!(said.contains(&format!("ok    {word}")), "{word}: {said}");
-    }
-    terminal.json("pause runtime expert").await;
-    assert_eq!(terminal.type_in("doctor robot").await.0, 1, "it is paused");
-    terminal.json("resume runtime expert").await;
-    terminal.json("runtime set expert --kind echo --lease-seconds 1").await;
-    wait_until("the lease has lapsed", LIMIT, async || {
-        let (code, said, _) = terminal.type_in("doctor robot").await;
-        code == 1 && said.contains("/api/runtimes/expert/heartbeat")
-    })
-    .await;
-    terminal.json("runtime set expert --kind echo").await;
+    publish_in_pieces(&terminal).await;
+    examine(&terminal).await;
 
     let said = outside.say(Say::direct("robot", "ann", "hello"));
     outside.reply(&said.conversation, "hello").await;
@@ -134,7 +99,59 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
     let events: Vec<_> =
         timeline["items"].as_array().unwrap().iter().map(|item| &item["event"]).collect();
     assert_eq!(events, ["started", "answered", "delivered"]);
-    // A command has its trace like any other message; a question to the service itself has no turn.
+    trace_commands(&terminal, &outside).await;
+    terminal.type_in(&format!("conversation end {key}")).await;
+    assert_eq!(terminal.type_in("conversation end").await.0, 2);
+    assert_eq!(terminal.type_in("trigger unpublish expert").await.0, 0);
+    service.finish().await;
+}
+
+/// What is not said stays as it is.
+async fn publish_in_pieces(terminal: &Terminal) {
+    terminal.json("trigger publish expert --integration robot").await;
+    let publish = "trigger publish expert --integration robot";
+    terminal.json(&format!("{publish} --allow-senders ann,bob --mention-asker false")).await;
+    terminal.json("trigger publish expert --session-timeout-seconds 90").await;
+    let shown = terminal.json("trigger show expert").await;
+    assert_eq!(
+        (&shown["allowSenders"], &shown["mentionAsker"], &shown["sessionTimeoutSeconds"]),
+        (&json!(["ann", "bob"]), &json!(false), &json!(90)),
+        "what is not said stays"
+    );
+    terminal.json(&format!("{publish} --allow-senders=")).await;
+    assert_eq!(terminal.json("trigger show expert").await["allowSenders"], json!([]));
+    let (code, said, _) = terminal.type_in("trigger show --limit 1").await;
+    assert!(code == 0 && said.contains("expert"), "{said}");
+    assert_eq!(terminal.type_in("trigger show expert --limit 1").await.0, 2, "it is no list");
+    for (said, expected) in
+        [("--disabled", false), ("--mention-asker true", false), ("--enabled", true)]
+    {
+        let shown = terminal.json(&format!("trigger publish expert {said}")).await;
+        assert_eq!(shown["enabled"], json!(expected), "{said}");
+    }
+}
+
+async fn examine(terminal: &Terminal) {
+    terminal.json("runtime set expert --kind echo").await;
+    let (code, said, _) = terminal.type_in("doctor robot").await;
+    assert_eq!(code, 0, "{said}");
+    for word in ["reachable", "stream", "connection", "trigger", "runtime", "lag"] {
+        assert!(said.contains(&format!("ok    {word}")), "{word}: {said}");
+    }
+    terminal.json("pause runtime expert").await;
+    assert_eq!(terminal.type_in("doctor robot").await.0, 1, "it is paused");
+    terminal.json("resume runtime expert").await;
+    terminal.json("runtime set expert --kind echo --lease-seconds 1").await;
+    wait_until("the lease has lapsed", LIMIT, async || {
+        let (code, said, _) = terminal.type_in("doctor robot").await;
+        code == 1 && said.contains("/api/runtimes/expert/heartbeat")
+    })
+    .await;
+    terminal.json("runtime set expert --kind echo").await;
+}
+
+/// A command has its trace like any other message; a question to the service itself has no turn.
+async fn trace_commands(terminal: &Terminal, outside: &Outside) {
     for (command, state) in [("/stop", "delivered"), ("/help", "received")] {
         let said = outside.say(Say::direct("robot", "ann", command));
         wait_until("the command has its trace", LIMIT, async || {
@@ -143,10 +160,6 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
         })
         .await;
     }
-    terminal.type_in(&format!("conversation end {key}")).await;
-    assert_eq!(terminal.type_in("conversation end").await.0, 2);
-    assert_eq!(terminal.type_in("trigger unpublish expert").await.0, 0);
-    service.finish().await;
 }
 
 #[tokio::test]
