@@ -8,9 +8,11 @@ mod auth;
 mod body;
 mod checklist;
 mod conversations;
+mod database;
 mod dead;
 mod history;
 mod integrations;
+mod links;
 mod lists;
 mod new_integration;
 mod overview;
@@ -135,5 +137,6 @@ pub fn router(state: State) -> Router {
 /// the listener is bound before this returns.
 pub async fn serve(state: State, beside: Router) -> std::io::Result<SocketAddr> {
     let (context, config) = (state.context.clone(), state.config.clone());
+    context.spawn(database::watch(context.clone(), state.store.clone()));
     listener::serve(&context, &config.address, beside.merge(router(state)), "admin API").await
 }

@@ -14,6 +14,7 @@ pub mod action_page;
 pub mod frame;
 pub mod owner;
 pub mod stream;
+pub mod room;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -33,10 +33,14 @@ pub async fn run(config: &Config, command: Operate, output: Output) -> Result<()
     for request in request::of(command).map_err(Failure::Configuration)? {
         let Request { method, path, mut body, columns } = request;
         if is_publish {
-            // The call replaces the whole binding: an allow-list must not fall to a new time-out.
+            // The call replaces the whole binding: an allow-list must not fall to a new time-out, nor
+            // to a binding that could not be read.
             let stored = client.call(Method::GET, &path, None).await?;
-            let stored = if stored.is_success() { stored.body } else { Value::Null };
-            body = body.map(|given| request::over(&stored, given));
+            match stored.status {
+                200 => body = body.map(|given| request::over(&stored.body, given)),
+                404 => {}
+                _ => return show(&stored, columns, output),
+            }
         }
         let answer = client.call(method, &path, body.as_ref()).await?;
         show(&answer, columns, output)?;

@@ -13,7 +13,7 @@ use super::process::live;
 use crate::config::Config;
 use crate::context::{Clock, Context};
 use crate::edge::order::Order;
-use crate::edge::{Edge, owner, stream};
+use crate::edge::{Edge, owner, room, stream};
 use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::{self, Sender};
 use crate::io::dingtalk::token::Tokens;
@@ -132,6 +132,8 @@ pub async fn start_edge(
     let bound = crate::edge::serve(edge.clone(), address, replies(context, config, parts)).await;
     let bound = bound.with_context(|| format!("listen on DT_EDGE_ADDR {address}"))?;
     tracing::info!(%bound, "edge");
+    let entry_max_bytes = config.limits.entry_max_bytes;
+    context.spawn(room::watch(context.clone(), parts.nats.clone(), entry_max_bytes));
     let owner = owner::Config {
         owners: config.limits.stream_owners,
         // The same after a restart, so that a killed pod is not missed by its own successor.

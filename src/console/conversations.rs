@@ -3,6 +3,7 @@
 //! Ending only appends a control entry to the log; the conversation's own run carries it out, in order.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -18,10 +19,13 @@ use super::views::rfc3339;
 use crate::domain::entry::{Control, ControlKind, Entry};
 use crate::domain::id::{Conversation, ConversationKey, ExpertId, IntegrationId, InvalidId};
 use crate::domain::time::Timestamp;
-use crate::io::store::conversations::{Cursor, Filter, Session};
+use crate::io::store::conversations::{self as sessions, Cursor, Filter, Session};
 
 /// How many sessions are ended at once.
 const END_TOGETHER: u32 = 100;
+/// A session that ran out may still have a turn under way or a question open, but not for longer than
+/// the journal keeps its record (`streams/DT_JOURNAL.json`).
+const EXPIRED_MAX: Duration = Duration::from_hours(8 * 24);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -99,31 +103,32 @@ pub(super) async fn end(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Answers how many sessions were open.
 pub(super) async fn end_all(
     State(state): State<super::State>,
     Query(whose): Query<Whose>,
 ) -> Result<Json<Value>, Problem> {
     let integration: Option<IntegrationId> = id("integrationId", whose.integration_id.as_deref())?;
     let expert: Option<ExpertId> = id("xpertId", whose.xpert_id.as_deref())?;
-    let subject = match (&integration, &expert) {
-        (Some(integration), None) => integration.to_string(),
-        (None, Some(expert)) => expert.to_string(),
+    let (whose, subject) = match (integration, expert) {
+        (Some(id), None) => (sessions::Whose::Integration(id.clone()), id.to_string()),
+        (None, Some(id)) => (sessions::Whose::Expert(id.clone()), id.to_string()),
         _ => {
             let message = "name either integrationId or xpertId, so that not all sessions end";
             return Err(Problem::field("integrationId", message));
         }
     };
-    let mut ended = 0_usize;
-    let mut after = None;
+    let now = state.context.clock.now();
+    let since = now.before(EXPIRED_MAX);
+    let (mut ended, mut after) = (0_usize, None);
     loop {
-        let (whose, whom) = (integration.as_ref(), expert.as_ref());
         let rows =
-            state.store.open_conversations(whose, whom, after.as_ref(), END_TOGETHER).await?;
+            state.store.open_conversations(&whose, since, after.as_ref(), END_TOGETHER).await?;
         let Some(last) = rows.last() else { break };
         after = Some(last.conversation.key.clone());
         let appends = rows.iter().map(|row| append_end(&state, &row.conversation));
         futures_util::future::try_join_all(appends).await?;
-        ended += rows.len();
+        ended += rows.iter().filter(|session| now <= expires_at(session)).count();
     }
     let note = state.note("conversation.end_all", &subject, &json!({ "ended": ended }));
     state.store.note(&note).await?;
@@ -155,8 +160,12 @@ fn cursor(text: &str) -> Result<Cursor, Problem> {
     parts.ok_or_else(|| Problem::field("after", "after must be `next` of the list before"))
 }
 
+fn expires_at(session: &Session) -> Timestamp {
+    session.last_activity.after(session.timeout)
+}
+
 fn view(session: Session, now: Timestamp) -> SessionView {
-    let expires_at = session.last_activity.after(session.timeout);
+    let expires_at = expires_at(&session);
     let state = match session.is_ended {
         true => "ended",
         false if now > expires_at => "expired",

@@ -1,20 +1,20 @@
 //! `GET /api/status`: streams, consumers, lag, pods and Stream connections in one look.
 //!
-//! What does not answer is said in its place; the rest is still shown.
+//! What does not answer is said in its place; the rest is still shown, and asked for at the same time.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::links;
 use super::views::rfc3339;
-use crate::domain::id::IntegrationId;
-use crate::io;
 use crate::io::live::Stored;
 use crate::io::nats::Nats;
-use crate::protocol::live::{self, Link, LinkState, Member, Pod};
+use crate::protocol::live::{self, LinkState, Member, Pod};
 
 const STREAMS: [&str; 6] = ["DT_IN", "DT_TIMER", "DT_RUN", "DT_JOURNAL", "DT_HANDOFF", "DT_DEAD"];
 const CONSUMERS: [(&str, &str); 3] =
@@ -58,18 +58,17 @@ struct ConsumerInfo {
 }
 
 pub(super) async fn show(State(state): State<super::State>) -> Json<Value> {
-    let mut streams = Vec::new();
-    for name in STREAMS {
-        streams.push(stream(&state.nats, name).await);
-    }
-    let mut consumers = Vec::new();
-    let mut lag = BTreeMap::new();
-    for (stream, name) in CONSUMERS {
-        let (shown, pending) = consumer(&state.nats, stream, name).await;
-        consumers.push(shown);
-        lag.insert(name, pending);
-    }
-    let database = state.store.ping().await.err().map(|error| error.to_string());
+    // All at once: who asks because something is away does not wait for one time-out after another.
+    let (streams, consumers, database, pods, connections) = tokio::join!(
+        join_all(STREAMS.map(|name| stream(&state.nats, name))),
+        join_all(CONSUMERS.map(|(stream, name)| consumer(&state.nats, stream, name))),
+        state.store.ping(),
+        pods(&state),
+        connections(&state),
+    );
+    let (consumers, pending): (Vec<_>, Vec<_>) = consumers.into_iter().unzip();
+    let lag: BTreeMap<_, _> = CONSUMERS.map(|(_, name)| name).into_iter().zip(pending).collect();
+    let database = database.err().map(|error| error.to_string());
     let reasons = state.context.health.missing();
     Json(json!({
         "ready": reasons.is_empty() && database.is_none(),
@@ -78,8 +77,8 @@ pub(super) async fn show(State(state): State<super::State>) -> Json<Value> {
         "streams": streams,
         "consumers": consumers,
         "lag": lag,
-        "pods": pods(&state).await,
-        "connections": connections(&state).await,
+        "pods": pods,
+        "connections": connections,
     }))
 }
 
@@ -123,12 +122,8 @@ async fn consumer(nats: &Nats, stream: &str, name: &str) -> (Value, Option<u64>)
 }
 
 async fn pods(state: &super::State) -> Value {
-    let read = async || {
-        let edges = state.live.read(live::MEMBERS).await?;
-        let others = state.live.read(live::PODS).await?;
-        Ok::<_, io::live::Error>((edges, others))
-    };
-    let (edges, others) = match read().await {
+    let read = tokio::try_join!(state.live.read(live::MEMBERS), state.live.read(live::PODS));
+    let (edges, others) = match read {
         Ok(stored) => stored,
         Err(error) => return json!({ "error": error.to_string() }),
     };
@@ -148,19 +143,11 @@ async fn pods(state: &super::State) -> Value {
 }
 
 async fn connections(state: &super::State) -> Value {
-    let stored = match state.live.read(live::LINKS).await {
-        Ok(stored) => stored,
+    let held = match links::held(state, live::LINKS).await {
+        Ok(held) => held,
         Err(error) => return json!({ "error": error.to_string() }),
     };
-    let mut by_integration: BTreeMap<IntegrationId, Vec<Link>> = BTreeMap::new();
-    for stored in &stored {
-        let link = live::read(&stored.key, &stored.value).ok();
-        if let Some((id, link)) = live::integration_of(&stored.key).zip(link) {
-            by_integration.entry(id).or_default().push(link);
-        }
-    }
-    by_integration
-        .into_iter()
+    held.into_iter()
         .map(|(id, links)| {
             let connected = links.iter().filter(|link| link.state == LinkState::Connected);
             let pods: Vec<_> = connected.map(|link| link.pod.as_str()).collect();

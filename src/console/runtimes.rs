@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -130,7 +131,16 @@ fn address(
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.host().is_some_and(|h| !h.is_empty())
     });
-    is_http.then_some(given).ok_or((field, "must be an address with http:// or https://"))
+    // It would stand in each answer that shows the address.
+    let has_user =
+        uri.is_some_and(|uri| uri.authority().is_some_and(|at| at.as_str().contains('@')));
+    match (is_http, has_user) {
+        (true, false) => Ok(given),
+        (true, true) => {
+            Err((field, "must name no user or password: its calls are signed, or bear apiKey"))
+        }
+        (false, _) => Err((field, "must be an address with http:// or https://")),
+    }
 }
 
 pub(super) async fn register(
@@ -179,8 +189,10 @@ pub(super) async fn list(
 ) -> Result<Json<List<RuntimeView>>, Problem> {
     let page = paging.page()?;
     let rows = state.store.runtimes(&one_more(&page)).await?;
-    let cursor = |row: &runtimes::Record| row.runtime.expert.to_string();
-    Ok(List::of(rows, page.limit, cursor, |row| views::runtime(&row.runtime)))
+    let cursor = |(row, _): &(runtimes::Record, _)| row.runtime.expert.to_string();
+    let shown = join_all(rows.iter().map(|row| view(&state, &row.runtime))).await;
+    let rows = rows.into_iter().zip(shown).collect();
+    Ok(List::of(rows, page.limit, cursor, |(_, shown)| shown))
 }
 
 pub(super) async fn show(
@@ -207,7 +219,14 @@ pub(super) async fn unregister(
 
 async fn stored(state: &super::State, expert: &ExpertId) -> Result<Json<RuntimeView>, Problem> {
     let record = state.store.runtime(expert).await?.ok_or_else(absent)?;
-    Ok(Json(views::runtime(&record.runtime)))
+    Ok(Json(view(state, &record.runtime).await))
+}
+
+/// As it is shown, with what the broker knows of its lease.
+pub(super) async fn view(state: &super::State, runtime: &Runtime) -> RuntimeView {
+    let alive = lease::is_alive(&state.live, runtime, state.context.clock.now()).await;
+    let alive = alive.inspect_err(|error| tracing::debug!(%error, "a lease was not read"));
+    views::runtime(runtime, alive.ok())
 }
 
 pub(super) fn absent() -> Problem {

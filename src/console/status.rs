@@ -7,11 +7,12 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::body::{Id, absent};
+use super::links;
 use super::problem::Problem;
-use super::views::{self, TriggerView, rfc3339};
+use super::triggers;
+use super::views::{TriggerView, rfc3339};
 use crate::domain::binding::Mode;
 use crate::domain::id::IntegrationId;
-use crate::io::live::Live;
 use crate::io::store::events::Seen;
 use crate::protocol::live::{self, Link, LinkState};
 
@@ -55,15 +56,13 @@ pub(super) async fn show(
     let record = state.store.integration(&id).await?.ok_or_else(absent::<IntegrationId>)?;
     let mode = record.integration.mode;
     let links = match mode {
-        Mode::Stream => links(&state.live, &live::links_of(&id)).await?,
-        Mode::Http => Vec::new(),
+        Mode::Stream => links::held(&state, &live::links_of(&id)).await?.remove(&id),
+        Mode::Http => None,
     };
+    let links = links.unwrap_or_default();
     let seen = state.store.seen(&id).await?;
     let trigger = match state.store.trigger_of(&id).await? {
-        Some(record) => {
-            let runtime = state.routing.runtime(&record.trigger.expert).await?;
-            Some(views::trigger(record, runtime.as_deref()))
-        }
+        Some(record) => Some(triggers::view(&state, record).await?),
         None => None,
     };
     let word = match mode {
@@ -84,12 +83,6 @@ pub(super) async fn show(
     }))
 }
 
-/// The records under `prefix`; one that a newer release wrote otherwise is left out.
-pub(super) async fn links(live: &Live, prefix: &str) -> Result<Vec<Link>, Problem> {
-    let stored = live.read(prefix).await?;
-    Ok(stored.iter().filter_map(|stored| live::read(&stored.key, &stored.value).ok()).collect())
-}
-
 fn is_connected(link: &Link) -> bool {
     link.state == LinkState::Connected
 }
@@ -102,8 +95,10 @@ fn connection(link: Link) -> Connection {
     }
 }
 
-/// What keeps the connection from being, else what DingTalk said last.
+/// What keeps the connection from being, else what DingTalk said last: no more once something came that
+/// was well.
 fn last_error(links: &[Link], seen: &Seen) -> Option<String> {
     let link = links.iter().find_map(|link| link.last_error.clone());
-    link.or_else(|| seen.last_error.as_ref().map(|(_, text)| text.clone()))
+    let said = seen.last_error.as_ref().filter(|(at, _)| seen.last_event_at <= Some(*at));
+    link.or_else(|| said.map(|(_, text)| text.clone()))
 }

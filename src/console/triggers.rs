@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ use super::new_integration::one_of;
 use super::problem::Problem;
 use super::runtimes::{self, NewRuntime};
 use super::views::{self, TriggerView};
-use crate::domain::binding::{ActBy, BusyPolicy, QueuedNotice, Runtime, RuntimeKind, Trigger};
+use crate::domain::binding::{ActBy, BusyPolicy, QueuedNotice, RuntimeKind, Trigger};
 use crate::domain::id::{ExpertId, IntegrationId};
 use crate::io::routing::Change;
 use crate::io::store::{Error, triggers};
@@ -217,18 +218,22 @@ pub(super) async fn list(
 ) -> Result<Json<List<TriggerView>>, Problem> {
     let page = paging.page()?;
     let rows = state.store.triggers(&one_more(&page)).await?;
-    let cursor = |row: &triggers::Record| row.trigger.expert.to_string();
-    let mut shown = Vec::with_capacity(rows.len());
-    for row in rows {
-        let runtime = state.routing.runtime(&row.trigger.expert).await?;
-        shown.push((row, runtime));
-    }
-    Ok(List::of(
-        shown,
-        page.limit,
-        |(row, _)| cursor(row),
-        |(row, runtime)| views::trigger(row, runtime.as_deref()),
-    ))
+    let experts: Vec<_> = rows.iter().map(|row| row.trigger.expert.to_string()).collect();
+    let shown = try_join_all(rows.into_iter().map(|row| view(&state, row))).await?;
+    let rows = experts.into_iter().zip(shown).collect();
+    Ok(List::of(rows, page.limit, |(expert, _): &(String, _)| expert.clone(), |(_, shown)| shown))
+}
+
+/// A trigger with its runtime, as the routing has it.
+pub(super) async fn view(
+    state: &super::State,
+    record: triggers::Record,
+) -> Result<TriggerView, Problem> {
+    let runtime = match state.routing.runtime(&record.trigger.expert).await? {
+        Some(runtime) => Some(runtimes::view(state, &runtime).await),
+        None => None,
+    };
+    Ok(views::trigger(record, runtime))
 }
 
 pub(super) async fn show(
@@ -253,8 +258,11 @@ pub(super) async fn unpublish(
 
 async fn stored(state: &super::State, expert: &ExpertId) -> Result<Json<TriggerView>, Problem> {
     let record = state.store.trigger(expert).await?.ok_or_else(absent)?;
-    let runtime: Option<Runtime> = state.store.runtime(expert).await?.map(|row| row.runtime);
-    Ok(Json(views::trigger(record, runtime.as_ref())))
+    let runtime = match state.store.runtime(expert).await? {
+        Some(row) => Some(runtimes::view(state, &row.runtime).await),
+        None => None,
+    };
+    Ok(Json(views::trigger(record, runtime)))
 }
 
 fn absent() -> Problem {

@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::domain::binding::{Integration, Runtime, RuntimeKind, Trigger};
 use crate::domain::time::Timestamp;
 use crate::io::store::{integrations, triggers};
+use crate::protocol::mask;
 
 pub(super) fn rfc3339(at: Timestamp) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
@@ -91,7 +92,7 @@ pub(super) struct TriggerView {
     updated_at: String,
 }
 
-pub(super) fn trigger(record: triggers::Record, runtime: Option<&Runtime>) -> TriggerView {
+pub(super) fn trigger(record: triggers::Record, runtime: Option<RuntimeView>) -> TriggerView {
     let Trigger { expert, integration, is_enabled, session_timeout, summary_window, .. } =
         &record.trigger;
     TriggerView {
@@ -104,7 +105,7 @@ pub(super) fn trigger(record: triggers::Record, runtime: Option<&Runtime>) -> Tr
         queued_notice: record.trigger.queued_notice.as_str(),
         mention_asker: record.trigger.mention_asker,
         act_by: record.trigger.act_by.as_str(),
-        runtime: runtime.map(self::runtime),
+        runtime,
         created_at: rfc3339(record.created_at),
         updated_at: rfc3339(record.updated_at),
         allow_conversations: record.trigger.allow_conversations,
@@ -124,6 +125,8 @@ pub(super) struct RuntimeView {
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     lease_seconds: Option<u64>,
+    /// Whether it may be called: false where its lease has lapsed, null where the broker does not say.
+    alive: Option<bool>,
     paused: bool,
     secrets: RuntimeSecrets,
 }
@@ -138,7 +141,7 @@ struct RuntimeSecrets {
     secret: bool,
 }
 
-pub(super) fn runtime(runtime: &Runtime) -> RuntimeView {
+pub(super) fn runtime(runtime: &Runtime, alive: Option<bool>) -> RuntimeView {
     let mut view = RuntimeView {
         xpert_id: runtime.expert.to_string(),
         kind: "echo",
@@ -146,19 +149,20 @@ pub(super) fn runtime(runtime: &Runtime) -> RuntimeView {
         organization_id: None,
         url: None,
         lease_seconds: runtime.lease.map(|lease| lease.as_secs()),
+        alive,
         paused: runtime.is_paused,
         secrets: RuntimeSecrets { api_key: false, secret: false },
     };
     match &runtime.kind {
         RuntimeKind::Xpert { base_url, organization_id, .. } => {
             view.kind = "xpert";
-            view.base_url = Some(base_url.clone());
+            view.base_url = Some(mask::address(base_url));
             view.organization_id.clone_from(organization_id);
             view.secrets.api_key = true;
         }
         RuntimeKind::Callback { url, .. } => {
             view.kind = "callback";
-            view.url = Some(url.clone());
+            view.url = Some(mask::address(url));
             view.secrets.secret = true;
         }
         RuntimeKind::Echo => {}

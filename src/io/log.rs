@@ -21,6 +21,8 @@ pub const STREAM: &str = "DT_IN";
 /// The header by which intake and people know an entry without decoding it.
 pub const KIND: &str = "Dt-Kind";
 const MSG_ID: &str = "Dt-Msg-Id";
+/// What an id begins with that is no message's; DingTalk's are base64 and hold no colon.
+const MADE: [&str; 3] = ["card:", "link:", "end:"];
 
 const MAX_PAYLOAD: &str = "the broker's max_payload";
 
@@ -258,9 +260,12 @@ pub fn kind(headers: &HeaderMap) -> EntryKind {
         .unwrap_or(EntryKind::Message)
 }
 
-/// DingTalk's id of the message that an entry of this integration is.
+/// DingTalk's id of the message that an entry of this integration is; `None` for a press, a link and an
+/// operator's hand, whose ids are the service's own.
 pub fn msg_id(headers: &HeaderMap, integration: &IntegrationId) -> Option<MsgId> {
-    MsgId::parse(own_id(headers.get(MSG_ID)?.as_str(), integration)?).ok()
+    let id = own_id(headers.get(MSG_ID)?.as_str(), integration)?;
+    let is_made = MADE.iter().any(|made| id.starts_with(made));
+    MsgId::parse(id).ok().filter(|_| !is_made)
 }
 
 /// DingTalk's part of the id by which the log takes a message once.
@@ -291,4 +296,28 @@ fn undecodable(record: &Record, why: String) -> Logged {
 
 fn gone(to: Seq) -> Logged {
     Logged { seq: to, at: Timestamp::default(), trace: None, entry: Entry::Gone }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_message_of_dingtalk_has_its_id() {
+        let integration = IntegrationId::parse("robot").unwrap();
+        for (header, expected) in [
+            ("robot:msg+/A==", Some("msg+/A==")),
+            ("robot:end", Some("end")),
+            ("robot:end:1b4e28ba", None),
+            ("robot:link:signature", None),
+            ("robot:card:fingerprint", None),
+            ("replay:7", None),
+            ("other:msg", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(MSG_ID, header);
+            let found = msg_id(&headers, &integration);
+            assert_eq!(found.as_ref().map(MsgId::as_str), expected, "{header}");
+        }
+    }
 }

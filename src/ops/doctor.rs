@@ -8,7 +8,7 @@ use axum::http::Method;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::client::{Client, part};
+use super::client::{Answer, Client, part};
 
 /// More than this waits to be taken: something is behind.
 const LAG_MAX: u64 = 1000;
@@ -37,16 +37,28 @@ pub async fn examine(client: &Client, integration: &str) -> anyhow::Result<Vec<C
         !paused,
         format!("mode {}, {word}", text(&shown.body["mode"])),
     ));
-    let tested = client.call(Method::POST, &format!("{path}/test"), None).await?;
-    for tried in tested.body["checks"].as_array().into_iter().flatten() {
-        let ok = tried["ok"].as_bool() == Some(true);
-        checks.push(check(&text(&tried["name"]), ok, text(&tried["message"])));
+    checks.extend(tried(&client.call(Method::POST, &format!("{path}/test"), None).await?));
+    let status = client.get(&format!("{path}/status")).await?;
+    if status.is_success() {
+        checks.push(connection(&status.body));
+        checks.extend(expert(client, &status.body["trigger"]).await?);
+    } else {
+        checks.push(check("connection", false, status.message()));
     }
-    let status = client.get(&format!("{path}/status")).await?.body;
-    checks.push(connection(&status));
-    checks.extend(expert(client, &status["trigger"]).await?);
     checks.push(lag(&client.get("/api/status").await?.body));
     Ok(checks)
+}
+
+/// What the service has tried for itself; that it could not try is a failure as well.
+fn tried(tested: &Answer) -> Vec<Check> {
+    let shown = |one: &Value| {
+        let ok = one["ok"].as_bool() == Some(true);
+        check(&text(&one["name"]), ok, text(&one["message"]))
+    };
+    match tested.body["checks"].as_array() {
+        Some(checks) => checks.iter().map(shown).collect(),
+        None => vec![check("test", false, tested.message())],
+    }
 }
 
 fn connection(status: &Value) -> Check {
@@ -71,6 +83,14 @@ async fn expert(client: &Client, trigger: &Value) -> anyhow::Result<Vec<Check>> 
     let registered = match (runtime.is_success(), runtime.body["paused"].as_bool()) {
         (false, _) => check("runtime", false, format!("xpert {expert}: {}", runtime.message())),
         (true, Some(true)) => check("runtime", false, format!("xpert {expert} is paused")),
+        (true, _) if runtime.body["alive"] == false => {
+            let seconds = &runtime.body["leaseSeconds"];
+            let message = format!(
+                "the lease of xpert {expert} has lapsed, so messages wait: it must POST \
+                 /api/runtimes/{expert}/heartbeat within every {seconds} s"
+            );
+            check("runtime", false, message)
+        }
         (true, _) => {
             check("runtime", true, format!("registered, kind {}", text(&runtime.body["kind"])))
         }
@@ -99,4 +119,24 @@ fn check(name: &str, ok: bool, message: impl Into<String>) -> Check {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tests_that_were_not_made_are_a_failure() {
+        let checks = json!({ "checks": [{ "name": "token", "ok": true, "message": "m" }] });
+        let away = json!({ "error": { "code": "UNAVAILABLE", "message": "the database is away" } });
+        for (status, body, expected) in [
+            (200, checks, check("token", true, "m")),
+            (503, away, check("test", false, "the database is away")),
+            (502, Value::Null, check("test", false, "the admin API answered 502")),
+        ] {
+            assert_eq!(tried(&Answer { status, body }), [expected]);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! JSON for a person's eyes: a list as columns, an object as lines.
 //!
-//! A list shows its columns and cuts long cells; an object shows all it has. Machines take `--json`
-//! instead.
+//! A list shows its columns, cuts long cells and says how it goes on; an object shows all it has.
+//! Machines take `--json` instead.
 
 use serde_json::Value;
 
@@ -10,7 +10,11 @@ const WIDTH_MAX: usize = 48;
 /// The lines of an answer; of a list's items these columns.
 pub fn lines(value: &Value, columns: &[&str]) -> Vec<String> {
     match value.get("items").and_then(Value::as_array) {
-        Some(items) => table(items, columns),
+        Some(items) => {
+            let next = value.get("next").and_then(Value::as_str);
+            let more = next.map(|next| format!("more: --after {next}"));
+            table(items, columns).into_iter().chain(more).collect()
+        }
         None => fields("", value),
     }
 }
@@ -71,6 +75,8 @@ mod tests {
         let list = json!({ "items": [{ "id": "a", "n": 1 }, { "id": "long", "n": null }] });
         assert_eq!(lines(&list, &["id", "n"]), ["id    n", "a     1", "long  –"]);
         assert_eq!(lines(&json!({ "items": [] }), &["id"]), ["nothing"]);
+        let page = json!({ "items": [{ "id": "a" }], "next": "7.a" });
+        assert_eq!(lines(&page, &["id"]), ["id", "a", "more: --after 7.a"]);
         let object = json!({ "a": { "b": "x" }, "c": ["1", "2"], "d": [{ "e": true }] });
         assert_eq!(lines(&object, &[]), ["a.b: x", "c: 1,2", "d.0.e: true"]);
         assert!(lines(&Value::Null, &[]).is_empty());

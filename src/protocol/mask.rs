@@ -44,6 +44,13 @@ pub fn mask(text: &str) -> String {
     }
 }
 
+/// One address: neither who calls nor what the query says is shown.
+pub fn address(text: &str) -> String {
+    let (place, query) = split(text, |c| c != '?');
+    let shown = mask(place);
+    if query.is_empty() { shown } else { format!("{shown}?{MASK}") }
+}
+
 /// A word, and what belongs to it; gives what is left.
 fn one<'a>(word: &str, after: &'a str, masked: &mut String) -> &'a str {
     let lower = word.to_ascii_lowercase();
@@ -54,7 +61,7 @@ fn one<'a>(word: &str, after: &'a str, masked: &mut String) -> &'a str {
     }
     masked.push_str(word);
     if let Some(address) = after.strip_prefix("://") {
-        return self::address(address, masked);
+        return within(address, masked);
     }
     if is_scheme(word) {
         let (gap, value) = split(after, |c| c == ' ');
@@ -84,8 +91,8 @@ fn one<'a>(word: &str, after: &'a str, masked: &mut String) -> &'a str {
     }
 }
 
-/// What stands behind `://`: neither who calls nor what the query says is shown.
-fn address<'a>(text: &'a str, masked: &mut String) -> &'a str {
+/// What stands behind `://` in a text; see [`address`].
+fn within<'a>(text: &'a str, masked: &mut String) -> &'a str {
     masked.push_str("://");
     let is_part = |c: char| !c.is_whitespace() && !"\"'<>\\`(){}[]".contains(c);
     let (address, rest) = split(text, is_part);
@@ -161,6 +168,19 @@ mod tests {
             ("token", "token"),
         ] {
             assert_eq!(mask(said), shown, "{said}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_who_calls_and_its_query() {
+        for (given, shown) in [
+            ("https://h:8443/in/token", "https://h:8443/in/token"),
+            ("https://h/api?code=a/b(c)&x=?", "https://h/api?***"),
+            ("https://h/a(b)c?code=1", "https://h/a(b)c?***"),
+            ("https://ann:pw@h/a?code=1", "https://***@h/a?***"),
+            ("http://h?", "http://h?***"),
+        ] {
+            assert_eq!(address(given), shown, "{given}");
         }
     }
 

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::domain::binding::BusyPolicy;
 use crate::domain::debounce::{self, Intake, TimerKind, Token};
 use crate::domain::entry::EntryKind;
-use crate::domain::id::{Conversation, Seq};
+use crate::domain::id::{Conversation, Seq, TurnId};
 use crate::domain::plan::{self, filled};
 use crate::io::dingtalk::send::Sender;
 use crate::io::journal::{self, Journal};
@@ -65,7 +65,7 @@ impl IntakeStage {
         match debounce::intake(kind, window) {
             Intake::ArmWindow => {
                 if kind == EntryKind::Message {
-                    self.project(&conversation, &delivery);
+                    self.project(&conversation, &delivery, None);
                 }
                 let at = delivery.at.after(window);
                 let purpose = delivery.seq.to_string();
@@ -81,13 +81,21 @@ impl IntakeStage {
                 let told = if is_new { Told::Now } else { Told::Later };
                 let offered = self.offer(&conversation, &token, told).await?;
                 if offered == Offered::Occupied && kind == EntryKind::Message {
-                    self.project(&conversation, &delivery);
+                    self.project(&conversation, &delivery, None);
                 }
             }
         }
         match kind {
-            EntryKind::Control => self.nats.hint(subject::control(&conversation)).await,
-            EntryKind::Query => return self.answer(&conversation, &delivery).await,
+            EntryKind::Control => {
+                self.nats.hint(subject::control(&conversation)).await;
+                // Nobody knows the id of a command later; its turn is its own.
+                let turn = TurnId { conversation: conversation.clone(), last: delivery.seq };
+                self.project(&conversation, &delivery, Some(turn));
+            }
+            EntryKind::Query => {
+                self.project(&conversation, &delivery, None);
+                return self.answer(&conversation, &delivery).await;
+            }
             // A run in flight may have to take it in.
             EntryKind::Message if self.may_join(&conversation) => {
                 self.nats.hint(subject::control(&conversation)).await;
@@ -147,7 +155,8 @@ impl IntakeStage {
     }
 
     /// A message that waits can be traced before its turn starts; one that does not is projected then.
-    fn project(&self, conversation: &Conversation, delivery: &Delivery) {
+    /// `turn` where it is known already.
+    fn project(&self, conversation: &Conversation, delivery: &Delivery, turn: Option<TurnId>) {
         let Some(msg_id) = log::msg_id(&delivery.headers, &conversation.integration) else {
             return;
         };
@@ -155,7 +164,7 @@ impl IntakeStage {
             msg_id,
             conversation: conversation.clone(),
             seq: delivery.seq,
-            turn: None,
+            turn,
             at: delivery.at,
         }));
     }

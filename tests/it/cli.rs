@@ -1,8 +1,15 @@
 //! The operator's commands as they are typed, with the real binary against a running `up`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
 use dingtalk_trigger::sim::dingtalk::message::Say;
 use dingtalk_trigger::sim::expert::Next;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::support::outside::Outside;
 use crate::support::program::{LIMIT, Program};
@@ -55,36 +62,18 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
     let key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
     terminal.json(&format!("{add} --callback-aes-key {key}")).await;
     assert_eq!(terminal.json("integration show two").await["mode"], "http");
+    let (_, said, _) = terminal.type_in("integration list --limit 1").await;
+    let (_, next) = said.trim_end().rsplit_once("more: ").expect("it says how it goes on");
+    let (_, said, _) = terminal.type_in(&format!("integration list {next}")).await;
+    assert!(said.contains("two") && !said.contains("more:"), "{said}");
     assert_eq!(terminal.type_in("integration remove two").await.0, 0);
     assert_eq!(terminal.type_in("integration show two").await.0, 1, "it is gone");
     assert_eq!(terminal.type_in("integration test robot").await.0, 0);
 
     assert_eq!(terminal.type_in("trigger validate expert --integration none").await.0, 1);
     assert_eq!(terminal.type_in("doctor robot").await.0, 1, "nothing is bound");
-    terminal.json("trigger publish expert --integration robot").await;
-    let publish = "trigger publish expert --integration robot";
-    terminal.json(&format!("{publish} --allow-senders ann,bob --mention-asker false")).await;
-    terminal.json("trigger publish expert --session-timeout-seconds 90").await;
-    let shown = terminal.json("trigger show expert").await;
-    assert_eq!(
-        (&shown["allowSenders"], &shown["mentionAsker"], &shown["sessionTimeoutSeconds"]),
-        (&json!(["ann", "bob"]), &json!(false), &json!(90)),
-        "what is not said stays"
-    );
-    terminal.json(&format!("{publish} --allow-senders=")).await;
-    assert_eq!(terminal.json("trigger show expert").await["allowSenders"], json!([]));
-    terminal.json("runtime set expert --kind echo").await;
-    let (code, said, _) = terminal.type_in("doctor robot").await;
-    assert_eq!(code, 0, "{said}");
-    for word in ["reachable", "stream", "connection", "trigger", "runtime", "lag"] {
-        assert!(said.contains(&format!("ok    {word}")), "{word}: {said}");
-    }
-    let steer = "trigger validate expert --integration robot --busy-policy steer";
-    let (code, said, _) = terminal.type_in(steer).await;
-    assert!(code == 0 && said.contains("STEER_UNSUPPORTED"), "{code} {said}");
-    terminal.json("pause runtime expert").await;
-    assert_eq!(terminal.type_in("doctor robot").await.0, 1, "it is paused");
-    terminal.json("resume runtime expert").await;
+    publish_in_pieces(&terminal).await;
+    examine(&terminal).await;
 
     let said = outside.say(Say::direct("robot", "ann", "hello"));
     outside.reply(&said.conversation, "hello").await;
@@ -110,10 +99,70 @@ async fn an_operator_sets_up_looks_and_takes_away_by_commands() {
     let events: Vec<_> =
         timeline["items"].as_array().unwrap().iter().map(|item| &item["event"]).collect();
     assert_eq!(events, ["started", "answered", "delivered"]);
+    trace_commands(&terminal, &outside).await;
     terminal.type_in(&format!("conversation end {key}")).await;
     assert_eq!(terminal.type_in("conversation end").await.0, 2);
     assert_eq!(terminal.type_in("trigger unpublish expert").await.0, 0);
     service.finish().await;
+}
+
+/// What is not said stays as it is.
+async fn publish_in_pieces(terminal: &Terminal) {
+    terminal.json("trigger publish expert --integration robot").await;
+    let publish = "trigger publish expert --integration robot";
+    terminal.json(&format!("{publish} --allow-senders ann,bob --mention-asker false")).await;
+    terminal.json("trigger publish expert --session-timeout-seconds 90").await;
+    let shown = terminal.json("trigger show expert").await;
+    assert_eq!(
+        (&shown["allowSenders"], &shown["mentionAsker"], &shown["sessionTimeoutSeconds"]),
+        (&json!(["ann", "bob"]), &json!(false), &json!(90)),
+        "what is not said stays"
+    );
+    terminal.json(&format!("{publish} --allow-senders=")).await;
+    assert_eq!(terminal.json("trigger show expert").await["allowSenders"], json!([]));
+    let (code, said, _) = terminal.type_in("trigger show --limit 1").await;
+    assert!(code == 0 && said.contains("expert"), "{said}");
+    assert_eq!(terminal.type_in("trigger show expert --limit 1").await.0, 2, "it is no list");
+    for (said, expected) in
+        [("--disabled", false), ("--mention-asker true", false), ("--enabled", true)]
+    {
+        let shown = terminal.json(&format!("trigger publish expert {said}")).await;
+        assert_eq!(shown["enabled"], json!(expected), "{said}");
+    }
+}
+
+async fn examine(terminal: &Terminal) {
+    terminal.json("runtime set expert --kind echo").await;
+    let (code, said, _) = terminal.type_in("doctor robot").await;
+    assert_eq!(code, 0, "{said}");
+    for word in ["reachable", "stream", "connection", "trigger", "runtime", "lag"] {
+        assert!(said.contains(&format!("ok    {word}")), "{word}: {said}");
+    }
+    let steer = "trigger validate expert --integration robot --busy-policy steer";
+    let (code, said, _) = terminal.type_in(steer).await;
+    assert!(code == 0 && said.contains("STEER_UNSUPPORTED"), "{code} {said}");
+    terminal.json("pause runtime expert").await;
+    assert_eq!(terminal.type_in("doctor robot").await.0, 1, "it is paused");
+    terminal.json("resume runtime expert").await;
+    terminal.json("runtime set expert --kind echo --lease-seconds 1").await;
+    wait_until("the lease has lapsed", LIMIT, async || {
+        let (code, said, _) = terminal.type_in("doctor robot").await;
+        code == 1 && said.contains("/api/runtimes/expert/heartbeat")
+    })
+    .await;
+    terminal.json("runtime set expert --kind echo").await;
+}
+
+/// A command has its trace like any other message; a question to the service itself has no turn.
+async fn trace_commands(terminal: &Terminal, outside: &Outside) {
+    for (command, state) in [("/stop", "delivered"), ("/help", "received")] {
+        let said = outside.say(Say::direct("robot", "ann", command));
+        wait_until("the command has its trace", LIMIT, async || {
+            let (code, said, _) = terminal.type_in(&format!("trace robot {}", said.msg_id)).await;
+            code == 0 && said.contains(&format!("state: {state}"))
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -230,6 +279,40 @@ async fn what_a_command_pauses_waits_in_order_and_flows_again() {
         assert_eq!(terminal.type_in(unknown).await.0, 1, "{unknown}");
     }
     service.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_published_over() {
+    let published = Arc::new(AtomicUsize::new(0));
+    let count = published.clone();
+    let away = async || {
+        let error =
+            json!({ "error": { "code": "UNAVAILABLE", "message": "the database is away" } });
+        (StatusCode::SERVICE_UNAVAILABLE, Json(error))
+    };
+    let trigger = get(away).put(async move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        Json(json!({}))
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let app = Router::new().route("/api/triggers/{id}", trigger);
+    let directory = tempfile::tempdir().unwrap();
+    let settings = [
+        ("DT_DATA_DIR", directory.path().display().to_string()),
+        ("DT_CONSOLE_ADDR", address),
+        ("DT_ADMIN_TOKEN", "a token of sixteen".to_owned()),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let terminal = Terminal { settings, directory };
+    let line = "trigger publish expert --session-timeout-seconds 90";
+    let served = async { axum::serve(listener, app).await.unwrap() };
+    let (code, _, complained) = tokio::select! {
+        typed = terminal.type_in(line) => typed,
+        () = served => unreachable!("it serves without end"),
+    };
+    assert!(code == 1 && complained.contains("the database is away"), "{code} {complained}");
+    assert_eq!(published.load(Ordering::Relaxed), 0, "nothing was replaced");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ pub enum Operate {
 pub enum IntegrationCommand {
     /// Secrets may be given as @file
     Add(Box<NewIntegration>),
-    List,
+    List(Page),
     Show {
         id: String,
     },
@@ -107,7 +107,10 @@ pub enum TriggerCommand {
     Validate(Binding),
     /// All, or one expert's
     Show {
+        #[arg(conflicts_with = "Page")]
         xpert_id: Option<String>,
+        #[command(flatten)]
+        page: Page,
     },
     Unpublish {
         xpert_id: String,
@@ -122,6 +125,9 @@ pub struct Binding {
     /// Keeps the binding without letting messages through
     #[arg(long)]
     pub disabled: bool,
+    /// Lets messages through again
+    #[arg(long, conflicts_with = "disabled")]
+    pub enabled: bool,
     #[arg(long)]
     pub session_timeout_seconds: Option<i64>,
     #[arg(long)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::{
     Binding, ConversationCommand, DeadCommand, IntegrationCommand, Narrow, NewIntegration,
-    NewRuntime, Operate, Pausable, RuntimeCommand, TriggerCommand,
+    NewRuntime, Operate, Page, Pausable, RuntimeCommand, TriggerCommand,
 };
 use crate::ops::client::{part, query};
 
@@ -27,6 +27,9 @@ const ITEMS: &[&str] = &["level", "ruleCode", "field", "value"];
 const CONVERSATIONS: &[&str] = &["key", "integrationId", "xpertId", "state", "lastActivityAt"];
 const DEAD: &[&str] =
     &["id", "at", "stage", "reason", "integrationId", "xpertId", "turnId", "attempts", "state"];
+
+/// Robots and triggers are few enough to be shown together, as many as the API gives at once.
+const LIMIT_MAX: &str = "200";
 
 /// The error says what is wrong with the arguments.
 pub fn of(command: Operate) -> Result<Vec<Request>, String> {
@@ -53,7 +56,10 @@ fn integration(command: IntegrationCommand) -> Result<Request, String> {
         IntegrationCommand::Add(new) => {
             post("/api/integrations".to_owned(), Some(new_integration(*new)?))
         }
-        IntegrationCommand::List => get("/api/integrations?limit=200".to_owned(), INTEGRATIONS),
+        IntegrationCommand::List(page) => {
+            let path = format!("/api/integrations{}", query(&paged(&page, Some(LIMIT_MAX))));
+            get(path, INTEGRATIONS)
+        }
         IntegrationCommand::Show { id } => get(of(&id), &[]),
         IntegrationCommand::Test { id } => post(format!("{}/test", of(&id)), None),
         IntegrationCommand::Remove { id } => delete(of(&id)),
@@ -104,17 +110,19 @@ fn trigger(command: TriggerCommand) -> Request {
             let path = "/api/triggers/validate".to_owned();
             Request { columns: ITEMS, ..post(path, Some(object(fields))) }
         }
-        TriggerCommand::Show { xpert_id: Some(id) } => get(of(&id), &[]),
-        TriggerCommand::Show { xpert_id: None } => {
-            get("/api/triggers?limit=200".to_owned(), TRIGGERS)
+        TriggerCommand::Show { xpert_id: Some(id), .. } => get(of(&id), &[]),
+        TriggerCommand::Show { xpert_id: None, page } => {
+            let path = format!("/api/triggers{}", query(&paged(&page, Some(LIMIT_MAX))));
+            get(path, TRIGGERS)
         }
         TriggerCommand::Unpublish { xpert_id } => delete(of(&xpert_id)),
     }
 }
 
 fn bound(binding: &Binding) -> Vec<(&'static str, Value)> {
+    let enabled = (binding.enabled || binding.disabled).then_some(binding.enabled);
     vec![
-        ("enabled", json!(!binding.disabled)),
+        ("enabled", json!(enabled)),
         ("integrationId", text(binding.integration.clone())),
         ("sessionTimeoutSeconds", json!(binding.session_timeout_seconds)),
         ("summaryWindowSeconds", json!(binding.summary_window_seconds)),
@@ -153,9 +161,8 @@ fn conversation(command: ConversationCommand) -> Request {
                 ("integrationId", integration.as_deref()),
                 ("xpertId", xpert.as_deref()),
                 ("q", search.as_deref()),
-                ("limit", page.limit.as_deref()),
-                ("after", page.after.as_deref()),
             ];
+            let pairs = [pairs.as_slice(), &paged(&page, None)].concat();
             get(format!("{path}{}", query(&pairs)), CONVERSATIONS)
         }
         ConversationCommand::End { key: Some(key), .. } => delete(format!("{path}/{}", part(&key))),
@@ -172,8 +179,7 @@ fn dead(command: DeadCommand) -> Result<Vec<Request>, String> {
         DeadCommand::List { narrow, state, page } => {
             let mut pairs = narrowed(&narrow).to_vec();
             pairs.push(("state", state.as_deref()));
-            pairs.push(("limit", page.limit.as_deref()));
-            pairs.push(("after", page.after.as_deref()));
+            pairs.extend(paged(&page, None));
             one(get(format!("/api/dead{}", query(&pairs)), DEAD))
         }
         DeadCommand::Show { id } => one(get(of(&id), &[])),
@@ -201,6 +207,11 @@ fn narrowed(narrow: &Narrow) -> [(&'static str, Option<&str>); 6] {
         ("since", narrow.since.as_deref()),
         ("until", narrow.until.as_deref()),
     ]
+}
+
+/// `limit` is how many where nobody says.
+fn paged<'a>(page: &'a Page, limit: Option<&'a str>) -> [(&'static str, Option<&'a str>); 2] {
+    [("limit", page.limit.as_deref().or(limit)), ("after", page.after.as_deref())]
 }
 
 fn pausable(what: &Pausable) -> String {
@@ -236,6 +247,7 @@ fn list(given: Option<Vec<String>>) -> Value {
 
 /// The fields of a binding that publishing replaces, as they are stored.
 const BINDING: &[&str] = &[
+    "enabled",
     "integrationId",
     "sessionTimeoutSeconds",
     "summaryWindowSeconds",

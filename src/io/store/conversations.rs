@@ -41,6 +41,13 @@ pub struct Filter {
     pub search: Option<String>,
 }
 
+/// Whose sessions are meant where all of them are.
+#[derive(Debug, Clone)]
+pub enum Whose {
+    Integration(IntegrationId),
+    Expert(ExpertId),
+}
+
 /// The place of a session in a list: the latest activity first.
 #[derive(Debug, Clone)]
 pub struct Cursor {
@@ -143,26 +150,32 @@ impl Store {
         rows.iter().map(session).collect()
     }
 
-    /// Sessions that have not ended, in the order of their keys: whatever people write between two pages,
-    /// each is on one of them.
+    /// Sessions that were not ended and had not run out at `since`, in the order of their keys: whatever
+    /// people write between two pages, each is on one of them.
     pub async fn open_conversations(
         &self,
-        integration: Option<&IntegrationId>,
-        expert: Option<&ExpertId>,
+        whose: &Whose,
+        since: Timestamp,
         after: Option<&ConversationKey>,
         limit: u32,
     ) -> Result<Vec<Session>, Error> {
+        let (integration, expert) = match whose {
+            Whose::Integration(id) => (id.as_str(), ""),
+            Whose::Expert(id) => ("", id.as_str()),
+        };
         let rows = sqlx::query(
             "-- conversations::open_conversations
              SELECT conversation_key, integration_id, xpert_id, thread_id, epoch, last_activity_at,
               session_timeout_ms, place_id, place_title, sender_id, sender_name, is_ended
              FROM conversations
              WHERE ($1 = '' OR integration_id = $1) AND ($2 = '' OR xpert_id = $2)
-              AND is_ended = 0 AND conversation_key > $3
-             ORDER BY conversation_key LIMIT $4",
+              AND is_ended = 0 AND last_activity_at + session_timeout_ms > $3
+              AND conversation_key > $4
+             ORDER BY conversation_key LIMIT $5",
         )
-        .bind(integration.map_or("", IntegrationId::as_str))
-        .bind(expert.map_or("", ExpertId::as_str))
+        .bind(integration)
+        .bind(expert)
+        .bind(since.0)
         .bind(after.map_or("", ConversationKey::as_str))
         .bind(i64::from(limit))
         .fetch_all(&self.pool)

@@ -1,9 +1,12 @@
 //! What holds for every call: the token, unreadable bodies, unknown fields, unknown addresses.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Console, TOKEN, error};
+use crate::support::wait::wait_until;
 
 #[tokio::test]
 async fn without_the_admin_token_everything_is_401() {
@@ -75,6 +78,18 @@ async fn an_unknown_field_is_refused_by_name_wherever_it_stands() {
     let (status, answer) =
         console.put("/api/triggers/e", json!({ "integrationId": "r", "enabled": "yes" })).await;
     assert_eq!((status, error(&answer)), (422, ("INVALID_FIELD", "enabled")));
+}
+
+#[tokio::test]
+async fn a_database_that_went_away_is_named_on_the_health_board() {
+    let console = Console::start().await;
+    assert_eq!(console.get("/api/integrations").await.0, 200);
+    console.store.close().await;
+    wait_until("the database is missing", Duration::from_secs(30), async || {
+        console.context.health.missing().contains_key("database")
+    })
+    .await;
+    assert_eq!(console.get("/api/integrations").await.0, 503);
 }
 
 #[tokio::test]

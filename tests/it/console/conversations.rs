@@ -104,16 +104,23 @@ async fn ending_appends_a_control_entry() {
 async fn all_sessions_of_an_integration_or_expert_end_at_once() {
     let console = Console::start().await;
     console.nats.leaves_work();
-    let mut rows: Vec<_> = (0..120).map(|n| session("a", &format!("u{n}"), n)).collect();
-    rows.push(session("b", "u", 1));
+    let now = console.context.clock.now().0;
+    let mut rows: Vec<_> = (0..120).map(|n| session("a", &format!("u{n}"), now - n)).collect();
+    rows.push(session("b", "u", now));
     rows[0].is_ended = true;
+    // One ran out an hour ago and may still have something open, one so long ago that nothing is.
+    let day_ms = 24 * 3_600_000;
+    rows[1].last_activity = Timestamp(now - 3_600_000);
+    rows[2].last_activity = Timestamp(now - 9 * day_ms);
     console.store.put_conversations(&rows).await.unwrap();
     let (status, answer) = console.delete("/api/conversations?integrationId=a").await;
-    assert_eq!((status, answer), (200, json!({ "ended": 119 })));
-    assert_eq!(controls(&console, &rows[119].conversation).await, [ControlKind::End]);
-    assert_eq!(controls(&console, &rows[120].conversation).await, []);
+    assert_eq!((status, answer), (200, json!({ "ended": 117 })));
+    for (row, ended) in [(0, 0), (1, 1), (2, 0), (119, 1), (120, 0)] {
+        let controls = controls(&console, &rows[row].conversation).await;
+        assert_eq!(controls, vec![ControlKind::End; ended], "{row}");
+    }
     let (_, answer) = console.delete("/api/conversations?xpertId=e").await;
-    assert_eq!(answer, json!({ "ended": 120 }));
+    assert_eq!(answer, json!({ "ended": 118 }));
     for query in ["", "?integrationId=a&xpertId=e", "?integration=a"] {
         let (status, _) = console.delete(&format!("/api/conversations{query}")).await;
         assert_eq!(status, 422, "{query}");

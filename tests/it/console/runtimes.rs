@@ -31,6 +31,9 @@ async fn each_kind_is_shown_without_its_secret() {
     }
     let (_, list) = console.get("/api/runtimes").await;
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    let keyed = json!({ "kind": "callback", "url": "https://x.example/in?code=the-code", "secret": SECRET });
+    let (status, shown) = console.put("/api/runtimes/e", keyed).await;
+    assert_eq!((status, &shown["url"]), (200, &json!("https://x.example/in?***")));
     assert_eq!(console.delete("/api/runtimes/e").await.0, 204);
     let (status, answer) = console.delete("/api/runtimes/e").await;
     assert_eq!((status, error(&answer).0), (404, "RUNTIME_NOT_FOUND"));
@@ -50,6 +53,8 @@ async fn what_a_runtime_lacks_is_named() {
         (json!({ "kind": "callback", "url": "http://x", "secret": short }), "secret"),
         (json!({ "kind": "callback", "url": "x", "secret": SECRET }), "url"),
         (json!({ "kind": "callback", "secret": SECRET }), "url"),
+        (json!({ "kind": "callback", "url": "https://a:b@x", "secret": SECRET }), "url"),
+        (json!({ "kind": "xpert", "baseUrl": "https://a@x", "apiKey": "k" }), "baseUrl"),
         (json!({ "kind": "echo", "leaseSeconds": 0 }), "leaseSeconds"),
         (json!({ "kind": "echo", "leaseSeconds": 86_401 }), "leaseSeconds"),
         (json!({ "kind": "echo", "leaseSeconds": 1.5 }), "leaseSeconds"),
@@ -79,7 +84,11 @@ async fn a_heartbeat_renews_a_lease_and_brings_a_lapsed_one_back() {
     assert_eq!(heartbeat().await.0, 204);
     assert!(lease::expires_at(&console.live, &expert).await.unwrap().unwrap() >= end);
     assert!(changes.try_recv().is_err(), "nothing changed");
+    let alive = async |path: &str| console.get(path).await.1;
+    assert_eq!(alive("/api/runtimes/e").await["alive"], true);
     lease::remove(&console.live, &expert).await.unwrap();
+    assert_eq!(alive("/api/runtimes/e").await["alive"], false);
+    assert_eq!(alive("/api/runtimes").await["items"][0]["alive"], false);
     assert!(!lease::is_alive(&console.live, &runtime, now).await.unwrap());
     assert_eq!(heartbeat().await.0, 204);
     assert!(changes.try_recv().is_ok(), "those who wait are told");

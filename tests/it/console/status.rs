@@ -7,6 +7,7 @@ use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::io::store::events::Seen;
 use dingtalk_trigger::protocol::live::{self, Link, LinkState, Member};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::Console;
 
@@ -51,6 +52,48 @@ async fn a_stream_integration_shows_its_connections() {
 }
 
 #[tokio::test]
+async fn what_a_killed_pod_left_behind_does_not_count_as_a_connection() {
+    let console = Console::start().await;
+    let robot =
+        json!({ "id": "s", "name": "S", "mode": "stream", "clientId": "c", "clientSecret": "s" });
+    console.post("/api/integrations", robot).await;
+    let member = Member { pod: "edge-1".to_owned(), is_leaving: false };
+    console.live.put(&live::member_key("edge-1"), live::write(&member), KEPT).await.unwrap();
+    put_link(&console, "edge-1", LinkState::Connected, None).await;
+    for (later_ms, state, connections) in
+        [(0, "connected", json!(["edge-1"])), (9_500, "disconnected", json!([]))]
+    {
+        console.context.clock.set_offset_ms(later_ms);
+        let (_, shown) = console.get("/api/integrations/s/status").await;
+        let pods: Vec<_> =
+            shown["connections"].as_array().unwrap().iter().map(|it| &it["pod"]).collect();
+        assert_eq!((&shown["state"], json!(pods)), (&json!(state), connections), "{later_ms}");
+        let (_, shown) = console.get("/api/status").await;
+        let known = shown["connections"].as_array().unwrap().iter().any(|it| it["state"] == state);
+        assert_eq!(known, state == "connected", "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_broker_one_look_says_so_soon() {
+    let mut console = Console::start().await;
+    console.nats.kill();
+    let begun = Instant::now();
+    let (status, shown) = console.get("/api/status").await;
+    // Its ten questions wait 3 s each, together.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!((status, &shown["database"]["ok"]), (200, &json!(true)), "{shown}");
+    for part in ["streams", "consumers"] {
+        let answers = shown[part].as_array().unwrap();
+        assert!(answers.iter().all(|it| it["error"].is_string()), "{part}: {shown}");
+    }
+    for part in ["pods", "connections"] {
+        assert!(shown[part]["error"].is_string(), "{part}: {shown}");
+    }
+    assert_eq!(shown["lag"], json!({ "intake": null, "due": null, "dispatch": null }));
+}
+
+#[tokio::test]
 async fn an_http_integration_shows_its_callbacks() {
     let console = Console::start().await;
     console.robot("r").await;
@@ -76,6 +119,13 @@ async fn an_http_integration_shows_its_callbacks() {
         (&shown["lastEventAt"], &shown["lastError"]),
         (&json!("1970-01-01T00:00:03Z"), &json!("quota"))
     );
+    // What came with the error is no sign that it is over; what comes after it is.
+    for (at, expected) in [(4_000, json!("quota")), (4_001, Value::Null)] {
+        let seen = Seen { last_event_at: Some(Timestamp(at)), ..Seen::default() };
+        console.store.put_seen(&[(IntegrationId::parse("r").unwrap(), seen)]).await.unwrap();
+        let (_, shown) = console.get("/api/integrations/r/status").await;
+        assert_eq!(shown["lastError"], expected, "{at}");
+    }
 }
 
 #[tokio::test]

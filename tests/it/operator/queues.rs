@@ -77,8 +77,10 @@ async fn work(stand: &Stand) -> Vec<RangeInclusive<i64>> {
     for (stream, what) in [("DT_IN", "a full log"), ("DT_JOURNAL", "a full journal")] {
         hands.max_bytes(stream, 1).await;
         stand.piled_up("messages wait for room").await;
+        stand.says_whether_it_accepts(stream != "DT_IN").await;
         hands.max_bytes(stream, 1 << 30).await;
         stand.recovered(what, AT_ONCE).await;
+        stand.says_whether_it_accepts(true).await;
     }
     wait_until("timers are pending", LIMIT, async || {
         hands.info("DT_TIMER").await["state"]["messages"].as_u64() >= Some(3)

@@ -169,6 +169,15 @@ impl Stand {
         answer["missing"].take()
     }
 
+    /// Waits until `/readyz` says whether messages are accepted.
+    pub(super) async fn says_whether_it_accepts(&self, accepts: bool) {
+        wait_until("/readyz says whether messages are accepted", LIMIT, async || {
+            let missing = self.missing().await;
+            missing.is_object() && missing["accepting"].is_null() == accepts
+        })
+        .await;
+    }
+
     /// What the log has and nobody has answered: a backup that is made now has it.
     pub(super) fn waiting(&self) -> BTreeSet<String> {
         waiting(&self.outside.cloud)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dingtalk_trigger::context::{Clock, Context};
 use dingtalk_trigger::domain::id::{MsgId, Seq, TurnId};
 use dingtalk_trigger::domain::time::Timestamp;
-use dingtalk_trigger::io::store::conversations::{Cursor, Filter, Session};
+use dingtalk_trigger::io::store::conversations::{Cursor, Filter, Session, Whose};
 use dingtalk_trigger::io::store::events::{Recorder, Seen};
 use dingtalk_trigger::io::store::messages::Trace;
 use dingtalk_trigger::io::store::writer::{Row, Writer};
@@ -90,10 +90,10 @@ async fn sessions_that_move_while_they_are_ended_are_each_found_once(url: &str) 
     rows[2].is_ended = true;
     rows[4].conversation.integration = integration_id("robot-2");
     store.put_conversations(&rows).await.unwrap();
-    let robot = rows[0].conversation.integration.clone();
-    let expert = rows[0].expert.clone();
-    let mut found = Vec::new();
-    while let page = store.open_conversations(Some(&robot), None, found.last(), 2).await.unwrap()
+    let robot = Whose::Integration(rows[0].conversation.integration.clone());
+    let expert = Whose::Expert(rows[0].expert.clone());
+    let (mut found, long_ago) = (Vec::new(), Timestamp(0));
+    while let page = store.open_conversations(&robot, long_ago, found.last(), 2).await.unwrap()
         && !page.is_empty()
     {
         found.extend(page.into_iter().map(|session| session.conversation.key));
@@ -107,8 +107,12 @@ async fn sessions_that_move_while_they_are_ended_are_each_found_once(url: &str) 
         [0, 1, 3, 5].map(|n: usize| rows[n].conversation.key.clone()).to_vec();
     expected.sort();
     assert_eq!(found, expected);
-    let of_expert = store.open_conversations(None, Some(&expert), None, 50).await.unwrap();
-    assert_eq!(of_expert.len(), 5, "of both robots, without the one that has ended");
+    let open_at = async |at| store.open_conversations(&expert, at, None, 50).await.unwrap().len();
+    assert_eq!(open_at(long_ago).await, 5, "of both robots, without the one that has ended");
+    let first_end = rows.iter().map(|row| row.last_activity.after(row.timeout)).min().unwrap();
+    assert_eq!(open_at(Timestamp(first_end.0 - 1)).await, 5, "one is about to run out");
+    assert_eq!(open_at(first_end).await, 4, "it has");
+    assert_eq!(open_at(Timestamp(i64::MAX)).await, 0);
 }
 
 async fn ten_thousand_rows_go_through_the_writer(url: &str) {
