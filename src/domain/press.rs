@@ -120,6 +120,7 @@ mod tests {
             is_enabled: true,
             session_timeout: Duration::from_secs(60),
             summary_window: Duration::ZERO,
+            former_window: None,
             busy_policy: BusyPolicy::Queue,
             queued_notice: QueuedNotice::None,
             allow_conversations: vec![],

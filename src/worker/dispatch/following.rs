@@ -44,14 +44,37 @@ impl Dispatch {
         let Some(newest) = newest.filter(|newest| newest.seq > head.position) else {
             return Ok(());
         };
-        let trigger = self.routing.trigger_of(&conversation.integration);
-        let window = trigger.map_or(Duration::ZERO, |trigger| trigger.summary_window);
-        let Some(to) = self.ripe(conversation, head.position, newest, window).await? else {
+        let trace = newest.trace;
+        let Some(slot) = self.next(conversation, head.position, newest).await? else {
             return Ok(());
         };
         // The slot bears the trace of what it is for.
-        let offered = self.offer_again(conversation, Slot { to, window });
-        trace::of(newest.trace, offered).await
+        trace::of(trace, self.offer_again(conversation, slot)).await
+    }
+
+    /// What is ripe of that which follows, under the window of its time.
+    async fn next(
+        &self,
+        conversation: &Conversation,
+        position: Seq,
+        newest: Found,
+    ) -> anyhow::Result<Option<Slot>> {
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        let window =
+            trigger.as_ref().map_or(Duration::ZERO, |trigger| trigger.window_at(newest.at));
+        // What was said before another window was published is not for that one to merge or to split.
+        if let Some(former) = trigger.and_then(|trigger| trigger.former_window)
+            && former.until <= newest.at
+        {
+            let page = self.log.glance(conversation, position, newest.seq, self.config.page).await;
+            let page = page.context("read what was said before")?;
+            let before = page.iter().take_while(|logged| logged.at < former.until).last();
+            if let Some(to) = before.map(|logged| logged.seq) {
+                return Ok(Some(Slot { to, window: former.window }));
+            }
+        }
+        let to = self.ripe(conversation, position, newest, window).await?;
+        Ok(to.map(|to| Slot { to, window }))
     }
 
     async fn offer_again(&self, conversation: &Conversation, slot: Slot) -> anyhow::Result<()> {

@@ -126,6 +126,42 @@ async fn a_window_that_is_published_holds_for_what_comes_after_it() {
 }
 
 #[tokio::test]
+async fn what_waits_for_an_answer_keeps_its_window_when_another_is_published() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &json!({ "queuedNotice": "none" })).await;
+    let mut asked = vec![];
+    for (timers, person, windows_s, merged) in [
+        (1, "ann", [0, 2], &["second", "third", "fourth\nfifth"][..]),
+        (2, "bob", [2, 0], &["second\nthird", "fourth", "fifth"][..]),
+    ] {
+        let window =
+            |seconds: u8| json!({ "summaryWindowSeconds": seconds, "queuedNotice": "none" });
+        publish(&service, &outside, &window(windows_s[0])).await;
+        outside.expert.next(Next::Status { status: 202, retry_after: None, body: String::new() });
+        outside.say(Say::direct("robot", person, "first"));
+        asked.push("first");
+        assert!(outside.expert.called(asked.len() as u64, LIMIT).await);
+        for text in ["second", "third"] {
+            outside.say(Say::direct("robot", person, text));
+        }
+        publish(&service, &outside, &window(windows_s[1])).await;
+        for text in ["fourth", "fifth"] {
+            outside.say(Say::direct("robot", person, text));
+        }
+        // All of it waits behind the open turn; only the end of that one's patience has a timer.
+        service.settled_but_for(timers).await;
+        let turn = outside.expert.calls().last().expect("a call").body["turnId"].clone();
+        let path = format!("/api/turns/{}/reply", turn.as_str().expect("a turn id"));
+        service.admin().done("POST", &path, &json!({ "text": "late" })).await;
+        asked.extend(merged);
+        assert!(outside.expert.called(asked.len() as u64, LIMIT).await);
+        assert_eq!(texts(&outside), asked, "{person}");
+    }
+    // The timers of the late answers stay until they fire: hints about nothing.
+    service.idle().await;
+}
+
+#[tokio::test]
 async fn a_stop_ends_two_hundred_waiting_messages_at_once() {
     let outside = Outside::start().await;
     let service = published(&outside, &json!({ "queuedNotice": "none" })).await;

@@ -103,6 +103,12 @@ impl Service {
         self.left_only(|left| left.ends_with("messages in DT_TIMER")).await;
     }
 
+    /// Like [`Service::settled`], but so many timers are far from their time.
+    pub(crate) async fn settled_but_for(&self, timers: usize) {
+        let timers = format!("{timers} messages in DT_TIMER");
+        self.left_only(|left| left == timers).await;
+    }
+
     async fn left_only(&self, may_stay: impl Fn(&str) -> bool) {
         let jetstream = async_nats::jetstream::new(connect(&[self.nats_url()]).await);
         let started = Instant::now();
