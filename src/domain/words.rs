@@ -36,6 +36,8 @@ pub enum Word {
     AskedInPrivate,
     /// Where nobody can be given buttons.
     AskedInWords,
+    /// Where no answer would reach whoever asks.
+    AskedInVain,
     /// What a closed question says of its end.
     Confirmed,
     Rejected,
@@ -68,7 +70,7 @@ pub enum Word {
 }
 
 impl Word {
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::Unbound,
         Self::ExpertAway,
         Self::Failed,
@@ -86,6 +88,7 @@ impl Word {
         Self::End,
         Self::AskedInPrivate,
         Self::AskedInWords,
+        Self::AskedInVain,
         Self::Confirmed,
         Self::Rejected,
         Self::AnsweredOtherwise,

@@ -149,7 +149,9 @@ impl Turning<'_> {
         match sending(turn)?.asks {
             Asking::InPrivate => Some(Word::AskedInPrivate),
             Asking::Openly if self.are_links_for_all(integration, origin) => None,
-            Asking::Openly | Asking::Nothing => Some(Word::AskedInWords),
+            Asking::Openly => Some(Word::AskedInWords),
+            // A question all the same, of a session that is over.
+            Asking::Nothing => Some(Word::AskedInVain),
         }
     }
 
