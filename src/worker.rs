@@ -232,6 +232,7 @@ fn start_sweep(context: &Context, parts: &Parts, config: &Config, gate: Gate) {
         slots: Slots::new(&parts.nats),
         timers: Timers::new(&parts.nats),
         ticks: Ticks::new(&parts.nats),
+        writer: parts.writer.clone(),
         every: config.sweep_every,
         dedupe_window: config.dedupe_window,
         gate,

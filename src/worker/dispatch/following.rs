@@ -22,7 +22,6 @@ use crate::io::slot::Offered;
 use crate::io::store::conversations::Session;
 use crate::io::store::messages::Trace;
 use crate::io::store::writer::Row;
-use crate::protocol::subject;
 use crate::protocol::token::Slot;
 use crate::worker::run::Run;
 
@@ -123,7 +122,7 @@ impl Dispatch {
 }
 
 impl Turning<'_> {
-    /// Rows for the projections: never waited for, repaired by the sweep.
+    /// Rows for the projections: never waited for; the sweep repairs those of sessions.
     pub(super) fn project(&self, run: &Run, before: Option<&OpenTurn>) {
         let open = run.head().turn.as_ref().or(before);
         for logged in &self.entries {
@@ -171,20 +170,14 @@ impl Turning<'_> {
             }
             _ => return,
         };
-        let place = self.origin.as_ref().map(|origin| origin.place.clone());
-        let sender = self.origin.as_ref().map(|origin| &origin.sender);
-        self.hands.writer.offer(Row::Conversation(Session {
-            conversation: run.conversation.clone(),
-            expert: session.expert.clone(),
-            thread: subject::thread_id(&run.conversation, session.epoch),
-            epoch: session.epoch,
-            last_activity: session.last_activity,
-            timeout: session.timeout,
-            place_id: place.as_ref().map(|place| place.id.clone()).unwrap_or_default(),
-            place_title: place.and_then(|place| place.title),
-            sender_id: sender.map(|sender| sender.user_id().to_owned()).unwrap_or_default(),
-            sender_name: sender.map(|sender| sender.name.clone()).unwrap_or_default(),
-            is_ended: now.is_none(),
-        }));
+        let mut row = Session::of_journal(&run.conversation, &session);
+        row.is_ended = now.is_none();
+        if let Some(origin) = &self.origin {
+            row.place_id.clone_from(&origin.place.id);
+            row.place_title.clone_from(&origin.place.title);
+            row.sender_id = origin.sender.user_id().to_owned();
+            row.sender_name.clone_from(&origin.sender.name);
+        }
+        self.hands.writer.offer(Row::Conversation(row));
     }
 }

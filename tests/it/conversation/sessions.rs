@@ -49,6 +49,25 @@ async fn a_timeout_that_is_published_again_holds_for_the_session_that_runs() {
 }
 
 #[tokio::test]
+async fn a_session_that_sql_has_not_heard_of_is_listed_and_ended_all_the_same() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_SWEEP_INTERVAL", "1s")]).await;
+    service.stream_robot(&outside, "robot").await;
+    publish(&service, &outside, &Value::Null).await;
+    let first = thread(&outside, "one").await;
+    let admin = service.admin();
+    admin.list_until("/api/conversations", |items| items.len() == 1).await;
+    service.settled().await;
+    service.forget_sessions().await;
+    let listed = admin.list_until("/api/conversations", |items| items.len() == 1).await;
+    assert_eq!((&listed[0]["threadId"], &listed[0]["state"]), (&first, &json!("open")));
+    let session = format!("/api/conversations/{}", listed[0]["key"].as_str().expect("a key"));
+    admin.done("DELETE", &session, &Value::Null).await;
+    assert_ne!(thread(&outside, "two").await, first);
+    service.finish().await;
+}
+
+#[tokio::test]
 async fn a_long_answer_does_not_end_the_session_of_who_waits_for_it() {
     let outside = Outside::start().await;
     let service = published(&outside, &json!({ "sessionTimeoutSeconds": 3 })).await;
