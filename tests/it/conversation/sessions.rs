@@ -23,7 +23,7 @@ async fn thread(outside: &Outside, text: &str) -> Value {
 }
 
 /// Until so much time has passed for the service.
-async fn silence(outside: &Outside, length: Duration) {
+pub(super) async fn silence(outside: &Outside, length: Duration) {
     let until = outside.now_ms() + i64::try_from(length.as_millis()).expect("a short time");
     wait_until("nobody says anything", LIMIT, async || outside.now_ms() >= until).await;
 }

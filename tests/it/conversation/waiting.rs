@@ -8,6 +8,7 @@ use dingtalk_trigger::sim::script::{Act, End};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval};
 
+use super::sessions::silence;
 use super::{publish, published};
 use crate::support::outside::Outside;
 use crate::support::program::{LIMIT, report};
@@ -137,6 +138,8 @@ async fn what_waits_for_an_answer_keeps_its_window_when_another_is_published() {
         let window =
             |seconds: u8| json!({ "summaryWindowSeconds": seconds, "queuedNotice": "none" });
         publish(&service, &outside, &window(windows_s[0])).await;
+        let logged = async || service.metric("dt_stage_outcomes_total", "intake").await;
+        let before = logged().await;
         outside.expert.next(Next::Status { status: 202, retry_after: None, body: String::new() });
         outside.say(Say::direct("robot", person, "first"));
         asked.push("first");
@@ -144,10 +147,15 @@ async fn what_waits_for_an_answer_keeps_its_window_when_another_is_published() {
         for text in ["second", "third"] {
             outside.say(Say::direct("robot", person, text));
         }
+        wait_until("they are in the log", LIMIT, async || logged().await > before + 2.5).await;
+        // Clocks of two processes may differ by a little.
+        silence(&outside, Duration::from_millis(300)).await;
         publish(&service, &outside, &window(windows_s[1])).await;
+        silence(&outside, Duration::from_millis(300)).await;
         for text in ["fourth", "fifth"] {
             outside.say(Say::direct("robot", person, text));
         }
+        wait_until("all are in the log", LIMIT, async || logged().await > before + 4.5).await;
         // All of it waits behind the open turn; only the end of that one's patience has a timer.
         service.settled_but_for(timers).await;
         let turn = outside.expert.calls().last().expect("a call").body["turnId"].clone();
