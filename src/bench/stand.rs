@@ -223,6 +223,7 @@ pub async fn bind(
         is_enabled: true,
         session_timeout: Duration::from_secs(3600),
         summary_window,
+        former_window: None,
         busy_policy: BusyPolicy::Queue,
         queued_notice: QueuedNotice::None,
         allow_conversations: vec![],

@@ -153,6 +153,7 @@ fn trigger(expert: ExpertId, integration: IntegrationId) -> Trigger {
         is_enabled: true,
         session_timeout: Duration::from_secs(3600),
         summary_window: Duration::ZERO,
+        former_window: None,
         busy_policy: BusyPolicy::Queue,
         queued_notice: QueuedNotice::Reaction,
         allow_conversations: vec![],

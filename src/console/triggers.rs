@@ -177,6 +177,8 @@ impl Publish {
             is_enabled: draft.is_enabled,
             session_timeout: seconds(draft.session_timeout_s),
             summary_window: seconds(draft.summary_window_s),
+            // The store knows.
+            former_window: None,
             busy_policy: policy.0,
             queued_notice: policy.1,
             allow_conversations,

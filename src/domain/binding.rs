@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::id::{ExpertId, IntegrationId};
 use super::inbound::{Place, PlaceKind, Sender};
 use super::secret::Secret;
+use super::time::Timestamp;
 
 /// A DingTalk robot and how it is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub struct Trigger {
     pub is_enabled: bool,
     pub session_timeout: Duration,
     pub summary_window: Duration,
+    /// What was published before that.
+    pub former_window: Option<FormerWindow>,
     pub busy_policy: BusyPolicy,
     pub queued_notice: QueuedNotice,
     /// DingTalk conversation ids of groups; empty allows all.
@@ -82,7 +85,20 @@ pub struct Trigger {
     pub act_by: ActBy,
 }
 
+/// A window that holds for what was said until another one was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormerWindow {
+    pub window: Duration,
+    pub until: Timestamp,
+}
+
 impl Trigger {
+    /// The window of a message that was stored at `at`.
+    pub fn window_at(&self, at: Timestamp) -> Duration {
+        let former = self.former_window.filter(|former| at < former.until);
+        former.map_or(self.summary_window, |former| former.window)
+    }
+
     /// Whether the expert listens to this person in this place.
     pub fn allows(&self, place: &Place, sender: &Sender) -> bool {
         let is_listed =
@@ -185,6 +201,35 @@ words!(ActBy { Asker = "asker", Anyone = "anyone" });
 mod tests {
     use super::*;
 
+    fn trigger() -> Trigger {
+        Trigger {
+            expert: ExpertId::parse("e").unwrap(),
+            integration: IntegrationId::parse("i").unwrap(),
+            is_enabled: true,
+            session_timeout: Duration::from_secs(1),
+            summary_window: Duration::ZERO,
+            former_window: None,
+            busy_policy: BusyPolicy::Queue,
+            queued_notice: QueuedNotice::None,
+            allow_conversations: vec![],
+            allow_senders: vec![],
+            mention_asker: true,
+            act_by: ActBy::Asker,
+        }
+    }
+
+    #[test]
+    fn a_window_holds_for_what_is_said_after_it_was_published() {
+        let seconds = Duration::from_secs;
+        let former = Some(FormerWindow { window: seconds(9), until: Timestamp(100) });
+        for (former_window, at, expected_s) in
+            [(None, 0, 3), (former, 99, 9), (former, 100, 3), (former, 101, 3)]
+        {
+            let trigger = Trigger { summary_window: seconds(3), former_window, ..trigger() };
+            assert_eq!(trigger.window_at(Timestamp(at)), seconds(expected_s), "{at}");
+        }
+    }
+
     #[test]
     fn a_trigger_listens_to_the_listed_groups_and_people() {
         use PlaceKind::{Group, Private};
@@ -202,17 +247,9 @@ mod tests {
         for (groups, people, kind, place, staff_id, expected) in cases {
             let owned = |list: &[&str]| list.iter().map(|id| (*id).to_owned()).collect();
             let trigger = Trigger {
-                expert: ExpertId::parse("e").unwrap(),
-                integration: IntegrationId::parse("i").unwrap(),
-                is_enabled: true,
-                session_timeout: Duration::from_secs(1),
-                summary_window: Duration::ZERO,
-                busy_policy: BusyPolicy::Queue,
-                queued_notice: QueuedNotice::None,
                 allow_conversations: owned(groups),
                 allow_senders: owned(people),
-                mention_asker: true,
-                act_by: ActBy::Asker,
+                ..trigger()
             };
             let place = Place { id: place.to_owned(), kind, title: None };
             let staff_id = Some(staff_id.to_owned());

@@ -66,6 +66,11 @@ pub fn may_all_act(trigger: Option<&Trigger>) -> bool {
     trigger.is_some_and(|it| it.act_by == ActBy::Anyone && it.allow_senders.is_empty())
 }
 
+/// A card tells who pressed it by the staff id: where its asker has none, somebody else must be allowed to.
+pub fn may_card_be_pressed(asker: &Sender, trigger: Option<&Trigger>) -> bool {
+    asker.staff_id.is_some() || trigger.is_some_and(|it| it.act_by == ActBy::Anyone)
+}
+
 /// A card names its presser by the staff id or by another one.
 pub fn is_same(presser: &Sender, asker: &Sender) -> bool {
     let is_staff = |id: &str| asker.staff_id.as_deref() == Some(id);
@@ -121,6 +126,7 @@ mod tests {
             is_enabled: true,
             session_timeout: Duration::from_secs(60),
             summary_window: Duration::ZERO,
+            former_window: None,
             busy_policy: BusyPolicy::Queue,
             queued_notice: QueuedNotice::None,
             allow_conversations: vec![],
@@ -219,6 +225,21 @@ mod tests {
             assert_eq!(may_act(by, &origin, Some(&trigger)), expected, "{by:?}");
         }
         assert!(may_act(&ann, &origin, None) && !may_act(&bob, &origin, None));
+    }
+
+    #[test]
+    fn who_has_no_staff_id_gets_a_card_only_where_others_may_press_it() {
+        let (ann, guest) = (sender("$:ann", Some("ann")), sender("$:guest", None));
+        for (asker, trigger, expected) in [
+            (&ann, None, true),
+            (&ann, Some(trigger(ActBy::Asker, &[])), true),
+            (&guest, None, false),
+            (&guest, Some(trigger(ActBy::Asker, &[])), false),
+            (&guest, Some(trigger(ActBy::Anyone, &[])), true),
+            (&guest, Some(trigger(ActBy::Anyone, &["bob"])), true),
+        ] {
+            assert_eq!(may_card_be_pressed(asker, trigger.as_ref()), expected, "{asker:?}");
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum Word {
     AskedInPrivate,
     /// Where nobody can be given buttons.
     AskedInWords,
+    /// Where no answer would reach whoever asks.
+    AskedInVain,
     /// What a closed question says of its end.
     Confirmed,
     Rejected,
@@ -69,7 +71,7 @@ pub enum Word {
 }
 
 impl Word {
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::Unbound,
         Self::ExpertAway,
         Self::Failed,
@@ -87,6 +89,7 @@ impl Word {
         Self::End,
         Self::AskedInPrivate,
         Self::AskedInWords,
+        Self::AskedInVain,
         Self::Confirmed,
         Self::Rejected,
         Self::AnsweredOtherwise,

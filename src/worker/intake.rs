@@ -17,6 +17,7 @@ use crate::domain::debounce::{self, Intake, TimerKind, Token};
 use crate::domain::entry::EntryKind;
 use crate::domain::id::{Conversation, Seq, TurnId};
 use crate::domain::plan::{self, filled};
+use crate::domain::time::Timestamp;
 use crate::io::dingtalk::send::Sender;
 use crate::io::journal::{self, Journal};
 use crate::io::log::{self, Log, PageLimits};
@@ -60,7 +61,7 @@ impl IntakeStage {
             return Ok(Disposition::foreign(&delivery));
         };
         let kind = log::kind(&delivery.headers);
-        let window = self.window(&conversation);
+        let window = self.window(&conversation, delivery.at);
         let token = Token { seq: delivery.seq, kind: TimerKind::Window, window, refusals: 0 };
         match debounce::intake(kind, window) {
             Intake::ArmWindow => {
@@ -170,8 +171,8 @@ impl IntakeStage {
     }
 
     /// Without a binding the entry is looked at at once, so that its sender is told.
-    fn window(&self, conversation: &Conversation) -> Duration {
+    fn window(&self, conversation: &Conversation, at: Timestamp) -> Duration {
         let trigger = self.routing.trigger_of(&conversation.integration);
-        trigger.map_or(Duration::ZERO, |trigger| trigger.summary_window)
+        trigger.map_or(Duration::ZERO, |trigger| trigger.window_at(at))
     }
 }

@@ -10,18 +10,20 @@ use anyhow::Context as _;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::Parts;
+use super::{Parts, dispatch};
 use crate::context::Context;
 use crate::domain::binding::{BusyPolicy, QueuedNotice};
 use crate::domain::entry::Entry;
 use crate::domain::id::{Conversation, Seq};
+use crate::domain::plan;
 use crate::domain::reply::{Limits, segments};
 use crate::domain::status::{is_waited_for, taken};
-use crate::domain::turn::Phase;
+use crate::domain::steer::{joining, offer};
+use crate::domain::turn::OpenTurn;
 use crate::domain::words::Word;
 use crate::io::dingtalk::send::Sender;
 use crate::io::journal::Journal;
-use crate::io::log::Log;
+use crate::io::log::{Log, PageLimits};
 use crate::io::routing::Routing;
 use crate::io::runtime::can_steer;
 
@@ -37,17 +39,21 @@ pub struct QueuedNotices {
     journal: Journal,
     log: Log,
     sender: Sender,
+    plan: plan::Limits,
+    page: PageLimits,
     permits: Arc<Semaphore>,
 }
 
 impl QueuedNotices {
-    pub fn new(context: &Context, parts: &Parts) -> Self {
+    pub fn new(context: &Context, parts: &Parts, config: &dispatch::Config) -> Self {
         Self {
             context: context.clone(),
             routing: parts.routing.clone(),
             journal: Journal::new(&parts.nats),
             log: parts.log.clone(),
             sender: parts.sender.clone(),
+            plan: config.plan,
+            page: config.page,
             permits: Arc::new(Semaphore::new(ABREAST_MAX)),
         }
     }
@@ -83,19 +89,12 @@ impl QueuedNotices {
         // The run in flight may be this message's own, or just be ending.
         let now = self.context.clock.now();
         let is_running = head.turn.as_ref().is_some_and(|turn| is_waited_for(turn, now));
-        let asked = head.turn.as_ref().and_then(|turn| turn.asked.as_ref());
-        let is_answered =
-            head.turn.as_ref().is_some_and(|turn| matches!(turn.phase, Phase::Sending(_)));
-        let joins = match (trigger.busy_policy, asked) {
-            (BusyPolicy::Queue, _) | (BusyPolicy::Steer, None) => false,
-            (BusyPolicy::Interrupt | BusyPolicy::Steer, _) if is_answered => false,
-            (BusyPolicy::Interrupt, _) => true,
-            (BusyPolicy::Steer, Some(asked)) => {
-                let runtime = self.routing.runtime(&asked.expert).await.context("read runtime")?;
-                runtime.is_some_and(|runtime| can_steer(&runtime.kind))
-            }
-        };
-        if !is_running || seq <= taken(&head) || joins {
+        if !is_running || seq <= taken(&head) {
+            return Ok(());
+        }
+        if let Some(turn) = &head.turn
+            && self.joins(conversation, turn, seq, trigger.busy_policy).await?
+        {
             return Ok(());
         }
         let before = Seq(seq.0.saturating_sub(1));
@@ -125,5 +124,38 @@ impl QueuedNotices {
             }
         }
         Ok(())
+    }
+
+    /// Whether the message at `seq` is answered with the open turn, and so waits for nothing.
+    async fn joins(
+        &self,
+        conversation: &Conversation,
+        turn: &OpenTurn,
+        seq: Seq,
+        policy: BusyPolicy,
+    ) -> anyhow::Result<bool> {
+        let Some(asked) = turn.asked.as_ref().filter(|_| turn.may_grow()) else {
+            return Ok(false);
+        };
+        let may_join = match policy {
+            BusyPolicy::Queue => false,
+            BusyPolicy::Interrupt => true,
+            BusyPolicy::Steer => {
+                let runtime = self.routing.runtime(&asked.expert).await.context("read runtime")?;
+                runtime.is_some_and(|runtime| can_steer(&runtime.kind))
+            }
+        };
+        if !may_join {
+            return Ok(false);
+        }
+        let before = Seq(turn.first.0.saturating_sub(1));
+        let whole = PageLimits { entries_max: usize::MAX, bytes_max: usize::MAX };
+        let entries = self.log.glance(conversation, before, turn.last, whole).await;
+        let entries = entries.context("read the open turn's entries")?;
+        let newer = self.log.glance(conversation, turn.last, seq, self.page).await;
+        let newer = newer.context("read newer messages")?;
+        let joining = &newer[..joining(&entries, &newer, self.plan)];
+        let taken_in = if policy == BusyPolicy::Steer { offer(joining, Seq(0)) } else { joining };
+        Ok(taken_in.last().is_some_and(|last| last.seq >= seq))
     }
 }

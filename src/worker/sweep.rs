@@ -1,4 +1,5 @@
-//! The sweep: finds what is stranded, ends waits and questions whose time has run out, and makes room.
+//! The sweep: finds what is stranded, ends waits and questions whose time has run out, repairs the list of
+//! sessions in SQL, and makes room.
 //!
 //! Nothing strands by itself; killed brokers, purged timers, restored backups and operators' hands do it.
 //! Whoever wins the pass looks at every conversation of the log that no timer, token or slot will bring back; at all
@@ -25,6 +26,8 @@ use crate::io::nats::{self, Nats};
 use crate::io::routing::Routing;
 use crate::io::slot::Slots;
 use crate::io::state;
+use crate::io::store::conversations::Session;
+use crate::io::store::writer::{Row, Writer};
 use crate::io::store::{Store, dead, messages};
 use crate::io::tick::Ticks;
 use crate::io::timer::{self, Timers};
@@ -48,6 +51,7 @@ pub struct Sweep {
     pub timers: Timers,
     pub ticks: Ticks,
     pub routing: Routing,
+    pub writer: Writer,
     /// From one pass to the next; an entry younger than this may be on its way.
     pub every: Duration,
     /// What is younger than this is kept, for the log's dedupe and for those who read after us.
@@ -174,6 +178,10 @@ impl Sweep {
         let now = self.context.clock.now();
         let Some(newest) = self.log.newest(conversation).await? else { return Ok(false) };
         let last = self.journal.glance(conversation).await?;
+        // Whoever opened it may have been killed before SQL had it.
+        if let Some(session) = &last.head.session {
+            self.writer.repair(Row::Conversation(Session::of_journal(conversation, session)));
+        }
         let is_waiting = newest.seq > last.head.position;
         if pressed.log {
             let finished = Seq(last.head.position.0 + 1);

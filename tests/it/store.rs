@@ -99,6 +99,7 @@ pub(crate) fn trigger(expert: &str, integration: &str) -> Trigger {
         is_enabled: true,
         session_timeout: Duration::from_secs(3600),
         summary_window: Duration::from_secs(3),
+        former_window: None,
         busy_policy: BusyPolicy::Steer,
         queued_notice: QueuedNotice::None,
         allow_conversations: vec!["cid\"1\"".to_owned()],

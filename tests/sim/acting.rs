@@ -98,6 +98,7 @@ pub(crate) fn trigger(place: Place) -> Trigger {
         is_enabled: true,
         session_timeout: SESSION_TIMEOUT,
         summary_window: window(place),
+        former_window: None,
         busy_policy: busy_policy(place),
         queued_notice: QueuedNotice::None,
         allow_conversations: vec![],

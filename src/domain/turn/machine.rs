@@ -129,20 +129,32 @@ impl Machine {
         if !is_open || attempt != self.turn.attempt {
             return self.unchanged();
         }
+        // What a replay asks in a session that is over, nobody can answer: its run waits in vain.
+        let in_vain = answered.has_interrupt && !self.is_of_session();
+        let abandoned = in_vain.then(|| question::abandon_run(&self.turn)).flatten();
         self.turn.phase = Phase::Sending(Sending {
             answer: None,
             segments: answered.segments,
             sent: 0,
             attempt: 1,
             not_before: answered.is_late.then_some(answered.at),
-            asks: Asking::of(answered.has_interrupt),
+            asks: Asking::of(answered.has_interrupt && !in_vain),
         });
         match (answered.is_late, answered.segments) {
             // Whoever takes the slot next sends it.
             (true, _) => self.goes_on(Step::Answered, vec![]),
             (false, 0) => self.all_sent(answered.at),
-            (false, _) => self.goes_on(Step::Answered, vec![Command::Send { segment: 0 }]),
+            (false, _) => {
+                let send = [Command::Send { segment: 0 }];
+                self.goes_on(Step::Answered, send.into_iter().chain(abandoned).collect())
+            }
         }
+    }
+
+    /// Its session is the one that lasts.
+    fn is_of_session(&self) -> bool {
+        let current = self.head.session.as_ref().map(|session| session.epoch);
+        self.turn.asked.as_ref().is_some_and(|asked| Some(asked.epoch) == current)
     }
 
     pub(super) fn accepted(mut self, attempt: u32, at: Timestamp) -> Decision {

@@ -9,12 +9,19 @@ use super::{Command, Decision, OpenTurn, Phase, Step, TurnKind, question};
 use crate::domain::id::Seq;
 use crate::domain::time::Timestamp;
 
+impl OpenTurn {
+    /// Whether newer messages may still join it.
+    pub fn may_grow(&self) -> bool {
+        let is_under_way = matches!(self.phase, Phase::Running | Phase::Waiting { .. });
+        is_under_way && self.kind == TurnKind::Messages
+    }
+}
+
 impl Machine {
     /// Newer messages join: the range grows at its end, what still runs for the narrower turn is
     /// cancelled, and the expert is asked anew. What answers that turn names another id and comes too late.
     pub(super) fn widened(mut self, last: Seq, accepted_at: Timestamp, at: Timestamp) -> Decision {
-        let is_under_way = matches!(self.turn.phase, Phase::Running | Phase::Waiting { .. });
-        if !is_under_way || self.turn.kind != TurnKind::Messages || last <= self.turn.last {
+        if !self.turn.may_grow() || last <= self.turn.last {
             return self.unchanged();
         }
         self.touch_session(accepted_at);

@@ -33,6 +33,9 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::AskedInWords => {
             "To answer, send me a message with your decision. /end ends the session."
         }
+        Word::AskedInVain => {
+            "This question's session has ended: it cannot be answered any more. Please ask again."
+        }
         Word::Confirmed => "Confirmed",
         Word::Rejected => "Rejected",
         Word::AnsweredOtherwise => "Answered by a message",

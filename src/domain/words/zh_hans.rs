@@ -27,6 +27,7 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::End => "结束会话",
         Word::AskedInPrivate => "操作按钮已通过单聊发送给提问者本人。",
         Word::AskedInWords => "请直接给我发消息，告知您的决定；发送 /end 可结束会话。",
+        Word::AskedInVain => "该问题所属的会话已结束，无法再作答，请重新提问。",
         Word::Confirmed => "已确认",
         Word::Rejected => "已拒绝",
         Word::AnsweredOtherwise => "已通过消息答复",

@@ -11,7 +11,9 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::{Error, Store, duration, flag, millis, placeholders, storable, word};
 use crate::domain::id::{Conversation, ConversationKey, ExpertId, IntegrationId, Seq};
+use crate::domain::session;
 use crate::domain::time::Timestamp;
+use crate::protocol::subject;
 
 const TABLE: &str = "conversations";
 const COLUMNS: usize = 12;
@@ -30,6 +32,25 @@ pub struct Session {
     pub sender_id: String,
     pub sender_name: String,
     pub is_ended: bool,
+}
+
+impl Session {
+    /// What the journal knows of it: place and person stay as they are stored.
+    pub fn of_journal(conversation: &Conversation, session: &session::Session) -> Self {
+        Self {
+            conversation: conversation.clone(),
+            expert: session.expert.clone(),
+            thread: subject::thread_id(conversation, session.epoch),
+            epoch: session.epoch,
+            last_activity: session.last_activity,
+            timeout: session.timeout,
+            place_id: String::new(),
+            place_title: None,
+            sender_id: String::new(),
+            sender_name: String::new(),
+            is_ended: false,
+        }
+    }
 }
 
 /// What a list is narrowed to.
@@ -56,7 +77,8 @@ pub struct Cursor {
 }
 
 impl Store {
-    /// One statement for all; at most one session of a conversation may be in `sessions`.
+    /// One statement for all; at most one session of a conversation may be in `sessions`. What the journal
+    /// alone tells, and is stored already, writes nothing.
     pub async fn put_conversations(&self, sessions: &[Session]) -> Result<(), Error> {
         if sessions.is_empty() {
             return Ok(());
@@ -84,7 +106,9 @@ impl Store {
               is_ended = CASE WHEN conversations.epoch = excluded.epoch
                 AND conversations.is_ended = 1 THEN conversations.is_ended
                ELSE excluded.is_ended END
-             WHERE conversations.epoch <= excluded.epoch",
+             WHERE conversations.epoch < excluded.epoch OR (conversations.epoch = excluded.epoch
+              AND (excluded.place_id <> '' OR conversations.is_ended < excluded.is_ended
+               OR conversations.last_activity_at < excluded.last_activity_at))",
             placeholders(sessions.len(), COLUMNS)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));

@@ -12,7 +12,7 @@ use super::{
     Error, Page, Store, duration, flag, is_foreign_key_violation, is_unique_violation, millis,
     runtimes, word,
 };
-use crate::domain::binding::{ActBy, BusyPolicy, QueuedNotice, Runtime, Trigger};
+use crate::domain::binding::{ActBy, BusyPolicy, FormerWindow, QueuedNotice, Runtime, Trigger};
 use crate::domain::id::{ExpertId, IntegrationId};
 use crate::domain::time::Timestamp;
 
@@ -26,7 +26,8 @@ pub struct Record {
 }
 
 impl Store {
-    /// `Conflict` where the integration belongs to another expert, `Missing` where there is none.
+    /// `Conflict` where the integration belongs to another expert, `Missing` where there is none. A
+    /// window that differs from what was published makes that the former one, until the time of `note`.
     pub async fn publish(
         &self,
         trigger: &Trigger,
@@ -45,6 +46,13 @@ impl Store {
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
              ON CONFLICT (xpert_id) DO UPDATE SET integration_id = excluded.integration_id,
               is_enabled = excluded.is_enabled, session_timeout_ms = excluded.session_timeout_ms,
+              former_window_ms = CASE
+                WHEN trigger_bindings.summary_window_ms = excluded.summary_window_ms
+                THEN trigger_bindings.former_window_ms
+               ELSE trigger_bindings.summary_window_ms END,
+              former_window_until = CASE
+                WHEN trigger_bindings.summary_window_ms = excluded.summary_window_ms
+                THEN trigger_bindings.former_window_until ELSE excluded.updated_at END,
               summary_window_ms = excluded.summary_window_ms, busy_policy = excluded.busy_policy,
               queued_notice = excluded.queued_notice,
               allow_conversations = excluded.allow_conversations,
@@ -90,8 +98,8 @@ impl Store {
             "-- triggers::unpublish
              DELETE FROM trigger_bindings WHERE xpert_id = $1
              RETURNING xpert_id, integration_id, is_enabled, session_timeout_ms, summary_window_ms,
-              busy_policy, queued_notice, allow_conversations, allow_senders, mention_asker, act_by,
-              created_at, updated_at",
+              former_window_ms, former_window_until, busy_policy, queued_notice,
+              allow_conversations, allow_senders, mention_asker, act_by, created_at, updated_at",
         )
         .bind(expert.as_str())
         .fetch_optional(&mut *tx)
@@ -109,8 +117,8 @@ impl Store {
         let row = sqlx::query(
             "-- triggers::trigger
              SELECT xpert_id, integration_id, is_enabled, session_timeout_ms, summary_window_ms,
-              busy_policy, queued_notice, allow_conversations, allow_senders, mention_asker, act_by,
-              created_at, updated_at
+              former_window_ms, former_window_until, busy_policy, queued_notice,
+              allow_conversations, allow_senders, mention_asker, act_by, created_at, updated_at
              FROM trigger_bindings WHERE xpert_id = $1",
         )
         .bind(expert.as_str())
@@ -124,8 +132,8 @@ impl Store {
         let row = sqlx::query(
             "-- triggers::trigger_of
              SELECT xpert_id, integration_id, is_enabled, session_timeout_ms, summary_window_ms,
-              busy_policy, queued_notice, allow_conversations, allow_senders, mention_asker, act_by,
-              created_at, updated_at
+              former_window_ms, former_window_until, busy_policy, queued_notice,
+              allow_conversations, allow_senders, mention_asker, act_by, created_at, updated_at
              FROM trigger_bindings WHERE integration_id = $1 AND is_enabled = 1",
         )
         .bind(id.as_str())
@@ -138,8 +146,8 @@ impl Store {
         let rows = sqlx::query(
             "-- triggers::triggers
              SELECT xpert_id, integration_id, is_enabled, session_timeout_ms, summary_window_ms,
-              busy_policy, queued_notice, allow_conversations, allow_senders, mention_asker, act_by,
-              created_at, updated_at
+              former_window_ms, former_window_until, busy_policy, queued_notice,
+              allow_conversations, allow_senders, mention_asker, act_by, created_at, updated_at
              FROM trigger_bindings WHERE xpert_id > $1 ORDER BY xpert_id LIMIT $2",
         )
         .bind(page.after.as_deref().unwrap_or_default())
@@ -159,6 +167,12 @@ fn list(row: &AnyRow, column: &'static str) -> Result<Vec<String>, Error> {
     serde_json::from_str(&value).map_err(|_| Error::Unreadable { table: TABLE, column, value })
 }
 
+fn former_window(row: &AnyRow) -> Result<Option<FormerWindow>, Error> {
+    let until: Option<i64> = row.try_get("former_window_until")?;
+    let Some(until) = until.map(Timestamp) else { return Ok(None) };
+    Ok(Some(FormerWindow { window: duration(row, "former_window_ms")?, until }))
+}
+
 fn record(row: &AnyRow) -> Result<Record, Error> {
     Ok(Record {
         trigger: Trigger {
@@ -167,6 +181,7 @@ fn record(row: &AnyRow) -> Result<Record, Error> {
             is_enabled: flag(row, "is_enabled")?,
             session_timeout: duration(row, "session_timeout_ms")?,
             summary_window: duration(row, "summary_window_ms")?,
+            former_window: former_window(row)?,
             busy_policy: word(row, (TABLE, "busy_policy"), BusyPolicy::parse)?,
             queued_notice: word(row, (TABLE, "queued_notice"), QueuedNotice::parse)?,
             allow_conversations: list(row, "allow_conversations")?,

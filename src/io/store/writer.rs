@@ -1,8 +1,8 @@
 //! The one writer of the projections in a process: rows come in, statements of 100 rows go out.
 //!
 //! Guarantees that offering a row never waits and never fails a turn. While SQL is away rows wait in
-//! a bounded queue; what no longer fits is dropped and counted, and the sweep repairs it. At the end
-//! of the process what was offered is written, as far as SQL answers.
+//! a bounded queue; what no longer fits is dropped and counted, and the sweep repairs what lists show of
+//! sessions. At the end of the process what was offered is written, as far as SQL answers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,6 +43,13 @@ impl Writer {
     pub fn offer(&self, row: Row) {
         if self.rows.try_send(row).is_err() {
             self.context.metrics.limit_breached("projection_queue");
+        }
+    }
+
+    /// A row that is most likely stored already: it takes no room from those that are not.
+    pub fn repair(&self, row: Row) {
+        if self.rows.capacity() > QUEUE_MAX / 2 {
+            self.offer(row);
         }
     }
 }

@@ -22,7 +22,6 @@ use crate::io::slot::Offered;
 use crate::io::store::conversations::Session;
 use crate::io::store::messages::Trace;
 use crate::io::store::writer::Row;
-use crate::protocol::subject;
 use crate::protocol::token::Slot;
 use crate::worker::run::Run;
 
@@ -44,14 +43,37 @@ impl Dispatch {
         let Some(newest) = newest.filter(|newest| newest.seq > head.position) else {
             return Ok(());
         };
-        let trigger = self.routing.trigger_of(&conversation.integration);
-        let window = trigger.map_or(Duration::ZERO, |trigger| trigger.summary_window);
-        let Some(to) = self.ripe(conversation, head.position, newest, window).await? else {
+        let trace = newest.trace;
+        let Some(slot) = self.next(conversation, head.position, newest).await? else {
             return Ok(());
         };
         // The slot bears the trace of what it is for.
-        let offered = self.offer_again(conversation, Slot { to, window });
-        trace::of(newest.trace, offered).await
+        trace::of(trace, self.offer_again(conversation, slot)).await
+    }
+
+    /// What is ripe of that which follows, under the window of its time.
+    async fn next(
+        &self,
+        conversation: &Conversation,
+        position: Seq,
+        newest: Found,
+    ) -> anyhow::Result<Option<Slot>> {
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        let window =
+            trigger.as_ref().map_or(Duration::ZERO, |trigger| trigger.window_at(newest.at));
+        // What was said before another window was published is not for that one to merge or to split.
+        if let Some(former) = trigger.and_then(|trigger| trigger.former_window)
+            && former.until <= newest.at
+        {
+            let page = self.log.glance(conversation, position, newest.seq, self.config.page).await;
+            let page = page.context("read what was said before")?;
+            let before = page.iter().take_while(|logged| logged.at < former.until).last();
+            if let Some(to) = before.map(|logged| logged.seq) {
+                return Ok(Some(Slot { to, window: former.window }));
+            }
+        }
+        let to = self.ripe(conversation, position, newest, window).await?;
+        Ok(to.map(|to| Slot { to, window }))
     }
 
     async fn offer_again(&self, conversation: &Conversation, slot: Slot) -> anyhow::Result<()> {
@@ -100,7 +122,7 @@ impl Dispatch {
 }
 
 impl Turning<'_> {
-    /// Rows for the projections: never waited for, repaired by the sweep.
+    /// Rows for the projections: never waited for; the sweep repairs those of sessions.
     pub(super) fn project(&self, run: &Run, before: Option<&OpenTurn>) {
         let open = run.head().turn.as_ref().or(before);
         for logged in &self.entries {
@@ -148,20 +170,14 @@ impl Turning<'_> {
             }
             _ => return,
         };
-        let place = self.origin.as_ref().map(|origin| origin.place.clone());
-        let sender = self.origin.as_ref().map(|origin| &origin.sender);
-        self.hands.writer.offer(Row::Conversation(Session {
-            conversation: run.conversation.clone(),
-            expert: session.expert.clone(),
-            thread: subject::thread_id(&run.conversation, session.epoch),
-            epoch: session.epoch,
-            last_activity: session.last_activity,
-            timeout: session.timeout,
-            place_id: place.as_ref().map(|place| place.id.clone()).unwrap_or_default(),
-            place_title: place.and_then(|place| place.title),
-            sender_id: sender.map(|sender| sender.user_id().to_owned()).unwrap_or_default(),
-            sender_name: sender.map(|sender| sender.name.clone()).unwrap_or_default(),
-            is_ended: now.is_none(),
-        }));
+        let mut row = Session::of_journal(&run.conversation, &session);
+        row.is_ended = now.is_none();
+        if let Some(origin) = &self.origin {
+            row.place_id.clone_from(&origin.place.id);
+            row.place_title.clone_from(&origin.place.title);
+            row.sender_id = origin.sender.user_id().to_owned();
+            row.sender_name.clone_from(&origin.sender.name);
+        }
+        self.hands.writer.offer(Row::Conversation(row));
     }
 }

@@ -62,7 +62,7 @@ impl Dispatch {
                 Ok(slot) => slot.window,
                 Err(_) => {
                     let trigger = self.routing.trigger_of(&conversation.integration);
-                    trigger.map_or(Duration::ZERO, |trigger| trigger.summary_window)
+                    trigger.map_or(Duration::ZERO, |trigger| trigger.window_at(found.at))
                 }
             };
             let token = Token { seq: found.seq, kind: TimerKind::Now, window, refusals: 0 };

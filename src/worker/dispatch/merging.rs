@@ -14,7 +14,7 @@ use crate::domain::binding::{BusyPolicy, Language};
 use crate::domain::entry::{Entry, Logged};
 use crate::domain::id::Seq;
 use crate::domain::steer::{joining, offer};
-use crate::domain::turn::{Event, Phase, TurnKind};
+use crate::domain::turn::Event;
 use crate::io::log::PageLimits;
 use crate::io::runtime::Steer;
 use crate::worker::run::{Run, Stopped};
@@ -89,8 +89,7 @@ impl Dispatch {
         let trigger = self.routing.trigger_of(&run.conversation.integration);
         let trigger = trigger.filter(|trigger| trigger.busy_policy == policy);
         let (Some(trigger), Some(turn)) = (trigger, &run.head().turn) else { return Ok(vec![]) };
-        let is_under_way = matches!(turn.phase, Phase::Running | Phase::Waiting { .. });
-        if turn.kind != TurnKind::Messages || !is_under_way {
+        if !turn.may_grow() {
             return Ok(vec![]);
         }
         let newest = self.log.newest(&run.conversation).await.context("read newest")?;

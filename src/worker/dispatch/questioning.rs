@@ -87,6 +87,10 @@ impl Turning<'_> {
             return Ok(None);
         };
         let Some(template) = integration.card_template_id.as_deref() else { return Ok(None) };
+        let trigger = self.hands.routing.trigger_of(&integration.id);
+        if !press::may_card_be_pressed(&origin.sender, trigger.as_deref()) {
+            return Ok(None);
+        }
         let text = reply::markdown(&interrupt.text, usize::MAX, integration.language);
         if text.len() > TEXT_MAX_BYTES {
             return Ok(None);
@@ -154,7 +158,9 @@ impl Turning<'_> {
         match sending(turn)?.asks {
             Asking::InPrivate => Some(Word::AskedInPrivate),
             Asking::Openly if self.are_links_for_all(integration, origin) => None,
-            Asking::Openly | Asking::Nothing => Some(Word::AskedInWords),
+            Asking::Openly => Some(Word::AskedInWords),
+            // A question all the same, of a session that is over.
+            Asking::Nothing => Some(Word::AskedInVain),
         }
     }
 

@@ -17,7 +17,8 @@ use crate::support::program::LIMIT;
 use crate::support::wait::wait_until;
 
 const IN_PRIVATE: &str = "The buttons are in a direct message to the person who asked.";
-const IN_WORDS: &str = "To answer, send me a message with your decision. /end ends the session.";
+pub(super) const IN_WORDS: &str =
+    "To answer, send me a message with your decision. /end ends the session.";
 
 /// The direct messages with links that this person got so far.
 fn asides(outside: &Outside, person: &str) -> Vec<Arc<Record>> {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use dingtalk_trigger::sim::dingtalk::app::App;
 use dingtalk_trigger::sim::dingtalk::fault::Fault;
 use dingtalk_trigger::sim::dingtalk::message::Say;
 use dingtalk_trigger::sim::dingtalk::record::Kind;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use super::{publish, published};
 use crate::support::outside::Outside;
 use crate::support::program::LIMIT;
+use crate::support::service::{Service, xpert};
 use crate::support::wait::wait_until;
 
 /// Takes the question and never answers.
@@ -156,6 +158,37 @@ async fn a_newer_message_takes_the_place_of_the_answer_under_way() {
             call.body["session"]["threadId"] == calls[0].body["session"]["threadId"]
         })
     );
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_join_the_answer_under_way_is_acknowledged_under_interrupt_and_steer_too() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    outside.cloud.put_app(App::stream("shared", "app-secret"));
+    let fields = json!({ "id": "shared", "mode": "stream", "scope": "group" });
+    service.admin().integrate(&fields).await;
+    wait_until("it is connected", LIMIT, async || outside.cloud.connections("shared") == 1).await;
+    let file = json!({ "msgtype": "file", "content": { "downloadCode": "code", "fileName": "f" } });
+    for (policy, group) in [("interrupt", "cid-one"), ("steer", "cid-two")] {
+        let fields = json!({ "runtime": xpert(&outside), "busyPolicy": policy });
+        service.admin().publish("expert", "shared", &fields).await;
+        let runs = outside.xpert.calls().len() as u64;
+        outside.say(Say::group("shared", group, "ann", "hang"));
+        assert!(outside.xpert.called(runs + 1, LIMIT).await);
+        let say = if policy == "steer" {
+            Say::group("shared", group, "ann", "").content(file.clone())
+        } else {
+            Say::group("shared", group, "bob", "me too")
+        };
+        let waits = outside.say(say);
+        let told = outside.cloud.wait_for(LIMIT, |record| {
+            record.kind == Kind::Reaction && record.msg_id == waits.msg_id
+        });
+        told.await.expect("a reaction");
+        outside.ask(Say::group("shared", group, "ann", "/stop"), "Stopped.").await;
+        assert_eq!(outside.xpert.calls().len() as u64, runs + 1, "{policy}: it did not join");
+    }
     service.finish().await;
 }
 

@@ -121,6 +121,12 @@ async fn in_a_group_a_card_obeys_its_asker() {
     assert_eq!(outside.expert.calls()[3].body["action"], "approve");
     assert_eq!(outside.expert.calls()[3].body["sender"]["id"], "bob");
     closed(&outside, &card, "Chosen: approve").await;
+
+    // Of another organization: a card would not tell that it was this person who pressed it.
+    publish(&service, &outside, &Value::Null).await;
+    let mut guest = Say::group("robot", "cid-team", "guest", "confirm it");
+    guest.extra.insert("senderStaffId".to_owned(), Value::Null);
+    outside.ask(guest, super::aside::IN_WORDS).await;
     service.finish().await;
 }
 

@@ -91,6 +91,30 @@ async fn a_stop_ends_what_waits_for_a_decision_also_at_the_runtime() {
 }
 
 #[tokio::test]
+async fn a_replay_whose_session_is_over_asks_without_buttons_and_leaves_no_run_waiting() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    let admin = service.admin();
+    admin.publish("expert", "robot", &json!({ "runtime": xpert(&outside) })).await;
+    outside.xpert.fault(Broken::Status { status: 400, retry_after: None });
+    outside.say(Say::direct("robot", "ann", "confirm it"));
+    let dead = admin.list_until("/api/dead", |items| items.len() == 1).await;
+    outside.ask(Say::direct("robot", "ann", "/end"), ENDED).await;
+    let said = outside.ask(Say::direct("robot", "ann", "hello"), "You said: hello").await;
+    admin.done("POST", "/api/dead/replay", &json!({ "ids": [dead[0]["id"]] })).await;
+    let question = outside.reply(&said.conversation, "any more. Please ask again.").await;
+    assert!(!question.text.contains("](http"), "{}", question.text);
+    let paused = outside.xpert.calls().last().expect("a run").run.clone();
+    wait_until("the paused run is cancelled", LIMIT, async || {
+        outside.xpert.cancelled().contains(&paused)
+    })
+    .await;
+    outside.ask(Say::direct("robot", "ann", "go on"), "You said: go on").await;
+    service.finish().await;
+}
+
+#[tokio::test]
 async fn a_stop_ends_what_an_attempt_left_running_at_the_runtime() {
     let outside = Outside::start().await;
     let service = Service::start(&outside).await;

@@ -23,7 +23,7 @@ async fn thread(outside: &Outside, text: &str) -> Value {
 }
 
 /// Until so much time has passed for the service.
-async fn silence(outside: &Outside, length: Duration) {
+pub(super) async fn silence(outside: &Outside, length: Duration) {
     let until = outside.now_ms() + i64::try_from(length.as_millis()).expect("a short time");
     wait_until("nobody says anything", LIMIT, async || outside.now_ms() >= until).await;
 }
@@ -45,6 +45,25 @@ async fn a_timeout_that_is_published_again_holds_for_the_session_that_runs() {
     service.admin().done("DELETE", "/api/triggers/expert", &Value::Null).await;
     silence(&outside, Duration::from_millis(1500)).await;
     assert_eq!(thread(&outside, "five").await, second);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_session_that_sql_has_not_heard_of_is_listed_and_ended_all_the_same() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_SWEEP_INTERVAL", "1s")]).await;
+    service.stream_robot(&outside, "robot").await;
+    publish(&service, &outside, &Value::Null).await;
+    let first = thread(&outside, "one").await;
+    let admin = service.admin();
+    admin.list_until("/api/conversations", |items| items.len() == 1).await;
+    service.settled().await;
+    service.forget_sessions().await;
+    let listed = admin.list_until("/api/conversations", |items| items.len() == 1).await;
+    assert_eq!((&listed[0]["threadId"], &listed[0]["state"]), (&first, &json!("open")));
+    let session = format!("/api/conversations/{}", listed[0]["key"].as_str().expect("a key"));
+    admin.done("DELETE", &session, &Value::Null).await;
+    assert_ne!(thread(&outside, "two").await, first);
     service.finish().await;
 }
 

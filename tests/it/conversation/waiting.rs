@@ -8,6 +8,7 @@ use dingtalk_trigger::sim::script::{Act, End};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval};
 
+use super::sessions::silence;
 use super::{publish, published};
 use crate::support::outside::Outside;
 use crate::support::program::{LIMIT, report};
@@ -122,6 +123,49 @@ async fn a_window_that_is_published_holds_for_what_comes_after_it() {
     let said = outside.ask(Say::direct("robot", "carol", "c2"), "You said: c1\nc2").await;
     assert_eq!(outside.read_in(&said.conversation).len(), 1);
     // The timer of the long window stays until it fires: a hint about nothing.
+    service.idle().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_an_answer_keeps_its_window_when_another_is_published() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &json!({ "queuedNotice": "none" })).await;
+    let mut asked = vec![];
+    for (timers, person, windows_s, merged) in [
+        (1, "ann", [0, 2], &["second", "third", "fourth\nfifth"][..]),
+        (2, "bob", [2, 0], &["second\nthird", "fourth", "fifth"][..]),
+    ] {
+        let window =
+            |seconds: u8| json!({ "summaryWindowSeconds": seconds, "queuedNotice": "none" });
+        publish(&service, &outside, &window(windows_s[0])).await;
+        let logged = async || service.metric("dt_stage_outcomes_total", "intake").await;
+        let before = logged().await;
+        outside.expert.next(Next::Status { status: 202, retry_after: None, body: String::new() });
+        outside.say(Say::direct("robot", person, "first"));
+        asked.push("first");
+        assert!(outside.expert.called(asked.len() as u64, LIMIT).await);
+        for text in ["second", "third"] {
+            outside.say(Say::direct("robot", person, text));
+        }
+        wait_until("they are in the log", LIMIT, async || logged().await > before + 2.5).await;
+        // Clocks of two processes may differ by a little.
+        silence(&outside, Duration::from_millis(300)).await;
+        publish(&service, &outside, &window(windows_s[1])).await;
+        silence(&outside, Duration::from_millis(300)).await;
+        for text in ["fourth", "fifth"] {
+            outside.say(Say::direct("robot", person, text));
+        }
+        wait_until("all are in the log", LIMIT, async || logged().await > before + 4.5).await;
+        // All of it waits behind the open turn; only the end of that one's patience has a timer.
+        service.settled_but_for(timers).await;
+        let turn = outside.expert.calls().last().expect("a call").body["turnId"].clone();
+        let path = format!("/api/turns/{}/reply", turn.as_str().expect("a turn id"));
+        service.admin().done("POST", &path, &json!({ "text": "late" })).await;
+        asked.extend(merged);
+        assert!(outside.expert.called(asked.len() as u64, LIMIT).await);
+        assert_eq!(texts(&outside), asked, "{person}");
+    }
+    // The timers of the late answers stay until they fire: hints about nothing.
     service.idle().await;
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Fleet, Pod};
+use crate::support::nats::left_over;
 use crate::support::program::{LIMIT, metric, report};
 use crate::support::service::callback;
 use crate::support::wait::wait_until;
@@ -37,6 +38,16 @@ async fn accepted(pods: &[Pod], count: f64) {
     .await;
 }
 
+/// No worker has anything in its hands: that would come again only some time after it was killed.
+async fn at_rest(fleet: &Fleet) {
+    let jetstream = fleet.nats.jetstream().await;
+    wait_until("all of it waits for the expert", LIMIT, async || {
+        let left = left_over(&jetstream).await;
+        left.iter().all(|left| left.ends_with("messages in DT_TIMER"))
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_waits_goes_on_within_2_s_of_a_registration_also_after_every_process_was_killed() {
     let fleet = Fleet::prepare().await;
@@ -55,6 +66,7 @@ async fn what_waits_goes_on_within_2_s_of_a_registration_also_after_every_proces
         outside.say(Say::direct("robot", "ann", text));
     }
     accepted(&pods, 4.0).await;
+    at_rest(&fleet).await;
     for pod in &mut pods {
         pod.program.kill().await;
     }

@@ -1,11 +1,14 @@
 //! Integrations, triggers and runtimes: what is written, what is refused, and who wins a race.
 #![expect(clippy::unwrap_used, reason = "test bodies that run on both databases")]
 
+use std::time::Duration;
+
 use dingtalk_trigger::domain::binding::{
-    Integration, Language, Mode, Runtime, RuntimeKind, Scope, Trigger,
+    FormerWindow, Integration, Language, Mode, Runtime, RuntimeKind, Scope, Trigger,
 };
 use dingtalk_trigger::domain::secret::Secret;
 use dingtalk_trigger::domain::time::Timestamp;
+use dingtalk_trigger::io::store::audit::Note;
 use dingtalk_trigger::io::store::{Config, Error, Page, Store};
 
 use crate::store::{
@@ -20,6 +23,7 @@ on_both!(
     an_integration_in_use_keeps_its_scope_and_stays,
     of_racing_publishers_exactly_one_gets_the_integration,
     publishing_registers_the_runtime_in_the_same_transaction,
+    a_window_that_is_published_leaves_the_one_before_to_what_was_said_before,
     moving_to_another_integration_is_one_step,
     a_disabled_binding_takes_no_integration,
     runtimes_read_back_as_they_were_written,
@@ -126,6 +130,29 @@ async fn of_racing_publishers_exactly_one_gets_the_integration(url: &str) {
     }
     let runtimes = store.runtimes(&Page { after: None, limit: 200 }).await.unwrap();
     assert_eq!(runtimes.len(), 10, "the losers' runtimes are not");
+}
+
+async fn a_window_that_is_published_leaves_the_one_before_to_what_was_said_before(url: &str) {
+    let store = store(url).await;
+    store.create_integration(&integration("r"), &note("integration.create")).await.unwrap();
+    // Seconds, and what is the former one after that.
+    for (at, window_s, former) in [
+        (1, 3, None),
+        (2, 3, None),
+        (3, 0, Some((3, 3))),
+        (4, 0, Some((3, 3))),
+        (5, 9, Some((0, 5))),
+    ] {
+        let seconds = Duration::from_secs;
+        let published = Trigger { summary_window: seconds(window_s), ..trigger("e", "r") };
+        let note = Note { at: Timestamp(at), ..note("trigger.publish") };
+        store.publish(&published, None, &note).await.unwrap();
+        let former = former
+            .map(|(window_s, until)| (seconds(window_s), Timestamp(until)))
+            .map(|(window, until)| FormerWindow { window, until });
+        let stored = store.trigger(&expert_id("e")).await.unwrap().unwrap().trigger;
+        assert_eq!(stored, Trigger { former_window: former, ..published }, "{at}");
+    }
 }
 
 async fn publishing_registers_the_runtime_in_the_same_transaction(url: &str) {

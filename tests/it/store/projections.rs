@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use dingtalk_trigger::context::{Clock, Context};
+use dingtalk_trigger::domain;
 use dingtalk_trigger::domain::id::{MsgId, Seq, TurnId};
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::io::store::conversations::{Cursor, Filter, Session, Whose};
@@ -43,6 +44,34 @@ async fn an_older_epoch_never_overwrites_a_newer_one(url: &str) {
     let next = session(1, 30, 800);
     store.put_conversations(std::slice::from_ref(&next)).await.unwrap();
     assert_eq!(read().await, next);
+
+    // What the journal alone knows of it: where it is new here, where it is not, and where it is newer.
+    let of = |epoch: u64, at: i64| domain::session::Session {
+        epoch: Seq(epoch),
+        expert: next.expert.clone(),
+        timeout: next.timeout,
+        last_activity: Timestamp(at),
+    };
+    for (journal, expected) in [
+        (of(20, 900), (30, 800)),
+        (of(30, 700), (30, 800)),
+        (of(30, 800), (30, 800)),
+        (of(30, 900), (30, 900)),
+        (of(40, 850), (40, 850)),
+    ] {
+        let row = Session::of_journal(&next.conversation, &journal);
+        store.put_conversations(&[row]).await.unwrap();
+        let stored = read().await;
+        assert_eq!((stored.epoch.0, stored.last_activity.0), expected);
+        assert_eq!(
+            (stored.place_id, stored.sender_id),
+            (next.place_id.clone(), next.sender_id.clone())
+        );
+    }
+    let other = session(2, 1, 1).conversation;
+    store.put_conversations(&[Session::of_journal(&other, &of(7, 1))]).await.unwrap();
+    let stored = store.conversation(&other.key).await.unwrap().unwrap();
+    assert_eq!((stored.epoch, stored.is_ended), (Seq(7), false));
 }
 
 async fn conversations_are_found_by_integration_expert_and_name(url: &str) {

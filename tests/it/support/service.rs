@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use dingtalk_trigger::sim::dingtalk::app::App;
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -103,6 +105,12 @@ impl Service {
         self.left_only(|left| left.ends_with("messages in DT_TIMER")).await;
     }
 
+    /// Like [`Service::settled`], but so many timers are far from their time.
+    pub(crate) async fn settled_but_for(&self, timers: usize) {
+        let timers = format!("{timers} messages in DT_TIMER");
+        self.left_only(|left| left == timers).await;
+    }
+
     async fn left_only(&self, may_stay: impl Fn(&str) -> bool) {
         let jetstream = async_nats::jetstream::new(connect(&[self.nats_url()]).await);
         let started = Instant::now();
@@ -124,6 +132,15 @@ impl Service {
         let ports: Value =
             serde_json::from_slice(&std::fs::read(path).expect("read ports")).expect("ports");
         ports["nats"][0].as_str().expect("a client address").to_owned()
+    }
+
+    pub(crate) async fn forget_sessions(&self) {
+        let database = self.data.path().join("data/dingtalk-trigger.db");
+        let database = SqliteConnectOptions::new().filename(database);
+        let mut database = database.connect().await.expect("the database is there");
+        let forget = sqlx::query("DELETE FROM conversations");
+        forget.execute(&mut database).await.expect("forget the sessions");
+        database.close().await.expect("close the database");
     }
 
     pub(crate) async fn metric(&self, name: &str, part: &str) -> f64 {

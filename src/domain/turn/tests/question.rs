@@ -10,8 +10,8 @@ use crate::domain::id::Seq;
 use crate::domain::time::Timestamp;
 use crate::domain::turn::question::{Abandoned, Asking, Closes};
 use crate::domain::turn::{
-    Availability, Command, Ending, Event, Head, Interrupted, Opening, Parked, Phase, Sending,
-    TurnKind,
+    Answered, Availability, Command, Ending, Event, Head, Interrupted, Opening, Parked, Phase,
+    Sending, TurnKind,
 };
 
 /// The session of epoch 5 waits for a decision about the turn that ended at 10.
@@ -121,6 +121,29 @@ fn a_closed_question_is_gone_when_its_turn_has_ended_however_that_was() {
     let said = run(asking(), new(TurnKind::Control, control));
     let over = run(said.head, Event::Sent { webhook_free_at: None, at: NOW });
     assert_eq!(over.head.interrupted, None);
+}
+
+#[test]
+fn a_replay_asks_in_its_own_session_and_in_vain_once_that_is_over() {
+    let replay = TurnKind::Replay { dead: Seq(7) };
+    for (current, expected, asks) in [
+        (Some(5), "answered sending: send 0", Asking::Openly),
+        (Some(11), "answered sending: send 0, cancel", Asking::Nothing),
+        (None, "answered sending: send 0, cancel", Asking::Nothing),
+    ] {
+        let head = Head { session: current.map(session), ..Head::default() };
+        let opened = run(head, new(replay, asked(5, false)));
+        let named = Event::RunNamed { attempt: 1, run: "run".to_owned() };
+        let answered = Answered { has_interrupt: true, ..answered(1, false) };
+        let told_now = run(run(opened.head, named).head, Event::Answered { attempt: 1, answered });
+        assert_eq!(told(&told_now), expected, "{current:?}");
+        let cancel = Abandoned { expert: expert(), epoch: Seq(5), run: Some("run".to_owned()) };
+        let is_cancelled = told_now.commands.contains(&Command::CancelRun(cancel));
+        assert_eq!(is_cancelled, asks == Asking::Nothing, "{current:?}");
+        let phase = told_now.head.turn.map(|turn| turn.phase);
+        let sending = Sending { answer: None, segments: 1, asks, ..sending(0) };
+        assert_eq!(phase, Some(Phase::Sending(sending)), "{current:?}");
+    }
 }
 
 #[test]
