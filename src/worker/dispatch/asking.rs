@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::Dispatch;
 use super::attaching::Attaching;
 use super::language;
 use super::turning::{Turning, thread, turn_id};
@@ -64,7 +65,8 @@ impl Turning<'_> {
             line: &line,
         };
         let asked = attaching.ask(request, self.spoken());
-        tokio::pin!(asked);
+        let drained = drained(hands);
+        tokio::pin!(asked, drained);
         loop {
             // Every arm but the first only looks; the call itself goes on until it is dropped.
             let heard = tokio::select! {
@@ -73,7 +75,7 @@ impl Turning<'_> {
                 () = watching.hinted() => Heard::Hint,
                 () = sleep(ACK_WAIT / 5) => Heard::Hint,
                 () = run.lease().lost() => Heard::Lost,
-                () = self.drained() => Heard::Draining,
+                () = &mut drained => Heard::Draining,
             };
             match heard {
                 Heard::Outcome(outcome) => return Ok(self.outcome(turn, outcome)),
@@ -180,12 +182,6 @@ impl Turning<'_> {
         }
     }
 
-    /// Ends once the process has been told to stop and its time for runs is over.
-    async fn drained(&self) {
-        self.hands.context.stop().cancelled().await;
-        sleep(self.hands.config.drain).await;
-    }
-
     /// `None` where the turn asks nobody.
     fn request(&self, run: &Run, turn: &OpenTurn) -> Option<TurnRequest> {
         let (asked, origin) = (turn.asked.as_ref()?, self.origin.clone()?);
@@ -242,4 +238,10 @@ impl Turning<'_> {
         };
         self.entries.iter().flat_map(of).collect()
     }
+}
+
+/// Ends once the process has been told to stop and its time for runs is over.
+async fn drained(hands: &Dispatch) {
+    hands.context.stop().cancelled().await;
+    sleep(hands.config.drain).await;
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::expert::Next;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -67,6 +68,26 @@ async fn sigterm_finishes_what_runs_and_drops_nothing() {
     let verdict = judge(&outside.cloud, &[]);
     verdict.assert_good(0.0);
     assert_eq!(verdict.doubled, 0);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_run_that_outlasts_the_drain_is_handed_back_within_it() {
+    let outside = Outside::start().await;
+    let mut service = Service::start_with(&outside, &[("DT_DRAIN_SECONDS", "8")]).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": callback(&outside) })).await;
+    let said = outside.say(Say::direct("robot", "ann", "slow 60"));
+    assert!(outside.expert.called(1, LIMIT).await, "the expert is busy");
+    let status = service.program().terminate().await;
+    let complained = service.program().complained();
+    assert_eq!(status.code(), Some(0), "{complained}");
+    assert!(!complained.contains("the drain limit is over"), "it was handed back: {complained}");
+    outside.expert.next(Next::Json(json!({ "text": "asked again" })));
+    service.restart().await;
+    outside.reply(&said.conversation, "asked again").await;
+    let ids = outside.expert.calls().iter().map(|call| call.webhook_id.clone()).collect::<Vec<_>>();
+    assert_eq!((ids.len(), &ids[0]), (2, &ids[1]), "under the same name");
     service.finish().await;
 }
 
