@@ -15,7 +15,9 @@ use crate::domain::entry::{Entry, Logged, Origin};
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::time::Timestamp;
 use crate::domain::turn::decide::decide;
-use crate::domain::turn::{Availability, Command, Event, OpenTurn, Parked, Phase, Purpose, Step};
+use crate::domain::turn::{
+    Availability, Command, Event, Notice, OpenTurn, Parked, Phase, Purpose, Step,
+};
 use crate::domain::words::Word;
 use crate::io::{journal, timer};
 use crate::protocol::subject;
@@ -99,6 +101,10 @@ impl<'a> Turning<'a> {
             let mut next = None;
             for command in decision.commands {
                 run.check()?;
+                if next.is_some() && command == Command::Tell(Notice::ExpertAway) {
+                    // It came while the turn was parked.
+                    continue;
+                }
                 // The turn as it stood before the decision is what an ended turn still needs.
                 let turn = run.head().turn.clone().or_else(|| before.clone());
                 next = self.carry_out(run, turn.as_ref(), command).await?.or(next);
