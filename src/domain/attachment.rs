@@ -34,6 +34,15 @@ pub struct Wanted<'a> {
     pub robot_code: Option<&'a str>,
 }
 
+/// Where an expert reads what a message quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quoting {
+    /// In the text, before what is said: for experts that are given the text alone.
+    Before,
+    /// Beside the message, and nowhere else.
+    Apart,
+}
+
 /// The turn as the expert reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Composed {
@@ -61,7 +70,12 @@ pub fn wanted(spoken: &[Spoken]) -> Vec<Wanted<'_>> {
 
 /// The texts of the turn with the files that were had, by number. A file that is not among them was one
 /// too many.
-pub fn compose(spoken: &[Spoken], files: BTreeMap<u32, File>, language: Language) -> Composed {
+pub fn compose(
+    spoken: &[Spoken],
+    files: BTreeMap<u32, File>,
+    quoting: Quoting,
+    language: Language,
+) -> Composed {
     let mut writer = Writer { next: 1, files, language };
     let mut composed = Composed::default();
     for Spoken { message, at } in spoken {
@@ -70,7 +84,10 @@ pub fn compose(spoken: &[Spoken], files: BTreeMap<u32, File>, language: Language
             Quoted { msg_id: quote.msg_id.clone(), text, files }
         });
         let (text, files) = writer.write(&message.parts);
-        let block = quoted.as_ref().map(|quoted| quote_block(&quoted.text)).unwrap_or_default();
+        let block = match (quoting, &quoted) {
+            (Quoting::Before, Some(quoted)) => quote_block(&quoted.text),
+            (Quoting::Apart, _) | (_, None) => String::new(),
+        };
         for piece in [&block, &text] {
             if !composed.text.is_empty() && !piece.is_empty() {
                 composed.text.push('\n');

@@ -170,8 +170,20 @@ fn act_of(body: &Value) -> Act {
         Some("reject") => script::decided(Decision::Reject),
         Some(_) | None => {
             let text = body.pointer("/input/text").and_then(Value::as_str).unwrap_or_default();
-            script::answer(text)
+            script::answer(&format!("{}{text}", quoted(body)))
         }
+    }
+}
+
+/// What the turn's messages quote, every line marked: who answers what was said shows that it read it.
+fn quoted(body: &Value) -> String {
+    let messages = body.pointer("/input/messages").and_then(Value::as_array);
+    let quotes = messages.into_iter().flatten();
+    let quotes = quotes.filter_map(|message| message.pointer("/quoted/text")?.as_str());
+    let lines: Vec<_> = quotes.flat_map(str::lines).map(|line| format!("> {line}\n")).collect();
+    match lines.is_empty() {
+        true => String::new(),
+        false => format!("{}\n", lines.concat()),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use dingtalk_trigger::domain::attachment::{Spoken, Wanted, compose, wanted};
+use dingtalk_trigger::domain::attachment::{Quoting, Spoken, Wanted, compose, wanted};
 use dingtalk_trigger::domain::binding::{Integration, Language, Scope};
 use dingtalk_trigger::domain::entry::Entry;
 use dingtalk_trigger::domain::invocation::{Content, File};
@@ -67,7 +67,7 @@ fn check_files(spoken: &[Spoken]) {
     };
     let files: BTreeMap<_, _> = wanted.iter().map(|one| (one.number, file(one))).collect();
     assert_eq!(files.len(), wanted.len(), "no number twice");
-    let composed = compose(spoken, files.clone(), Language::En);
+    let composed = compose(spoken, files.clone(), Quoting::Apart, Language::En);
     let mut listed = Vec::new();
     for asked in composed.messages {
         listed.extend(asked.quoted.map(|quoted| quoted.files).unwrap_or_default());

@@ -90,10 +90,14 @@ fn texts_files_and_quotes_read_in_the_order_they_were_written() {
         ),
     ];
     for (list, contents, en, zh) in table {
-        let composed = compose(&list, had(&list, &contents), Language::En);
+        let of = |quoting, language| compose(&list, had(&list, &contents), quoting, language);
+        let composed = of(Quoting::Before, Language::En);
         assert_eq!(composed.text, en);
-        assert_eq!(compose(&list, had(&list, &contents), Language::ZhHans).text, zh);
+        assert_eq!(of(Quoting::Before, Language::ZhHans).text, zh);
         assert_eq!(composed.messages.len(), list.len());
+        let apart = of(Quoting::Apart, Language::En);
+        assert!(!apart.text.starts_with('>'), "{}", apart.text);
+        assert_eq!(apart.messages, composed.messages, "what is quoted stands with its message");
     }
 }
 
@@ -107,7 +111,8 @@ fn files_and_quotes_stand_with_their_message_under_the_number_of_the_text() {
         ),
     ];
     let contents = [Content::Unfetched, Content::Unfetched, Content::Unfetched];
-    let composed = compose(&list, had(&list, &contents), Language::En);
+    let composed = compose(&list, had(&list, &contents), Quoting::Apart, Language::En);
+    assert_eq!(composed.text, "[picture 1]\nx[file 3]", "nothing is put before what was said");
     let numbers =
         |files: &[File]| files.iter().map(|file| (file.number, file.kind)).collect::<Vec<_>>();
     let [first, second] = composed.messages.as_slice() else { panic!("two messages") };
@@ -126,7 +131,7 @@ fn ten_thousand_segments_are_one_text_and_one_note() {
     let parts = (0..10_000).map(|i| if i % 2 == 0 { said("字") } else { picture() }).collect();
     let list = [spoken(parts, None)];
     let files = had(&list, &vec![Content::Unfetched; 20]);
-    let text = compose(&list, files, Language::En).text;
+    let text = compose(&list, files, Quoting::Before, Language::En).text;
     assert_eq!(text.matches('字').count(), 5000);
     assert_eq!(text.matches("[picture").count(), 20);
     assert!(text.ends_with("\n[4980 more not passed on: too many]"), "one note for all the rest");

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use crate::context::Context;
 use crate::domain::answer::{Answer, Failure, FailureClass};
-use crate::domain::attachment::{Spoken, Wanted, compose, is_only_too_large, name, wanted};
+use crate::domain::attachment::{
+    Quoting, Spoken, Wanted, compose, is_only_too_large, name, wanted,
+};
 use crate::domain::binding::{Integration, Runtime, RuntimeKind};
 use crate::domain::invocation::{Content, File, TurnRequest, Unread};
 use crate::domain::reason::Reason;
@@ -57,7 +59,11 @@ impl Attaching<'_> {
             let text = Word::FileTooLarge.text(request.language).to_owned();
             return Ok(Outcome::Answer(Answer { text, interrupt: None }));
         }
-        let composed = compose(&spoken, files, request.language);
+        let quoting = match &self.runtime.kind {
+            RuntimeKind::Xpert { .. } => Quoting::Before,
+            RuntimeKind::Callback { .. } | RuntimeKind::Echo => Quoting::Apart,
+        };
+        let composed = compose(&spoken, files, quoting, request.language);
         request.text = composed.text;
         request.messages = composed.messages;
         self.runtimes.invoke(self.runtime, &request, self.line).await

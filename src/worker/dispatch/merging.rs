@@ -9,7 +9,7 @@
 use anyhow::Context as _;
 
 use super::Dispatch;
-use crate::domain::attachment::{Spoken, compose};
+use crate::domain::attachment::{Quoting, Spoken, compose};
 use crate::domain::binding::{BusyPolicy, Language};
 use crate::domain::entry::{Entry, Logged};
 use crate::domain::id::Seq;
@@ -51,7 +51,8 @@ impl Dispatch {
                 Entry::Message(message) => {
                     let spoken = Spoken { message: message.clone(), at: logged.at };
                     // Without files nothing in it depends on the language.
-                    let text = compose(&[spoken], [].into(), Language::En).text;
+                    let (quoting, language) = (Quoting::Before, Language::En);
+                    let text = compose(&[spoken], [].into(), quoting, language).text;
                     Some((logged.seq, text))
                 }
                 Entry::Action(_)

@@ -76,7 +76,7 @@ async fn a_voice_message_that_was_understood_is_its_words_and_no_download() {
 }
 
 #[tokio::test]
-async fn text_and_pictures_keep_their_order_and_a_quote_stands_before_them() {
+async fn text_and_pictures_keep_their_order_and_a_quote_stands_beside_them() {
     let stand = Stand::start().await;
     let code = |bytes: &'static [u8]| stand.cloud.put_file("x", bytes);
     let rich = kind(
@@ -100,7 +100,7 @@ async fn text_and_pictures_keep_their_order_and_a_quote_stands_before_them() {
     }}));
     let input = stand.input(&[rich, quoting, quoting_text]).await;
     let expected = "compare [picture 1] with [picture 2]@Tom\n\
-                    > [file 3 plan.pdf]\n\nand this?\n> one\n> two\n\nsum up";
+                    and this?\nsum up";
     assert_eq!(input["text"], expected);
     let [first, second, third] = [0, 1, 2].map(|index| &input["messages"][index]);
     assert_eq!(bytes_of(&first["files"][0]), PNG);

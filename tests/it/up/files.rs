@@ -44,7 +44,11 @@ async fn pictures_and_quotes_reach_the_expert_and_a_file_over_the_limit_is_answe
         Some(json!({"msgType": "picture", "msgId": "m0", "content": {"downloadCode": code}}));
     outside.ask(quoting, "and this?").await;
     let call = outside.expert.calls().pop().unwrap();
-    assert_eq!(call.body["input"]["text"], "> [picture 1]\n\nand this?");
+    let quoted = &call.body["input"]["messages"][0]["quoted"];
+    assert_eq!(
+        (&call.body["input"]["text"], &quoted["text"]),
+        (&json!("and this?"), &json!("[picture 1]"))
+    );
 
     let asked = outside.expert.calls().len();
     let large = outside.cloud.put_file("x", vec![b'x'; 4096]);
