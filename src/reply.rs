@@ -129,6 +129,7 @@ impl Replies {
             match journal.append(&id.conversation, last.seq, &record).await {
                 Ok(_) => return self.wake(id).await,
                 Err(AppendError::Conflict) => {}
+                Err(AppendError::TooLarge) => return Err(Refusal::TooLarge),
                 Err(error @ AppendError::Unknown(_)) => {
                     tracing::debug!(%error, turn.id = %id, "a late answer is looked for");
                     if journal.last(&id.conversation).await?.nonce == nonce {
@@ -174,10 +175,8 @@ impl Replies {
     async fn cut(&self, mut answer: Answer, id: &TurnId) -> Answer {
         let integration = self.routing.integration(&id.conversation.integration).await;
         let language = integration.ok().flatten().map_or(Language::ZhHans, |it| it.language);
-        let cut = reply::cut_answer(&answer.text, self.config.answer_max_bytes, language);
-        if let Some(text) = cut {
+        if reply::cut_answer(&mut answer, self.config.answer_max_bytes, language) {
             self.context.metrics.limit_breached("answer");
-            answer.text = text;
         }
         answer
     }

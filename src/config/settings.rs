@@ -115,7 +115,11 @@ pub const SETTINGS: [Setting; 52] = [
         "",
         "runs of one expert at once in a worker; a quarter of DT_RUNS_MAX where it is not set",
     ),
-    setting("DT_ANSWER_MAX_BYTES", "600000", "one answer; what is over is cut with a notice"),
+    setting(
+        "DT_ANSWER_MAX_BYTES",
+        "600000",
+        "one answer with its question; what is over is cut with a notice",
+    ),
     setting("DT_SEGMENTS_MAX", "40", "messages of one answer"),
     setting("DT_SEGMENT_MAX_BYTES", "15000", "one message of an answer"),
     setting("DT_SEND_RATE", "20", "sends a second of each API of an app; 0 is off"),

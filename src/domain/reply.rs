@@ -104,15 +104,27 @@ pub fn count(answer: &Answer, limits: Limits, can_ask: bool) -> u32 {
     u32::try_from(said + asked).unwrap_or(u32::MAX)
 }
 
-/// `text` within `max_bytes`, ending with a notice; `None` where it is short enough as it is.
-pub fn cut_answer(text: &str, max_bytes: usize, language: Language) -> Option<String> {
-    if text.len() <= max_bytes {
-        return None;
+/// Brings `answer`, its question included, within `max_bytes`; tells whether anything had to be cut. A tenth
+/// of them is the question's at most, a hundredth its title's.
+pub fn cut_answer(answer: &mut Answer, max_bytes: usize, language: Language) -> bool {
+    let notice = format!("\n\n{}", Word::AnswerCut.text(language));
+    let (mut left, mut is_cut) = (max_bytes, false);
+    if let Some(question) = &mut answer.interrupt {
+        is_cut |= cut(&mut question.title, max_bytes / 100, "…");
+        is_cut |= cut(&mut question.text, max_bytes / 10, &notice);
+        left = left.saturating_sub(question.title.len() + question.text.len());
     }
-    let notice = Word::AnswerCut.text(language);
-    let keep = text.floor_char_boundary(max_bytes.saturating_sub(notice.len() + 2));
-    let (kept, _) = text.split_at_checked(keep).unwrap_or((text, ""));
-    Some(format!("{kept}\n\n{notice}"))
+    is_cut | cut(&mut answer.text, left, &notice)
+}
+
+/// `text` within `max_bytes`, where it was longer with `ending` behind what is left of it.
+fn cut(text: &mut String, max_bytes: usize, ending: &str) -> bool {
+    if text.len() <= max_bytes {
+        return false;
+    }
+    text.truncate(text.floor_char_boundary(max_bytes.saturating_sub(ending.len())));
+    text.push_str(ending);
+    true
 }
 
 /// `text` as DingTalk's markdown needs it, of at most `max_bytes` in JSON; a cut ends with a notice.
@@ -160,6 +172,7 @@ fn json_char_len(char: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::answer::Interrupt;
     use proptest::prelude::*;
 
     fn whole(answer: &str) -> Segments {
@@ -252,9 +265,24 @@ mod tests {
 
     #[test]
     fn an_answer_over_its_limit_is_cut_at_a_character() {
-        assert_eq!(cut_answer("short", 5, Language::En), None);
-        let cut = cut_answer(&"你".repeat(100), 200, Language::ZhHans).unwrap();
-        assert!(cut.len() <= 200 && cut.ends_with("。）"), "{cut}");
+        let mut answer = Answer { text: "short".to_owned(), interrupt: None };
+        assert!(!cut_answer(&mut answer, 5, Language::En));
+        assert_eq!(answer.text, "short");
+        answer.text = "你".repeat(100);
+        assert!(cut_answer(&mut answer, 200, Language::ZhHans));
+        assert!(answer.text.len() <= 200 && answer.text.ends_with("。）"), "{}", answer.text);
+    }
+
+    #[test]
+    fn a_question_over_its_limit_is_cut_and_leaves_room_for_the_answer() {
+        let question = Interrupt { title: "字".repeat(400), text: "why? ".repeat(2000) };
+        let mut answer = Answer { text: "word ".repeat(4000), interrupt: Some(question) };
+        assert!(cut_answer(&mut answer, 10_000, Language::En));
+        let question = answer.interrupt.unwrap();
+        assert!(question.title.len() <= 100 && question.title.ends_with("字…"));
+        assert!((900..=1000).contains(&question.text.len()) && question.text.contains("too long"));
+        let whole = answer.text.len() + question.title.len() + question.text.len();
+        assert!((9_900..=10_000).contains(&whole), "{whole}");
     }
 
     #[test]

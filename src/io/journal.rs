@@ -77,6 +77,9 @@ pub enum AppendError {
     /// Another record stands where this one belonged.
     #[error("the journal has another record")]
     Conflict,
+    /// The broker will never take it.
+    #[error("the journal's record is larger than the broker's max_payload: raise it")]
+    TooLarge,
     /// Nobody knows whether it was stored.
     #[error("the journal did not confirm the record: {0}")]
     Unknown(String),
@@ -130,11 +133,11 @@ impl Journal {
         match self.nats.publish(&subject::journal(conversation), headers, payload).await {
             Ok(stored) => Ok(stored.seq),
             Err(PublishError::Conflict) => Err(AppendError::Conflict),
+            Err(PublishError::TooLarge) => Err(AppendError::TooLarge),
             Err(
                 e @ (PublishError::Occupied
                 | PublishError::Full(_)
                 | PublishError::BeingStored
-                | PublishError::TooLarge
                 | PublishError::Failed(_)),
             ) => Err(AppendError::Unknown(e.to_string())),
         }

@@ -241,7 +241,9 @@ impl Marks {
             match self.journal.append(conversation, last.seq, &record).await {
                 Ok(_) => return Ok(true),
                 Err(AppendError::Conflict) => {}
-                Err(AppendError::Unknown(why)) => return Err(failed(why)),
+                Err(error @ (AppendError::TooLarge | AppendError::Unknown(_))) => {
+                    return Err(failed(error.to_string()));
+                }
             }
         }
     }

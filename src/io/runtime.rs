@@ -195,10 +195,8 @@ impl Runtimes {
     fn within_limit(&self, outcome: Outcome, turn: &TurnRequest) -> Outcome {
         match outcome {
             Outcome::Answer(mut answer) => {
-                let cut = cut_answer(&answer.text, self.config.answer_max_bytes, turn.language);
-                if let Some(text) = cut {
+                if cut_answer(&mut answer, self.config.answer_max_bytes, turn.language) {
                     self.context.metrics.limit_breached("answer");
-                    answer.text = text;
                 }
                 Outcome::Answer(answer)
             }

@@ -12,7 +12,7 @@ use crate::domain::answer::Answer;
 use crate::domain::id::Conversation;
 use crate::domain::retry;
 use crate::domain::turn::{Head, Step};
-use crate::io::journal::{self, Journal, Last};
+use crate::io::journal::{self, AppendError, Journal, Last};
 use crate::protocol::record::Record;
 
 pub struct Run {
@@ -80,15 +80,20 @@ impl Run {
         loop {
             self.check()?;
             let appended = self.journal.append(&self.conversation, self.last.seq, &record).await;
-            if let Ok(seq) = appended {
-                self.last = Last {
-                    seq,
-                    at: None,
-                    nonce: self.nonce,
-                    count: self.count,
-                    head: journal::pointed(record.head, seq),
-                };
-                return Ok(());
+            match appended {
+                Ok(seq) => {
+                    self.last = Last {
+                        seq,
+                        at: None,
+                        nonce: self.nonce,
+                        count: self.count,
+                        head: journal::pointed(record.head, seq),
+                    };
+                    return Ok(());
+                }
+                // Asked again it would be refused again: the run falls, and is counted as fallen.
+                Err(error @ AppendError::TooLarge) => return Err(anyhow::Error::new(error).into()),
+                Err(AppendError::Conflict | AppendError::Unknown(_)) => {}
             }
             let last = self.last_again().await?;
             if last.nonce == self.nonce && last.count == self.count {

@@ -22,7 +22,7 @@ use crate::support::outside::Outside;
 use crate::support::program::LIMIT;
 use crate::support::server::connect;
 use crate::support::service::{Service, callback};
-use crate::support::wait::wait_until;
+use crate::support::wait::{wait_for, wait_until};
 
 const FAILED: &str = "Your question could not be answered. The administrator has been informed.";
 const ATTEMPTS_MAX: u32 = 8;
@@ -149,6 +149,22 @@ async fn a_response_without_measure_is_over_a_limit() {
     assert!(service.metric("dt_limit_breaches_total", "answer").await > 0.5);
     outside.ask(Say::direct("robot", "ann", "two"), "You said: two").await;
     assert_eq!(outside.read_in(&said.conversation), [FAILED, "You said: two"]);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_question_longer_than_any_record_is_cut_and_asked() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &[]).await;
+    let question = json!({ "title": "Which?", "text": "this or that? ".repeat(100_000) });
+    outside.expert.next(Next::Json(json!({ "text": "", "interrupt": question })));
+    let said = outside.say(Say::direct("robot", "ann", "one")).conversation;
+    let asked = "the question is asked";
+    let read = wait_for(asked, LIMIT, async || outside.read_in(&said).pop()).await;
+    assert!(read.contains("this or that?") && read.contains("too long"), "{read}");
+    assert!(service.metric("dt_limit_breaches_total", "answer").await > 0.5);
+    outside.say(Say::direct("robot", "ann", "two"));
+    outside.reply(&said, "You said: two").await;
     service.finish().await;
 }
 
