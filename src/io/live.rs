@@ -7,22 +7,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, Subscriber};
+use async_nats::HeaderMap;
 use bytes::Bytes;
-use futures_util::StreamExt;
-use serde_json::json;
 
 use super::nats::publish::PublishError;
-use super::nats::read::timestamp;
+use super::nats::read::Record;
 use super::nats::{self, Nats};
 use crate::domain::id::Seq;
 use crate::domain::time::Timestamp;
 
 const STREAM: &str = "KV_DT_LIVE";
 const ROOT: &str = "$KV.DT_LIVE.";
-const READ: &str = "$JS.API.DIRECT.GET.KV_DT_LIVE";
 const PAGE: usize = 500;
-const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How long the trace of a deleted record stays.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(60);
 
@@ -89,12 +85,7 @@ impl Live {
         let unread = |e: nats::Error| Error::Unread { keys: key.to_owned(), reason: e.to_string() };
         let last = self.nats.last(STREAM, &format!("{ROOT}{key}")).await.map_err(unread)?;
         // Only what was deleted, or ran out with a marker, is empty.
-        Ok(last.filter(|record| !record.payload.is_empty()).map(|record| Stored {
-            key: key.to_owned(),
-            revision: record.seq,
-            at: record.at,
-            value: record.payload,
-        }))
+        Ok(last.filter(|record| !record.payload.is_empty()).and_then(stored))
     }
 
     /// All records whose key begins with `prefix`, which ends with a dot, by key.
@@ -102,9 +93,11 @@ impl Live {
         let mut found = BTreeMap::new();
         let mut next = Some(Seq(1));
         while let Some(first) = next {
-            let unread = |reason| Error::Unread { keys: format!("{prefix}*"), reason };
-            let (page, end) = self.page(prefix, first).await.map_err(unread)?;
-            for stored in page {
+            let page = self.nats.page(STREAM, first, &format!("{ROOT}{prefix}>"), PAGE).await;
+            let page = page
+                .map_err(|e| Error::Unread { keys: format!("{prefix}*"), reason: e.to_string() })?;
+            for (record, _) in page.records {
+                let Some(stored) = stored(record) else { continue };
                 // A record that changed meanwhile comes again, further up.
                 if stored.value.is_empty() {
                     found.remove(&stored.key);
@@ -112,65 +105,13 @@ impl Live {
                     found.insert(stored.key.clone(), stored);
                 }
             }
-            next = end;
+            next = page.next;
         }
         Ok(found.into_values().collect())
     }
-
-    /// A page of records and the sequence where the next begins, if there is one.
-    async fn page(&self, prefix: &str, first: Seq) -> Result<(Vec<Stored>, Option<Seq>), String> {
-        let client = self.nats.client();
-        let inbox = client.new_inbox();
-        let mut answers = client.subscribe(inbox.clone()).await.map_err(|e| e.to_string())?;
-        let subject = format!("{ROOT}{prefix}>");
-        let request = json!({ "seq": first.0, "next_by_subj": subject, "batch": PAGE }).to_string();
-        client.publish_with_reply(READ, inbox, request.into()).await.map_err(|e| e.to_string())?;
-        let mut page = Vec::new();
-        loop {
-            let message = answer(&mut answers).await?;
-            match message.status.map(|status| status.as_u16()) {
-                None | Some(200) => {
-                    page.push(stored(&message).ok_or("a record came without its headers")?);
-                }
-                // Nothing at or above `first`.
-                Some(404) => return Ok((page, None)),
-                // The end of the page.
-                Some(204) => {
-                    let pending: u64 = header(&message, "Nats-Num-Pending").unwrap_or_default();
-                    let last = page.last().map(|stored: &Stored| stored.revision);
-                    let next =
-                        last.filter(|_| pending > 0).map(|last| Seq(last.0.saturating_add(1)));
-                    return Ok((page, next));
-                }
-                Some(status) => {
-                    let said = message.description.unwrap_or_default();
-                    return Err(format!("the broker answers {status} {said}"));
-                }
-            }
-        }
-    }
 }
 
-async fn answer(answers: &mut Subscriber) -> Result<Message, String> {
-    match tokio::time::timeout(ANSWER_MAX, answers.next()).await {
-        Ok(Some(message)) => Ok(message),
-        Ok(None) => Err("the connection to the broker is closed".to_owned()),
-        Err(_) => Err(format!("no answer within {} s", ANSWER_MAX.as_secs())),
-    }
-}
-
-/// The record in a direct answer.
-fn stored(message: &Message) -> Option<Stored> {
-    let subject: String = header(message, "Nats-Subject")?;
-    let at: String = header(message, "Nats-Time-Stamp")?;
-    Some(Stored {
-        key: subject.strip_prefix(ROOT)?.to_owned(),
-        revision: Seq(header(message, "Nats-Sequence")?),
-        at: timestamp(&at).ok()?,
-        value: message.payload.clone(),
-    })
-}
-
-fn header<T: std::str::FromStr>(message: &Message, name: &str) -> Option<T> {
-    message.headers.as_ref()?.get(name)?.as_str().parse().ok()
+fn stored(record: Record) -> Option<Stored> {
+    let key = record.subject.strip_prefix(ROOT)?.to_owned();
+    Some(Stored { key, revision: record.seq, at: record.at, value: record.payload })
 }

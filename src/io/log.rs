@@ -24,6 +24,8 @@ const MSG_ID: &str = "Dt-Msg-Id";
 /// What an id begins with that is no message's; DingTalk's are base64 and hold no colon.
 const MADE: [&str; 3] = ["card:", "link:", "end:"];
 
+/// Entries that are read at once where one is looked for: at most 25 MiB of them.
+const FIND_PAGE: usize = 100;
 const MAX_PAYLOAD: &str = "the broker's max_payload";
 
 #[derive(Clone)]
@@ -129,14 +131,17 @@ impl Log {
     ) -> Result<Option<Seq>, Error> {
         let subject = subject::log(conversation);
         let first = self.nats.first_since(STREAM, since, &subject).await?;
-        let Some(mut from) = first.map(|record| record.seq) else { return Ok(None) };
-        while let Some((record, headers)) =
-            self.nats.next_with_headers(STREAM, from, &subject).await?
-        {
-            if headers.get(MSG_ID).is_some_and(|id| id.as_str() == message_id) {
+        let mut next = first.map(|record| record.seq);
+        while let Some(from) = next {
+            // One request for many: somebody may wait for the answer.
+            let page = self.nats.page(STREAM, from, &subject, FIND_PAGE).await?;
+            let is_it = |headers: &HeaderMap| {
+                headers.get(MSG_ID).is_some_and(|id| id.as_str() == message_id)
+            };
+            if let Some((record, _)) = page.records.iter().find(|(_, headers)| is_it(headers)) {
                 return Ok(Some(record.seq));
             }
-            from = Seq(record.seq.0 + 1);
+            next = page.next;
         }
         Ok(None)
     }

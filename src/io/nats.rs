@@ -6,6 +6,7 @@
 
 pub mod publish;
 pub mod read;
+pub mod page;
 pub mod pull;
 pub mod settle;
 pub mod remove;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Message};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -133,21 +133,7 @@ impl Nats {
         if message.status.is_some_and(|status| status.as_u16() >= 400) {
             return Ok(None);
         }
-        let header = |name: &str| {
-            let headers = message.headers.as_ref();
-            headers.and_then(|h| h.get(name)).map(|value| value.as_str().to_owned())
-        };
-        let unreadable = || Error::Unreadable("direct get without its headers".to_owned());
-        let seq = header("Nats-Sequence").and_then(|text| text.parse().ok());
-        let record = Record {
-            subject: header("Nats-Subject").ok_or_else(unreadable)?,
-            seq: Seq(seq.ok_or_else(unreadable)?),
-            at: timestamp(&header("Nats-Time-Stamp").ok_or_else(unreadable)?)?,
-            pod: header(POD),
-            trace: message.headers.as_ref().and_then(trace::beginning),
-            payload: message.payload,
-        };
-        Ok(Some((record, message.headers.unwrap_or_default())))
+        direct_record(message).map(Some)
     }
 
     async fn get(&self, stream: &str, question: &Value) -> Result<Option<Record>, Error> {
@@ -174,6 +160,25 @@ impl Nats {
             trace: header(&headers, HEADER).as_deref().and_then(parse),
         }))
     }
+}
+
+/// The record in the answer to a direct get, and its headers.
+pub(super) fn direct_record(message: Message) -> Result<(Record, HeaderMap), Error> {
+    let header = |name: &str| {
+        let headers = message.headers.as_ref();
+        headers.and_then(|h| h.get(name)).map(|value| value.as_str().to_owned())
+    };
+    let unreadable = || Error::Unreadable("direct get without its headers".to_owned());
+    let seq = header("Nats-Sequence").and_then(|text| text.parse().ok());
+    let record = Record {
+        subject: header("Nats-Subject").ok_or_else(unreadable)?,
+        seq: Seq(seq.ok_or_else(unreadable)?),
+        at: timestamp(&header("Nats-Time-Stamp").ok_or_else(unreadable)?)?,
+        pod: header(POD),
+        trace: message.headers.as_ref().and_then(trace::beginning),
+        payload: message.payload,
+    };
+    Ok((record, message.headers.unwrap_or_default()))
 }
 
 /// A header in the broker's own form: lines of `name: value`.
