@@ -88,8 +88,7 @@ impl Callback {
         let value = read(&plain, DECRYPTED)?;
         let payload = accept::payload(&value).ok_or(Error::Malformed(DECRYPTED))?;
         let decision = decide(integration, &payload, &value)?;
-        // In milliseconds by DingTalk; anything else is older than all that it might repeat.
-        let signed_at = Timestamp(stamp.timestamp.parse().unwrap_or_default());
+        let signed_at = signed_at(stamp.timestamp);
         Ok(Verified { decision, answer: Answer::Envelope(envelopes), signed_at })
     }
 
@@ -114,6 +113,17 @@ impl Callback {
             let secret = integration.client_secret.expose();
             verify_robot(secret, header(ROBOT_TIMESTAMP), header(ROBOT_SIGN), now)
         }
+    }
+}
+
+/// When an envelope was signed: in milliseconds, or in seconds as in DingTalk's older samples. What is
+/// neither is older than all that it might repeat.
+fn signed_at(stamp: &str) -> Timestamp {
+    const SECONDS_MAX: i64 = 100_000_000_000;
+    match stamp.parse::<i64>() {
+        Ok(seconds @ 0..SECONDS_MAX) => Timestamp(seconds * 1000),
+        Ok(millis) => Timestamp(millis),
+        Err(_) => Timestamp(0),
     }
 }
 
@@ -146,4 +156,23 @@ pub fn sealed(envelopes: &Envelopes, now: Timestamp) -> Response {
 fn random<const N: usize>() -> [u8; N] {
     let mut generator = rand::rng();
     std::array::from_fn(|_| generator.sample(Alphanumeric))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_is_stamped_in_milliseconds_or_in_seconds() {
+        for (stamp, expected) in [
+            ("1783610513000", 1_783_610_513_000),
+            ("1783610513", 1_783_610_513_000),
+            ("0", 0),
+            ("-1", -1),
+            ("soon", 0),
+            ("99999999999999999999", 0),
+        ] {
+            assert_eq!(signed_at(stamp), Timestamp(expected), "{stamp}");
+        }
+    }
 }
