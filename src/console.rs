@@ -8,7 +8,7 @@ mod auth;
 mod body;
 mod checklist;
 mod conversations;
-mod database;
+pub mod database;
 mod dead;
 mod history;
 mod integrations;
@@ -137,6 +137,5 @@ pub fn router(state: State) -> Router {
 /// the listener is bound before this returns.
 pub async fn serve(state: State, beside: Router) -> std::io::Result<SocketAddr> {
     let (context, config) = (state.context.clone(), state.config.clone());
-    context.spawn(database::watch(context.clone(), state.store.clone()));
     listener::serve(&context, &config.address, beside.merge(router(state)), "admin API").await
 }

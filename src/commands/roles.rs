@@ -52,7 +52,9 @@ pub async fn worker(config: &Config, stages: Vec<Stage>) -> Result<(), Failure> 
 
 pub async fn console(config: &Config) -> Result<(), Failure> {
     role("console", config, async |context: &Context, parts: &Parts| {
-        start_console(context, config, parts).await.map(drop)
+        start_console(context, config, parts).await?;
+        context.spawn(crate::console::database::watch(context.clone(), parts.store.clone()));
+        Ok(())
     })
     .await
 }

@@ -1,7 +1,7 @@
 //! Whether the database answers: asked every few seconds, for `/readyz`.
 //!
 //! Nearly every call of the admin API needs it, and a database that goes away after the start is only
-//! noticed by asking.
+//! noticed by asking. For a process that is the console alone: who also accepts messages goes on without it.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 const DATABASE: &str = "database";
 
 /// Asks until the process stops.
-pub(super) async fn watch(context: Context, store: Store) {
+pub async fn watch(context: Context, store: Store) {
     while !context.is_stopping() {
         match store.ping().await {
             Ok(()) => context.health.has(DATABASE),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dingtalk_trigger::console::database;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -84,6 +85,8 @@ async fn an_unknown_field_is_refused_by_name_wherever_it_stands() {
 async fn a_database_that_went_away_is_named_on_the_health_board() {
     let console = Console::start().await;
     assert_eq!(console.get("/api/integrations").await.0, 200);
+    // As the role of its own does.
+    console.context.spawn(database::watch(console.context.clone(), console.store.clone()));
     console.store.close().await;
     wait_until("the database is missing", Duration::from_secs(30), async || {
         console.context.health.missing().contains_key("database")
