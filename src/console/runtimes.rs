@@ -134,6 +134,9 @@ fn address(
     // It would stand in each answer that shows the address.
     let has_user =
         uri.is_some_and(|uri| uri.authority().is_some_and(|at| at.as_str().contains('@')));
+    if given.ends_with("?***") {
+        return Err((field, "is masked, as it was shown: give the whole address"));
+    }
     match (is_http, has_user) {
         (true, false) => Ok(given),
         (true, true) => {
