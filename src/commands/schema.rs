@@ -28,7 +28,7 @@ pub async fn reseal(store: &Store, settings: &store::Config) -> Result<(), Failu
     if settings.old_master_key.is_some() {
         let count = store.reseal().await.context("seal anew under DT_MASTER_KEY")?;
         say(&format!(
-            "sealed anew under DT_MASTER_KEY: {count}; DT_MASTER_KEY_OLD may go after a day, with the last link that it signed"
+            "sealed anew under DT_MASTER_KEY: {count}; keep DT_MASTER_KEY_OLD for a day, in which links that it signed hold, and while cards of HTTP robots from before are open"
         ));
     }
     Ok(())
