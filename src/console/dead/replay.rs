@@ -170,6 +170,12 @@ async fn is_lost(state: &super::super::State, buried: &Buried) -> Result<bool, P
         return Ok(false);
     }
     let journal = Journal::new(&state.nats);
+    // The oldest goes first: while the end of the letter's own turn is on record, so is a replay of it.
+    // Without that nobody knows, and it stays replayed.
+    let What::Letter(letter) = &buried.what else { return Ok(false) };
+    if journal.history(&letter.turn).await?.is_empty() {
+        return Ok(false);
+    }
     Ok(!journal.has_replay(conversation, buried.seq, since).await?)
 }
 

@@ -215,11 +215,15 @@ async fn a_replay_that_went_with_the_log_is_pressed_again() {
     console.nats.jetstream().await.delete_stream("DT_IN").await.unwrap();
     let streams = topology::Config { replicas: 1, dedupe_window: Duration::from_secs(600) };
     topology::apply(&nats, streams, console.context.clock.now()).await.unwrap();
+    assert!(!press().await, "where even the letter's own turn is forgotten, so may be a replay");
+    let (conversation, journal) = (&letter.turn.conversation, Journal::new(&nats));
+    let head = Head { position: letter.turn.last, ..Head::default() };
+    let ended = Record { nonce: 1, count: 1, step: Step::Dead, head, answer: None };
+    let ended = journal.append(conversation, Seq(0), &ended).await.unwrap();
     assert!(press().await, "the letter is still there");
     assert!(!press().await);
     assert_eq!(replays(&console, &letter).await.len(), 1);
-    // Its turn is on record, and then the log is made anew.
-    let conversation = &letter.turn.conversation;
+    // The replay's turn is on record, and then the log is made anew.
     let asked = letter.asked.clone();
     let turn = OpenTurn {
         first: Seq(9),
@@ -234,9 +238,9 @@ async fn a_replay_that_went_with_the_log_is_pressed_again() {
         phase: Phase::Running,
         failed: FailedAttempts::default(),
     };
-    let head = Head { turn: Some(turn), ..Head::default() };
-    let record = Record { nonce: 1, count: 1, step: Step::Started, head, answer: None };
-    Journal::new(&nats).append(conversation, Seq(0), &record).await.unwrap();
+    let head = Head { position: letter.turn.last, turn: Some(turn), ..Head::default() };
+    let record = Record { nonce: 2, count: 1, step: Step::Started, head, answer: None };
+    journal.append(conversation, ended, &record).await.unwrap();
     console.nats.jetstream().await.delete_stream("DT_IN").await.unwrap();
     topology::apply(&nats, streams, console.context.clock.now()).await.unwrap();
     assert!(!press().await, "it is being answered, or was");
