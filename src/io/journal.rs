@@ -146,7 +146,7 @@ impl Journal {
     /// For those who cannot read the records themselves; `None` without a journal.
     pub async fn outline(&self, conversation: &Conversation) -> Result<Option<Outline>, Error> {
         let subject = subject::journal(conversation);
-        let (mut from, mut found) = (Seq(1), None);
+        let (mut from, mut found) = (Seq(1), None::<Outline>);
         let mut ended = Seq(0);
         while let Some((record, headers)) =
             self.nats.next_with_headers(STREAM, from, &subject).await?
@@ -154,7 +154,9 @@ impl Journal {
             from = Seq(record.seq.0 + 1);
             let header = |name| headers.get(name).map_or("", |value| value.as_str());
             let turn = header(TURN).rsplit('.').next().and_then(|seq| seq.parse().ok());
-            let last = turn.map_or(ended, Seq);
+            // A record without its header moves nothing: what was open before it still is.
+            let before = found.as_ref().map_or(ended, |found| found.last);
+            let last = turn.map_or(before, Seq);
             if Step::ENDS.iter().any(|step| step.as_str() == header(super::log::KIND)) {
                 ended = ended.max(last);
             }

@@ -143,6 +143,25 @@ async fn a_journal_record_that_no_release_can_read_stops_nobody() {
 }
 
 #[tokio::test]
+async fn an_open_turn_behind_a_record_that_says_nothing_is_given_up_once() {
+    let stand = Stand::start().await;
+    let (conversation, _) = stand.begun("ann").await;
+    let said = stand.outside.say(Say::direct("robot", "ann", "slow 60"));
+    assert!(stand.outside.expert.called(2, LIMIT).await, "the turn runs");
+    stand.store_bytes(subject::journal(&conversation), &[], &[]).await;
+    // The run finds itself lost at its next record, here at that of a stop; its slot comes again.
+    stand.outside.say(Say::direct("robot", "ann", "/stop"));
+    let dead = stand.dead(1).await;
+    let [letter] = dead.as_slice() else { panic!("one letter: {dead:?}") };
+    assert!(letter["turnId"].as_str().is_some_and(|id| id.starts_with(&conversation.to_string())));
+    stand.goes_on("ann").await;
+    assert_eq!(stand.outside.expert.calls().len(), 3, "each turn was asked once");
+    let read = stand.outside.read_in(&said.conversation);
+    assert!(!read.iter().any(|text| text.contains("slow 60")), "{read:?}");
+    stand.service.finish().await;
+}
+
+#[tokio::test]
 async fn a_token_that_no_worker_comes_for_gives_way_to_the_log() {
     let stand = Stand::start().await;
     let (conversation, _) = stand.begun("ann").await;
