@@ -1,6 +1,7 @@
 //! The roles as processes of their own: two of each on one broker and one PostgreSQL, and what happens
 //! when one of them is killed, joins, or leaves.
 
+mod narrow;
 mod parked;
 
 use std::path::Path;
@@ -48,7 +49,11 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Streams and tables are there; no role runs yet.
     pub(crate) async fn prepare() -> Self {
-        let (outside, nats) = (Outside::start().await, Nats::start().await);
+        Self::prepare_on(Nats::start().await).await
+    }
+
+    async fn prepare_on(nats: Nats) -> Self {
+        let outside = Outside::start().await;
         let database = Postgres::fresh().await;
         let mut settings = addresses(&outside);
         let own = [

@@ -13,8 +13,10 @@ use crate::domain::dead::DeadLetter;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::entry::{Entry, Logged, Origin};
 use crate::domain::id::{Seq, TurnId};
+use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
 use crate::domain::turn::decide::decide;
+use crate::domain::turn::failed::Failed;
 use crate::domain::turn::{
     Availability, Command, Event, Notice, OpenTurn, Parked, Phase, Purpose, Step,
 };
@@ -93,7 +95,16 @@ impl<'a> Turning<'a> {
             let decision = decide(run.head().clone(), &run.conversation, event, policy);
             if let Some(step) = decision.record {
                 let answer = journal::brings_answer(step).then(|| self.answer.clone()).flatten();
-                run.record(step, decision.head, answer).await?;
+                match run.record(step, decision.head, answer).await {
+                    Err(Stopped::Failed(error))
+                        if step == Step::Answered && is_too_large(&error) =>
+                    {
+                        // Asked again the expert would say it again.
+                        event = self.unrecordable(run, &error);
+                        continue;
+                    }
+                    stored => stored?,
+                }
                 recorded(work, run, step);
                 self.note(run, step, before.as_ref());
                 self.project_session(run, session, before.as_ref());
@@ -114,6 +125,13 @@ impl<'a> Turning<'a> {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// What an answer comes to that no record can hold.
+    fn unrecordable(&self, run: &Run, error: &anyhow::Error) -> Event {
+        let attempt = run.head().turn.as_ref().map_or(0, |turn| turn.attempt);
+        let failure = Failed { reason: Reason::Limit, detail: format!("{error:#}"), retry: None };
+        Event::Failed { attempt, failure, at: self.hands.context.clock.now() }
     }
 
     async fn carry_out(
@@ -243,6 +261,10 @@ impl<'a> Turning<'a> {
             self.project(run, before);
         }
     }
+}
+
+fn is_too_large(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(journal::AppendError::TooLarge))
 }
 
 /// Whom an entry's answer goes to, and where.

@@ -31,11 +31,16 @@ pub(crate) struct Nats {
 
 impl Nats {
     pub(crate) async fn start() -> Self {
+        Self::configured("").await
+    }
+
+    /// With a line of configuration of its own.
+    pub(crate) async fn configured(line: &str) -> Self {
         let logs = Logs::watch();
         let directory = TempDir::new().expect("create a directory for nats-server");
         // What is started again must be found where it was, and the port still be free.
         let port = free_port().to_string();
-        let mut server = Server::new(directory.path(), &["-p".to_owned(), port]);
+        let mut server = Server::new(directory.path(), &["-p".to_owned(), port]).configured(line);
         server.start();
         let url = server.url().await;
         let nats =

@@ -18,13 +18,21 @@ const CONFIG: &str = "jetstream { max_file_store: 64GB }";
 pub(crate) struct Server {
     directory: PathBuf,
     arguments: Vec<String>,
+    config: String,
     process: Option<Child>,
 }
 
 impl Server {
     /// Starts nothing yet. `arguments` come after the store, and include the port.
     pub(crate) fn new(directory: &Path, arguments: &[String]) -> Self {
-        Self { directory: directory.to_owned(), arguments: arguments.to_vec(), process: None }
+        let (directory, arguments) = (directory.to_owned(), arguments.to_vec());
+        Self { directory, arguments, config: CONFIG.to_owned(), process: None }
+    }
+
+    /// With this line of configuration too.
+    pub(crate) fn configured(mut self, line: &str) -> Self {
+        self.config = format!("{}\n{line}\n", self.config);
+        self
     }
 
     /// Starts the process; it may not serve yet.
@@ -38,7 +46,7 @@ impl Server {
             .open(self.log())
             .expect("open the server's log");
         let config = self.directory.join("server.conf");
-        fs::write(&config, CONFIG).expect("write the server's configuration");
+        fs::write(&config, &self.config).expect("write the server's configuration");
         let child = Command::new(env::nats_server())
             .arg("-c")
             .arg(config)
