@@ -156,14 +156,22 @@ impl Dispatch {
         match self.work(&mut run, slot, delivery.deliveries).await {
             Ok(Worked::Through) => {
                 run.check()?;
-                self.nats.ack_confirmed(delivery).await.context("acknowledge slot")?;
+                if let Err(error) = self.nats.ack_confirmed(delivery).await {
+                    // Delivered again, whoever has it looks at what follows; a timer for `to` would not.
+                    tracing::warn!(%conversation, %error, "a slot was not acknowledged");
+                    return Ok(Disposition::Left);
+                }
                 let head = run.head().clone();
                 drop(run);
                 self.follow(conversation, &head).await?;
                 Ok(Disposition::Settled)
             }
             Ok(Worked::Draining) | Err(Stopped::Draining) => {
-                self.nats.hand_back(delivery).await.context("hand slot back")?;
+                // Another worker may have it already: nothing more is done to it.
+                if let Err(error) = self.nats.hand_back(delivery).await {
+                    tracing::warn!(%conversation, %error, "a slot was not handed back");
+                    return Ok(Disposition::Left);
+                }
                 Ok(Disposition::Settled)
             }
             Err(Stopped::Lost) => {

@@ -10,10 +10,12 @@ use anyhow::Context as _;
 use super::Dispatch;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::Conversation;
+use crate::domain::time::Timestamp;
 use crate::io::nats::publish::PublishError;
 use crate::io::nats::pull::Delivery;
+use crate::io::timer::{Left, left_since};
 use crate::io::{dead, journal, log, nats};
-use crate::protocol::token::{Slot, decode_slot};
+use crate::protocol::token::{Slot, decode_slot, encode_token};
 use crate::worker::driver::Disposition;
 use crate::worker::lease::Held;
 
@@ -46,7 +48,7 @@ impl Dispatch {
         error: anyhow::Error,
     ) -> anyhow::Result<Disposition> {
         let Ok(slot) = decode_slot(&delivery.payload) else { return Err(error) };
-        let is_armed = self.later(conversation, slot).await.is_ok();
+        let is_armed = self.again(conversation, slot, delivery).await.is_ok();
         // By now somebody else may have the slot.
         if !is_armed || !held.lasts() || self.nats.ack_confirmed(delivery).await.is_err() {
             return Err(error);
@@ -56,17 +58,35 @@ impl Dispatch {
         Ok(Disposition::Settled)
     }
 
+    /// Like [`Dispatch::later`]; what is left to a newer release stays left to it since when it was.
+    async fn again(
+        &self,
+        conversation: &Conversation,
+        slot: Slot,
+        delivery: &Delivery,
+    ) -> anyhow::Result<()> {
+        let Some(since) = left_since(&delivery.headers) else {
+            return self.later(conversation, slot).await;
+        };
+        let (at, token, purpose) = self.coming_back(slot);
+        let left = Left { token: encode_token(&token).into(), since };
+        self.timers.leave(conversation, &purpose, at, left).await.context("arm later")
+    }
+
     /// Brings the conversation back in a moment, with what its slot said.
     pub(super) async fn later(
         &self,
         conversation: &Conversation,
         slot: Slot,
     ) -> anyhow::Result<()> {
-        let at = self.context.clock.now().after(LATER);
-        let Slot { to, window } = slot;
-        let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
-        let purpose = format!("{to}lt{}", at.0);
+        let (at, token, purpose) = self.coming_back(slot);
         self.timers.arm(conversation, &purpose, at, &token).await.context("arm later")
+    }
+
+    fn coming_back(&self, Slot { to, window }: Slot) -> (Timestamp, Token, String) {
+        let at = self.context.clock.now().after(LATER);
+        let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
+        (at, token, format!("{to}lt{}", at.0))
     }
 }
 
