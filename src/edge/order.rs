@@ -4,62 +4,78 @@
 //! Guarantees that a conversation without a publish under way takes no memory, also when a waiting
 //! request was given up.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::oneshot;
 
-use crate::domain::id::{Conversation, ConversationKey};
+use crate::domain::id::Conversation;
+
+/// Those who wait for a conversation, the first first.
+type Waiting = VecDeque<oneshot::Sender<Turn>>;
 
 /// Cheap to clone; all clones keep one order.
 #[derive(Clone, Default)]
 pub struct Order {
-    /// By the key alone: the integration is in its hash.
-    queues: Arc<Mutex<BTreeMap<ConversationKey, Queue>>>,
-}
-
-#[derive(Default)]
-struct Queue {
-    lock: Arc<tokio::sync::Mutex<()>>,
-    /// How many hold it or wait for it.
-    count: usize,
+    /// Held conversations, each by its hash: where two have the same, one waits for the other.
+    held: Arc<Mutex<BTreeMap<u64, Waiting>>>,
 }
 
 /// While it lives, nobody else publishes to the conversation.
 pub struct Turn {
-    // The guard goes first, so that the place is given up by someone who no longer holds it.
-    _held: OwnedMutexGuard<()>,
-    _place: Place,
-}
-
-/// A place among those who hold or wait.
-struct Place {
     order: Order,
-    key: ConversationKey,
+    key: u64,
 }
 
 impl Order {
     pub async fn enter(&self, conversation: &Conversation) -> Turn {
-        let lock = {
-            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            let queue = queues.entry(conversation.key.clone()).or_default();
-            queue.count += 1;
-            queue.lock.clone()
+        let mut hasher = DefaultHasher::new();
+        conversation.key.hash(&mut hasher);
+        let key = hasher.finish();
+        let waits = match self.held().entry(key) {
+            Entry::Vacant(free) => {
+                free.insert(Waiting::new());
+                None
+            }
+            Entry::Occupied(mut waiting) => {
+                let (next, turn) = oneshot::channel();
+                waiting.get_mut().push_back(next);
+                Some(turn)
+            }
         };
-        // Made before the wait: a request that is given up while it waits leaves through it.
-        let place = Place { order: self.clone(), key: conversation.key.clone() };
-        Turn { _held: lock.lock_owned().await, _place: place }
+        let own = || Turn { order: self.clone(), key };
+        match waits {
+            None => own(),
+            // Whoever holds it hands it on to all who wait.
+            Some(turn) => turn.await.unwrap_or_else(|_| own()),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<u64, Waiting>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next who still waits; where there is none, the conversation is free.
+    fn next(&self, key: u64) -> Option<oneshot::Sender<Turn>> {
+        let mut held = self.held();
+        let waiting = held.get_mut(&key)?;
+        while let Some(next) = waiting.pop_front() {
+            if !next.is_closed() {
+                return Some(next);
+            }
+        }
+        held.remove(&key);
+        None
     }
 }
 
-impl Drop for Place {
+impl Drop for Turn {
     fn drop(&mut self) {
-        let mut queues = self.order.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(queue) = queues.get_mut(&self.key) {
-            queue.count -= 1;
-            if queue.count == 0 {
-                queues.remove(&self.key);
-            }
+        if let Some(next) = self.order.next(self.key) {
+            // Who gives up at this moment drops it, as we do.
+            drop(next.send(Self { order: self.order.clone(), key: self.key }));
         }
     }
 }
@@ -105,10 +121,20 @@ mod tests {
         let (order, a) = (Order::default(), conversation("a"));
         let first = order.enter(&a).await;
         let mut second = Box::pin(order.enter(&a));
+        let mut third = Box::pin(order.enter(&a));
         assert!(second.as_mut().now_or_never().is_none());
+        assert!(third.as_mut().now_or_never().is_none());
+        // It was handed to the second, who does not come for it.
         drop(first);
         drop(second);
+        drop(third.now_or_never().expect("it was handed on"));
+        let mut fourth = Box::pin(order.enter(&a));
+        let mut fifth = Box::pin(order.enter(&a));
+        let held = fourth.as_mut().now_or_never().expect("it is free");
+        assert!(fifth.as_mut().now_or_never().is_none());
+        drop(fifth);
+        drop(held);
         drop(order.enter(&conversation("b")).await);
-        assert!(order.queues.lock().unwrap().is_empty());
+        assert!(order.held().is_empty());
     }
 }
