@@ -3,10 +3,11 @@
 //! Waits for nothing, so that what it reads lives no longer than the reading. Guarantees that nothing is
 //! decided before the signature matched. What a payload means is decided in [`accept`].
 
-use axum::body::Bytes;
+use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, http::header};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 use serde_json_borrow::Value;
@@ -143,7 +144,11 @@ fn decide(
 
 /// Success for what has no card to change.
 pub fn plain() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], r#"{"msgtype":"empty"}"#).into_response()
+    const SUCCESS: &str = r#"{"msgtype":"empty"}"#;
+    let mut response = Response::new(Body::from(SUCCESS));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 /// Success, encrypted.
