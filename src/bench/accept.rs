@@ -27,7 +27,7 @@ use crate::protocol::callback::signed::robot_sign;
 
 const REQUESTS: usize = 20_000;
 const IN_FLIGHT: usize = 64;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
 const CONVERSATIONS: usize = 1000;
 /// The paths of the baselines.
 const SPREAD: &str = "/spread";
