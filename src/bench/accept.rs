@@ -1,7 +1,7 @@
 //! Signed HTTP callbacks up to the `PubAck`, 64 in flight.
 //!
-//! The baseline is a handler that only reads the body and publishes it through the same client, to as
-//! many subjects as there are conversations. A second one publishes everything to one subject, so that
+//! The baseline is a handler that only reads the body and publishes it through the same client, to the
+//! subjects of the same conversations in turn. A second one publishes everything to one subject, so that
 //! the broker's share of telling conversations apart is seen by itself: it remembers the routes of 512.
 
 use std::net::SocketAddr;
@@ -22,13 +22,18 @@ use super::http::Client;
 use super::rate::{measure, median};
 use super::stand::{CLIENT_SECRET, INTEGRATION, Stand};
 use crate::context::listener;
+use crate::domain::id::IntegrationId;
 use crate::io::nats::Nats;
 use crate::protocol::callback::signed::robot_sign;
+use crate::protocol::subject;
 
-const REQUESTS: usize = 20_000;
+/// Rounds are short, so that both sides of a ratio meet the same moment of a machine, and many. All of
+/// them leave in the log's dedupe window what 200 messages a second do, the rate that `latency` has.
+const REQUESTS: usize = 5_000;
+const ROUNDS: usize = 25;
 const IN_FLIGHT: usize = 64;
-const ROUNDS: usize = 15;
 const CONVERSATIONS: usize = 1000;
+const SENDER: &str = "$:LWCP_v1:$sender0b3f73fd635c2f4657eb";
 /// The paths of the baselines.
 const SPREAD: &str = "/spread";
 const SINGLE: &str = "/single";
@@ -94,10 +99,14 @@ async fn load(stand: &Stand, address: SocketAddr, path: &str, word: &str) -> any
     .await
 }
 
+fn conversation_id(number: usize) -> String {
+    format!("cid{}", number % CONVERSATIONS)
+}
+
 /// What DingTalk sends in HTTP mode, about 1 KiB.
 fn request(path: &str, id: &str, number: usize, (timestamp, sign): (&str, &str)) -> Vec<u8> {
     let body = json!({
-        "conversationId": format!("cid{}", number % CONVERSATIONS),
+        "conversationId": conversation_id(number),
         "chatbotCorpId": "dingbench0b3f73fd635c2f4657eb6378f",
         "chatbotUserId": "$:LWCP_v1:$bench0b3f73fd635c2f4657eb63",
         "msgId": format!("msg{id}"),
@@ -108,7 +117,7 @@ fn request(path: &str, id: &str, number: usize, (timestamp, sign): (&str, &str))
         "createAt": 1_795_405_342_033_i64,
         "senderCorpId": "dingbench0b3f73fd635c2f4657eb6378f",
         "conversationType": "1",
-        "senderId": "$:LWCP_v1:$sender0b3f73fd635c2f4657eb",
+        "senderId": SENDER,
         "sessionWebhook": "https://oapi.dingtalk.com/robot/sendBySession?session=0b3f73fd635c2f46",
         "text": { "content": "How long does it take until an answer comes?" },
         "robotCode": "dingbench",
@@ -125,10 +134,19 @@ fn request(path: &str, id: &str, number: usize, (timestamp, sign): (&str, &str))
 }
 
 async fn serve_floor(stand: &Stand) -> anyhow::Result<SocketAddr> {
+    let integration = IntegrationId::parse(INTEGRATION)?;
+    let subject = |number| {
+        let id = conversation_id(number);
+        subject::log(&subject::conversation(&integration, &id, Some(SENDER)))
+    };
+    let subjects: Arc<[String]> = (0..CONVERSATIONS).map(subject).collect();
     let next = Arc::new(AtomicUsize::new(0));
     let spread = async move |State(nats): State<Nats>, body: Bytes| {
-        let number = next.fetch_add(1, Ordering::Relaxed) % CONVERSATIONS;
-        publish(&nats, &format!("dt.in.bench.floor{number}"), body).await
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        match subjects.get(number % CONVERSATIONS) {
+            Some(subject) => publish(&nats, subject, body).await,
+            None => (StatusCode::NOT_FOUND, ""),
+        }
     };
     let single = async |State(nats): State<Nats>, body: Bytes| {
         publish(&nats, "dt.in.bench.floor", body).await

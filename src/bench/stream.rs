@@ -23,7 +23,7 @@ use crate::sim::dingtalk::settings;
 
 const FRAMES: usize = 6000;
 const WARM: usize = 500;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 9;
 const LIMIT: Duration = Duration::from_secs(90);
 const PYTHON: &str = ".tools/venv/bin/python";
 const CLIENT: &str = "ops/bench_client.py";
