@@ -81,7 +81,8 @@ impl Edge {
         arrival: Arrival,
     ) -> Result<Taken, log::Error> {
         let now = self.context.clock.now();
-        let mut seen = Seen { last_event_at: Some(now), ..Seen::default() };
+        let verified_at = arrival.signed_at.map(|_| now);
+        let mut seen = Seen { verified_at, last_event_at: Some(now), ..Seen::default() };
         let publish = match decision {
             Decision::Publish(publish) => publish,
             Decision::Ignore(why) => {

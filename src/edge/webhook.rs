@@ -117,8 +117,6 @@ async fn receive(
             Json(shown).into_response()
         }
     };
-    let verified_at = Some(edge.context.clock.now());
-    edge.recorder.record(&integration.id, Seen { verified_at, ..Seen::default() });
     Ok(response)
 }
 
