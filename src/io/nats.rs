@@ -96,8 +96,10 @@ struct ApiError {
 
 impl From<ApiError> for Error {
     fn from(error: ApiError) -> Self {
-        // 503 without a code of its own: no leader, or JetStream is not up yet.
+        // 503 without a code of its own: no leader, or JetStream is not up yet. 10005: the nodes that a
+        // stream would be placed on have not been heard of yet, or are away.
         match error {
+            ApiError { err_code: 10005, description, .. } => Self::Unavailable(description),
             ApiError { code: 503, err_code: 10008 | 10009 | 10023 | 0, description } => {
                 Self::Unavailable(description)
             }

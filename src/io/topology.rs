@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::mark::Marks;
 use super::nats::{Error, Nats};
@@ -29,6 +31,10 @@ const CONSUMERS: [(&str, &str); 3] = [
     ("DT_TIMER", include_str!("../../streams/DT_TIMER.due.json")),
     ("DT_RUN", include_str!("../../streams/DT_RUN.dispatch.json")),
 ];
+
+/// How long a change waits for a cluster in which nodes are still coming, or that holds an election.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Fields without which the protocol does not hold.
 const BREAKING: [&str; 12] = [
@@ -144,7 +150,7 @@ pub async fn diff(nats: &Nats, config: Config) -> Result<Vec<Difference>, Error>
 pub async fn apply(nats: &Nats, config: Config, now: Timestamp) -> Result<Vec<Difference>, Error> {
     let mut done = Vec::new();
     for asset in assets(config) {
-        let differences = differences_of(nats, &asset).await?;
+        let differences = patiently(async || differences_of(nats, &asset).await).await?;
         if differences.is_empty() {
             continue;
         }
@@ -153,7 +159,7 @@ pub async fn apply(nats: &Nats, config: Config, now: Timestamp) -> Result<Vec<Di
             Some(consumer) => {
                 let subject = format!("CONSUMER.CREATE.{}.{consumer}", asset.stream);
                 let question = json!({ "stream_name": asset.stream, "config": asset.config });
-                nats.api::<_, Value>(&subject, &question).await?;
+                change(nats, &subject, &question).await?;
             }
             None if is_missing => {
                 let mut stream = asset.config.clone();
@@ -162,22 +168,37 @@ pub async fn apply(nats: &Nats, config: Config, now: Timestamp) -> Result<Vec<Di
                     let first = mark::first_of_new(now, Marks::new(nats).highest().await?);
                     stream.insert("first_seq".to_owned(), json!(first.0));
                 }
-                nats.api::<_, Value>(&format!("STREAM.CREATE.{}", asset.stream), &stream).await?;
+                change(nats, &format!("STREAM.CREATE.{}", asset.stream), &stream).await?;
                 // Where the log began is state, not configuration: the file names no such number, and
                 // the broker keeps its sequences when the number goes.
                 if asset.stream == super::log::STREAM {
-                    let subject = format!("STREAM.UPDATE.{}", asset.stream);
-                    nats.api::<_, Value>(&subject, &asset.config).await?;
+                    change(nats, &format!("STREAM.UPDATE.{}", asset.stream), &asset.config).await?;
                 }
             }
-            None => {
-                let subject = format!("STREAM.UPDATE.{}", asset.stream);
-                nats.api::<_, Value>(&subject, &asset.config).await?;
-            }
+            None => change(nats, &format!("STREAM.UPDATE.{}", asset.stream), &asset.config).await?,
         }
         done.extend(differences);
     }
     Ok(done)
+}
+
+/// Tells the broker how something is to be; the same again changes nothing.
+async fn change(nats: &Nats, subject: &str, config: &impl Serialize) -> Result<(), Error> {
+    patiently(async || nats.api::<_, Value>(subject, config).await).await.map(drop)
+}
+
+/// Asks again while the broker cannot do it at the moment, up to a limit.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    let began = Instant::now();
+    loop {
+        match ask().await {
+            Err(why) if why.is_unavailable() && began.elapsed() < PATIENCE => {
+                tracing::warn!(%why, "waiting for JetStream");
+                sleep(LOOK_AGAIN).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 async fn differences_of(nats: &Nats, asset: &Asset) -> Result<Vec<Difference>, Error> {

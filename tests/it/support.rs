@@ -10,7 +10,6 @@ pub(crate) mod wait;
 pub(crate) mod logs;
 pub(crate) mod server;
 pub(crate) mod nats;
-#[expect(dead_code, reason = "tests/chaos uses the rest")]
 pub(crate) mod cluster;
 pub(crate) mod database;
 #[expect(dead_code, reason = "tests/chaos uses the rest")]

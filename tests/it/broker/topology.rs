@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use dingtalk_trigger::io::{state, topology};
 
-use super::{Broker, settings};
+use super::{Broker, LIMIT, settings};
 use crate::support;
+use crate::support::cluster::{Cluster, NODES};
+use crate::support::wait::wait_until;
 
 #[tokio::test]
 async fn applying_twice_changes_nothing_the_second_time() {
@@ -21,6 +23,25 @@ async fn applying_twice_changes_nothing_the_second_time() {
     let (log, _) = state::stream(&broker.nats, "DT_IN").await.expect("read the log");
     let began = u64::try_from(now.0).expect("a time after 1970") * 1000;
     assert_eq!(log.last_seq, began - 1, "sequences begin at the time of creation");
+}
+
+#[tokio::test]
+async fn a_node_that_has_yet_to_come_is_waited_for() {
+    let mut cluster = Cluster::start().await;
+    let broker = Broker::connect(cluster.urls()[0].clone()).await;
+    cluster.terminate(NODES - 1).await;
+    let refused = |line: &String| line.contains("no suitable peers for placement");
+    let returned = async {
+        wait_until("the broker has no node to place a replica on", LIMIT, async || {
+            cluster.logs.lines().iter().any(refused)
+        })
+        .await;
+        cluster.restart(NODES - 1).await;
+    };
+    let now = broker.context.clock.now();
+    let (applied, ()) = tokio::join!(topology::apply(&broker.nats, settings(NODES), now), returned);
+    applied.expect("apply");
+    assert_eq!(topology::diff(&broker.nats, settings(NODES)).await.expect("compare"), []);
 }
 
 #[tokio::test]
