@@ -5,6 +5,7 @@
 
 // the broker
 pub mod nats;
+pub mod header;
 pub mod topology;
 pub mod log;
 pub mod asker;

@@ -10,6 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::header::{KIND, TURN};
 use super::nats::publish::PublishError;
 use super::nats::read::Record;
 use super::nats::{self, Nats};
@@ -79,8 +80,8 @@ impl DeadLetters {
         let mut headers = HeaderMap::new();
         let id = format!("dead:{}", letter.turn);
         headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-        headers.insert(super::log::KIND, letter.reason.as_str());
-        headers.insert("Dt-Turn", letter.turn.to_string());
+        headers.insert(KIND, letter.reason.as_str());
+        headers.insert(TURN, letter.turn.to_string());
         let payload = Bytes::from(dead::encode(letter));
         self.nats.publish(&subject, headers, payload).await.map(|stored| stored.seq)
     }

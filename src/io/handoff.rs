@@ -6,15 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_nats::HeaderMap;
-use bytes::Bytes;
 use serde_json::json;
 
+use super::header::{self, KIND, TURN};
 use super::nats::publish::PublishError;
 use super::nats::{self, Nats};
 use super::state::subjects;
 use crate::domain::id::{Conversation, ExpertId, IntegrationId, Seq};
-use crate::domain::turn::Parked;
-use crate::protocol::subject;
+use crate::domain::turn::{OpenTurn, Parked};
+use crate::protocol::{subject, token};
 
 pub const STREAM: &str = "DT_HANDOFF";
 
@@ -28,23 +28,24 @@ impl Handoffs {
         Self { nats: nats.clone() }
     }
 
-    /// Enters a conversation whose turn begins at `turn`; durable when this returns. A turn that is in
-    /// the index keeps its place in the line.
+    /// Enters the conversation of `turn`; durable when this returns. A turn that is in the index keeps its
+    /// place in the line, and the name it had when it came.
     pub async fn enter(
         &self,
         expert: &ExpertId,
         conversation: &Conversation,
-        turn: Seq,
+        turn: &OpenTurn,
         why: Parked,
     ) -> Result<(), PublishError> {
         let subject = subject::handoff(expert, conversation);
-        let payload = Bytes::from(turn.to_string());
         let there = self.nats.last(STREAM, &subject).await?;
-        if there.is_some_and(|there| there.payload == payload) {
+        if there.is_some_and(|there| token::decode_waiting(&there.payload) == Ok(turn.first)) {
             return Ok(());
         }
         let mut headers = HeaderMap::new();
-        headers.insert(super::log::KIND, why.as_str());
+        headers.insert(KIND, why.as_str());
+        headers.insert(TURN, header::turn(conversation, turn.last));
+        let payload = token::encode_waiting(turn.first).into();
         self.nats.publish(&subject, headers, payload).await.map(|_| ())
     }
 

@@ -5,6 +5,7 @@
 
 use async_nats::HeaderMap;
 
+use super::header::{self, KIND, TURN};
 use super::nats::publish::PublishError;
 use super::nats::read::Record as Stored;
 use super::nats::{self, Nats};
@@ -17,8 +18,6 @@ use crate::protocol::record::{self, Record};
 use crate::protocol::subject;
 
 pub const STREAM: &str = "DT_JOURNAL";
-
-const TURN: &str = "Dt-Turn";
 
 #[derive(Clone)]
 pub struct Journal {
@@ -124,9 +123,9 @@ impl Journal {
         record: &Record,
     ) -> Result<Seq, AppendError> {
         let mut headers = HeaderMap::new();
-        headers.insert(super::log::KIND, record.step.as_str());
+        headers.insert(KIND, record.step.as_str());
         let turn = record.head.turn.as_ref().map_or(record.head.position, |turn| turn.last);
-        headers.insert(TURN, format!("{conversation}.{turn}"));
+        headers.insert(TURN, header::turn(conversation, turn));
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, after.to_string());
         self.nats.sign(&mut headers);
         let payload = record::encode(record).into();
@@ -152,12 +151,12 @@ impl Journal {
             self.nats.next_with_headers(STREAM, from, &subject).await?
         {
             from = Seq(record.seq.0 + 1);
-            let header = |name| headers.get(name).map_or("", |value| value.as_str());
-            let turn = header(TURN).rsplit('.').next().and_then(|seq| seq.parse().ok());
+            let said = |name| headers.get(name).map_or("", |value| value.as_str());
+            let turn = said(TURN).rsplit('.').next().and_then(|seq| seq.parse().ok());
             // A record without its header moves nothing: what was open before it still is.
             let before = found.as_ref().map_or(ended, |found| found.last);
             let last = turn.map_or(before, Seq);
-            if Step::ENDS.iter().any(|step| step.as_str() == header(super::log::KIND)) {
+            if Step::ENDS.iter().any(|step| step.as_str() == said(KIND)) {
                 ended = ended.max(last);
             }
             found = Some(Outline { seq: record.seq, ended, last });

@@ -6,6 +6,7 @@
 use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 
+use super::header::{KIND, MSG_ID};
 use super::nats::publish::PublishError;
 use super::nats::read::Record;
 use super::nats::{self, Nats};
@@ -18,9 +19,6 @@ use crate::protocol::{entry, subject, trace};
 
 pub const STREAM: &str = "DT_IN";
 
-/// The header by which intake and people know an entry without decoding it.
-pub const KIND: &str = "Dt-Kind";
-const MSG_ID: &str = "Dt-Msg-Id";
 /// What an id begins with that is no message's; DingTalk's are base64 and hold no colon.
 const MADE: [&str; 3] = ["card:", "link:", "end:"];
 

@@ -6,6 +6,7 @@
 
 use async_nats::HeaderMap;
 
+use super::header::{self, KIND, TURN};
 use super::nats::publish::PublishError;
 use super::nats::{self, Nats};
 use super::settled::{self, Queue};
@@ -78,7 +79,8 @@ impl Slots {
         slot: &Slot,
         mut headers: HeaderMap,
     ) -> Result<Offered, PublishError> {
-        headers.insert(super::log::KIND, "run");
+        headers.insert(KIND, "run");
+        headers.insert(TURN, header::turn(conversation, slot.to));
         let payload = token::encode_slot(slot).into();
         match self.nats.publish(&subject::slot(conversation), headers, payload).await {
             Ok(_) => Ok(Offered::Taken),

@@ -7,13 +7,14 @@ use async_nats::{HeaderMap, header};
 use bytes::Bytes;
 use serde_json::json;
 
+use super::header::{KIND, TURN, turn};
 use super::nats::publish::PublishError;
 use super::nats::read::rfc3339;
 use super::nats::{self, Nats};
 use super::settled::{self, Queue};
 use super::state;
 use crate::domain::debounce::Token;
-use crate::domain::id::Conversation;
+use crate::domain::id::{Conversation, Seq};
 use crate::domain::time::Timestamp;
 use crate::protocol::{subject, token};
 
@@ -65,7 +66,8 @@ impl Timers {
     ) -> Result<(), PublishError> {
         let payload = token::encode_token(token).into();
         let subject = subject::timer(conversation, purpose);
-        self.nats.publish(&subject, schedule(conversation, at), payload).await.map(|_| ())
+        let headers = schedule(conversation, at, Some(token.seq));
+        self.nats.publish(&subject, headers, payload).await.map(|_| ())
     }
 
     /// Arms a timer for what is left to a newer release.
@@ -76,7 +78,8 @@ impl Timers {
         at: Timestamp,
         left: Left,
     ) -> Result<(), PublishError> {
-        let mut headers = schedule(conversation, at);
+        let seq = token::decode_token(&left.token).ok().map(|token| token.seq);
+        let mut headers = schedule(conversation, at, seq);
         headers.insert(LEFT_SINCE, left.since.0.to_string());
         let subject = subject::timer(conversation, purpose);
         self.nats.publish(&subject, headers, left.token).await.map(|_| ())
@@ -105,18 +108,23 @@ impl Timers {
         token: &Token,
     ) -> Result<(), PublishError> {
         let mut headers = HeaderMap::new();
-        headers.insert(super::log::KIND, "token");
+        headers.insert(KIND, "token");
+        headers.insert(TURN, turn(conversation, token.seq));
         let payload = token::encode_token(token).into();
         self.nats.publish(&subject::due(conversation), headers, payload).await.map(|_| ())
     }
 }
 
-/// The headers that make a message fire at `at`. The broker hands all others on to the token.
-fn schedule(conversation: &Conversation, at: Timestamp) -> HeaderMap {
+/// The headers that make a message fire at `at`. The broker hands all others on to the token; `seq` is
+/// the entry it is for, where that can be read.
+fn schedule(conversation: &Conversation, at: Timestamp, seq: Option<Seq>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::NATS_SCHEDULE, format!("@at {}", rfc3339(at)));
     headers.insert(header::NATS_SCHEDULE_TARGET, subject::due(conversation));
-    headers.insert(super::log::KIND, "timer");
+    headers.insert(KIND, "timer");
+    if let Some(seq) = seq {
+        headers.insert(TURN, turn(conversation, seq));
+    }
     headers
 }
 

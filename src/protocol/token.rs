@@ -1,7 +1,8 @@
-//! The wire forms of a timer's token (`dt.timer.…` → `dt.due.…`) and of a slot (`dt.run.…`).
+//! The wire forms of a timer's token (`dt.timer.…` → `dt.due.…`), of a slot (`dt.run.…`) and of an entry
+//! in the index of those who wait (`dt.handoff.…`).
 //!
-//! Neither holds a person's words: one that is lost or cannot be read costs time, and the log knows the
-//! rest. Both are versioned like every record of ours.
+//! None holds a person's words: one that is lost or cannot be read costs time, and the log knows the
+//! rest. All are versioned like every record of ours.
 
 use std::time::Duration;
 
@@ -32,6 +33,11 @@ struct WireSlot {
     window_ms: u64,
 }
 
+#[derive(Serialize, Deserialize)]
+struct WireWaiting {
+    first: u64,
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -57,6 +63,16 @@ pub fn decode_token(bytes: &[u8]) -> Result<Token, Error> {
 
 pub fn encode_slot(slot: &Slot) -> Vec<u8> {
     envelope::encode(&WireSlot { to: slot.to.0, window_ms: millis(slot.window) })
+}
+
+/// A turn that waits, by the entry it begins with: it may grow meanwhile.
+pub fn encode_waiting(first: Seq) -> Vec<u8> {
+    envelope::encode(&WireWaiting { first: first.0 })
+}
+
+pub fn decode_waiting(bytes: &[u8]) -> Result<Seq, Error> {
+    let wire: WireWaiting = envelope::decode(bytes)?;
+    Ok(Seq(wire.first))
 }
 
 pub fn decode_slot(bytes: &[u8]) -> Result<Slot, Error> {

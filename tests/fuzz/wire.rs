@@ -14,6 +14,7 @@ pub(super) fn check(data: &[u8]) {
     check_record(data, record::decode, record::encode);
     check_record(data, token::decode_token, token::encode_token);
     check_record(data, token::decode_slot, token::encode_slot);
+    check_record(data, token::decode_waiting, |first| token::encode_waiting(*first));
     check_record(data, dead::decode, dead::encode);
     if let Some(bucket) = rate::decode(data) {
         assert_eq!(rate::decode(&rate::encode(bucket)), Some(bucket));

@@ -4,6 +4,7 @@
 //! A scenario is a function of a broker; every one runs on both. What only a cluster can do, or only a
 //! test with a server of its own, follows.
 
+mod headers;
 mod leases;
 mod scenarios;
 mod topology;

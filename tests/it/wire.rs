@@ -12,6 +12,7 @@ use std::path::Path;
 
 use dingtalk_trigger::domain::dead::DeadLetter;
 use dingtalk_trigger::domain::entry::Entry;
+use dingtalk_trigger::domain::id::Seq;
 use dingtalk_trigger::domain::turn::failed::FailedAttempts;
 use dingtalk_trigger::protocol::envelope::{self, Error};
 use dingtalk_trigger::protocol::{dead, entry, record, token};
@@ -82,6 +83,12 @@ fn slots_are_written_as_they_ever_were() {
 }
 
 #[test]
+fn those_who_wait_are_written_as_they_ever_were() {
+    let encode = |first: &Seq| token::encode_waiting(*first);
+    check("waiting.hex", samples::waiting(), encode, token::decode_waiting);
+}
+
+#[test]
 fn dead_letters_are_written_as_they_ever_were() {
     check("dead.hex", samples::letters(), dead::encode, dead::decode);
 }
@@ -108,6 +115,7 @@ fn read_by_all(bytes: &[u8]) {
     record::decode(bytes).ok();
     token::decode_token(bytes).ok();
     token::decode_slot(bytes).ok();
+    token::decode_waiting(bytes).ok();
     dead::decode(bytes).ok();
 }
 
@@ -124,7 +132,7 @@ fn no_record_is_empty_and_no_version_is_forgotten() {
 
 /// All golden bytes, to be damaged.
 fn all() -> Vec<Vec<u8>> {
-    let files = ["entry.hex", "record.hex", "token.hex", "slot.hex", "dead.hex"];
+    let files = ["entry.hex", "record.hex", "token.hex", "slot.hex", "waiting.hex", "dead.hex"];
     files.iter().flat_map(|file| golden(file).into_values()).collect()
 }
 

@@ -206,7 +206,7 @@ impl<'a> Turning<'a> {
         let Phase::Parked { why, .. } = turn.phase else { return Ok(None) };
         let Some(asked) = &turn.asked else { return Ok(None) };
         let handoffs = &self.hands.handoffs;
-        let entered = handoffs.enter(&asked.expert, &run.conversation, turn.first, why).await;
+        let entered = handoffs.enter(&asked.expert, &run.conversation, turn, why).await;
         entered.context("enter the hand-off index")?;
         if why == Parked::Busy {
             return Ok(None);

@@ -271,6 +271,10 @@ pub(super) fn slots() -> Vec<(&'static str, Slot)> {
     ]
 }
 
+pub(super) fn waiting() -> Vec<(&'static str, Seq)> {
+    vec![("turn", Seq(1_700_000_000_000_123))]
+}
+
 pub(super) fn letters() -> Vec<(&'static str, DeadLetter)> {
     let letter = |asked, entries| DeadLetter {
         turn: turn_id(),
