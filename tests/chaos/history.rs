@@ -141,5 +141,15 @@ fn is_resend(before: Option<&Noted>, noted: &Noted) -> bool {
     };
     let Some(is) = sending(noted) else { return false };
     let is_taken_over = before.record.nonce != noted.record.nonce && was.not_before.is_none();
-    is_taken_over && is.sent == was.sent || is.attempt > was.attempt
+    is_taken_over && is.sent == was.sent || is.attempt > was.attempt && is_unknown(noted)
+}
+
+/// Whether nobody knows if the send that failed last was delivered: what DingTalk refused by its words,
+/// as too fast or too busy, it did not deliver.
+fn is_unknown(noted: &Noted) -> bool {
+    let Some(turn) = &noted.record.head.turn else { return false };
+    let Some(met) = turn.failed.as_slice().last() else { return false };
+    ["DingTalk did not answer", "500: ", "502: ", "504: "]
+        .iter()
+        .any(|unknown| met.detail.starts_with(unknown))
 }

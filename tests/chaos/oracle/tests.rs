@@ -4,7 +4,7 @@ use dingtalk_trigger::domain::entry;
 use dingtalk_trigger::domain::id::{ConversationKey, IntegrationId, MsgId, TurnId};
 use dingtalk_trigger::domain::inbound;
 use dingtalk_trigger::domain::time::Timestamp;
-use dingtalk_trigger::domain::turn::failed::FailedAttempts;
+use dingtalk_trigger::domain::turn::failed::{FailedAttempt, FailedAttempts, Tried};
 use dingtalk_trigger::domain::turn::question::Asking;
 use dingtalk_trigger::domain::turn::{Head, OpenTurn, Phase, Sending, TurnKind};
 use dingtalk_trigger::protocol::record::Record;
@@ -104,6 +104,20 @@ impl Story {
         let (at, conversation) = (Timestamp(3000), conversation());
         let seq = Seq(u64::try_from(self.written.journal.len()).unwrap() + 1);
         self.written.journal.push(Noted { seq, at, conversation, record });
+    }
+
+    /// The last answer was said again after this failure, by the same run, and read twice.
+    fn repeat(&mut self, detail: &str) {
+        self.people.answers[2].came.push(2001);
+        self.written.journal.pop();
+        self.note(Step::Retry, Seq(3), 1);
+        let again = self.written.journal.last_mut().unwrap().record.head.turn.as_mut().unwrap();
+        let Phase::Sending(sending) = &mut again.phase else { unreachable!("it is said") };
+        sending.attempt = 2;
+        let (tried, attempt, at) = (Tried::Send { segment: 1 }, 1, Timestamp(3000));
+        let (reason, detail) = (Reason::ReplyExhausted, detail.to_owned());
+        again.failed.note(FailedAttempt { tried, attempt, at, reason, detail });
+        self.note(Step::Delivered, Seq(3), 1);
     }
 
     /// The last message is long: four lines, and answered in two messages.
@@ -215,6 +229,13 @@ fn the_oracle_finds_what_is_wrong_and_nothing_else() {
             },
             [0, 0, 1, 0, 0],
         ),
+        (
+            "read twice, after no answer",
+            |story| story.repeat("DingTalk did not answer: reset"),
+            [0, 0, 1, 0, 0],
+        ),
+        ("read twice, after an error", |story| story.repeat("500: {}"), [0, 0, 1, 0, 0]),
+        ("read twice, after a refusal", |story| story.repeat("403: QpsLimit"), [0, 1, 0, 0, 0]),
         ("answered in another order", |story| story.people.answers.swap(0, 1), [0, 0, 0, 1, 0]),
         (
             "dead without a letter",

@@ -88,6 +88,8 @@ async fn what_was_written_and_not_answered_may_have_been_delivered() {
         (Outcome::Reset, 0),
         (Outcome::AcceptThenReset, 1),
         (answer(504, json!({ "code": "service.timeout" })), 1),
+        (answer(500, json!({ "code": "system.error" })), 1),
+        (answer(502, json!("<html>bad gateway</html>")), 1),
         (answer(200, json!("<html>a page</html>")), 1),
     ];
     for (outcome, replies) in table {
@@ -133,10 +135,9 @@ async fn what_was_refused_was_not_delivered() {
     let direct = Origin { webhook: None, ..bench.alone() };
     let again = SendClass::Retryable { after: None };
     let table = [
-        (Fault::preset("oto", "internal"), &direct, again),
         (Fault::preset("oto", "unavailable"), &direct, again),
         (Fault::preset("webhook", "busy"), &bench.alone(), again),
-        (told("oto", 502, json!("<html>bad gateway</html>")), &direct, again),
+        (told("oto", 500, json!({ "code": "system.busy" })), &direct, again),
         (Fault::preset("oto", "tooLong"), &direct, SendClass::Permanent),
         (Fault::preset("oto", "ipDenied"), &direct, SendClass::Permanent),
         (Fault::preset("webhook", "webhookTooLong"), &bench.alone(), SendClass::Permanent),
