@@ -239,3 +239,23 @@ fn note(health: &crate::telemetry::health::Health, connected: &Connected, event:
         other => tracing::debug!(event = %other, "NATS"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_does_not() {
+        for (code, err_code, is_passing) in [
+            (503, 10008, true),
+            (503, 0, true),
+            // "no suitable peers for placement, peer offline", of a cluster that has just begun
+            (400, 10005, true),
+            (400, 10074, false),
+            (404, 10059, false),
+        ] {
+            let error = ApiError { code, err_code, description: "said".to_owned() };
+            assert_eq!(Error::from(error).is_unavailable(), is_passing, "{code} {err_code}");
+        }
+    }
+}

@@ -33,7 +33,7 @@ const CONSUMERS: [(&str, &str); 3] = [
 ];
 
 /// How long a change waits for a cluster in which nodes are still coming, or that holds an election.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Fields without which the protocol does not hold.

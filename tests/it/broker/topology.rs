@@ -26,17 +26,18 @@ async fn applying_twice_changes_nothing_the_second_time() {
 }
 
 #[tokio::test]
-async fn a_node_that_has_yet_to_come_is_waited_for() {
+async fn a_cluster_that_is_not_whole_yet_is_waited_for() {
     let mut cluster = Cluster::start().await;
     let broker = Broker::connect(cluster.urls()[0].clone()).await;
-    cluster.terminate(NODES - 1).await;
-    let refused = |line: &String| line.contains("no suitable peers for placement");
+    for node in 1..NODES {
+        cluster.kill(node);
+    }
+    let waits = |line: &String| line.contains("waiting for JetStream");
     let returned = async {
-        wait_until("the broker has no node to place a replica on", LIMIT, async || {
-            cluster.logs.lines().iter().any(refused)
-        })
-        .await;
-        cluster.restart(NODES - 1).await;
+        wait_until("nobody leads", LIMIT, async || cluster.logs.lines().iter().any(waits)).await;
+        for node in 1..NODES {
+            cluster.restart(node).await;
+        }
     };
     let now = broker.context.clock.now();
     let (applied, ()) = tokio::join!(topology::apply(&broker.nats, settings(NODES), now), returned);
