@@ -104,6 +104,7 @@ impl Config {
         let master_key = read.master_key("DT_MASTER_KEY");
         let [api, oapi] =
             ["DT_DINGTALK_API_URL", "DT_DINGTALK_OAPI_URL"].map(|it| read.operated(it));
+        let edge_address = read.address("DT_EDGE_ADDR");
         let operated: Vec<_> = api.iter().chain(&oapi).map(String::as_str).collect();
         let config = Self {
             nats: nats::Config {
@@ -119,11 +120,11 @@ impl Config {
             store: store_config(&mut read, master_key, needs),
             data_dir: PathBuf::from(read.text("DT_DATA_DIR")),
             nats_server: read.file("DT_NATS_SERVER"),
-            edge_address: read.address("DT_EDGE_ADDR"),
+            public_url: read.reached("DT_PUBLIC_URL", &edge_address),
+            edge_address,
             console_address: read.address("DT_CONSOLE_ADDR"),
             health_address: read.address("DT_HEALTH_ADDR"),
             sim_address: read.address("DT_SIM_ADDR"),
-            public_url: read.url("DT_PUBLIC_URL"),
             admin_token: read.admin_token("DT_ADMIN_TOKEN"),
             dingtalk_api_url: api.clone().unwrap_or_else(|| read.text("DT_DINGTALK_API_URL")),
             reply_hosts: read.hosts("DT_REPLY_HOSTS", Scheme::HttpsOnly, &operated),

@@ -168,6 +168,21 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         text.trim_end_matches('/').to_owned()
     }
 
+    /// Where others reach what listens on `address`: on this machine at its port, where nobody says.
+    pub fn reached(&mut self, name: &'static str, address: &str) -> String {
+        match address.rsplit_once(':') {
+            Some((host, port)) if self.given(name).is_none() && port != "0" => {
+                let host = match host {
+                    "0.0.0.0" => "127.0.0.1",
+                    "[::]" => "[::1]",
+                    host => host,
+                };
+                format!("http://{host}:{port}")
+            }
+            _ => self.url(name),
+        }
+    }
+
     /// An address that the operator set; `None` where it is the default.
     pub fn operated(&mut self, name: &'static str) -> Option<String> {
         self.given(name).map(|_| self.url(name))

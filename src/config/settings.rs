@@ -33,7 +33,11 @@ pub const SETTINGS: [Setting; 52] = [
     setting("DT_CONSOLE_ADDR", "127.0.0.1:8081", "admin API"),
     setting("DT_HEALTH_ADDR", "0.0.0.0:9090", "/livez, /readyz, /metrics"),
     setting("DT_SIM_ADDR", "127.0.0.1:8090", "the simulated DingTalk"),
-    setting("DT_PUBLIC_URL", "http://127.0.0.1:8080", "how DingTalk and browsers reach the edge"),
+    setting(
+        "DT_PUBLIC_URL",
+        "http://127.0.0.1:8080",
+        "how DingTalk and browsers reach the edge; the port is that of DT_EDGE_ADDR where this is not set",
+    ),
     setting("DT_MASTER_KEY", "", "base64 of 32 bytes; seals secrets (`up` makes one)"),
     setting(
         "DT_MASTER_KEY_OLD",

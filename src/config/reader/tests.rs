@@ -107,6 +107,24 @@ fn dingtalk_elsewhere_may_name_itself_in_a_message_unless_a_list_says_otherwise(
 }
 
 #[test]
+fn the_edge_is_reached_where_it_listens_unless_somebody_says_otherwise() {
+    for (listens, said, expected) in [
+        (None, None, "http://127.0.0.1:8080"),
+        (Some("0.0.0.0:18080"), None, "http://127.0.0.1:18080"),
+        (Some("[::]:18080"), None, "http://[::1]:18080"),
+        (Some("edge.example:80"), None, "http://edge.example:80"),
+        (Some("127.0.0.1:18080"), Some("https://bot.example/"), "https://bot.example"),
+        // Nobody knows the port before it is bound.
+        (Some("127.0.0.1:0"), None, "http://127.0.0.1:8080"),
+    ] {
+        let listens = listens.map(|address| ("DT_EDGE_ADDR", address));
+        let pairs: Vec<_> =
+            listens.into_iter().chain(said.map(|url| ("DT_PUBLIC_URL", url))).collect();
+        assert_eq!(read(&pairs).unwrap().public_url, expected, "{pairs:?}");
+    }
+}
+
+#[test]
 fn an_address_of_the_broker_may_stand_in_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("url");

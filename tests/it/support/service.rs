@@ -41,13 +41,11 @@ impl Service {
     pub(crate) async fn start_with(outside: &Outside, more: &[(&str, &str)]) -> Self {
         let [edge, console, health] = [(); 3].map(|()| format!("127.0.0.1:{}", free_port()));
         let data = TempDir::new().expect("create a data directory");
-        let public_url = format!("http://{edge}");
         let path = data.path().join("data").display().to_string();
         let mut settings = vec![("DT_DATA_DIR".to_owned(), path)];
         settings.extend(addresses(outside));
         let own = [("EDGE_ADDR", &edge), ("CONSOLE_ADDR", &console), ("HEALTH_ADDR", &health)];
         settings.extend(own.map(|(name, value)| (format!("DT_{name}"), value.clone())));
-        settings.push(("DT_PUBLIC_URL".to_owned(), public_url));
         settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let mut service = Self { edge, console, health, settings, program: None, starts: 0, data };
         service.restart().await;
