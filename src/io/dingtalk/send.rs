@@ -127,6 +127,9 @@ impl Sender {
         segment: &Segment,
     ) -> Result<Sent, SendError> {
         let mut webhook = self.webhook_of(origin);
+        if webhook == Webhook::Unusable {
+            self.context.metrics.limit_breached("reply_hosts");
+        }
         loop {
             let now = self.context.clock.now();
             let route = choose(origin, webhook, now).map_err(|why| permanent(why.to_string()))?;
@@ -148,15 +151,18 @@ impl Sender {
         }
     }
 
+    /// Whether a segment would go by the session webhook, which has a rate of its own.
+    pub fn is_by_webhook(&self, origin: &Origin) -> bool {
+        let route = choose(origin, self.webhook_of(origin), self.context.clock.now());
+        matches!(route, Ok(Route::Webhook { .. }))
+    }
+
     /// The webhook of a message is followed only to a host that the operator allows.
     fn webhook_of(&self, origin: &Origin) -> Webhook {
-        match &origin.webhook {
-            Some(session) if self.egress.allow(&self.config.reply_hosts, &session.url).is_err() => {
-                self.context.metrics.limit_breached("reply_hosts");
-                Webhook::Unusable
-            }
-            Some(_) | None => Webhook::Usable,
-        }
+        let url = origin.webhook.as_ref().map(|session| session.url.as_str());
+        let is_refused =
+            url.is_some_and(|url| self.egress.allow(&self.config.reply_hosts, url).is_err());
+        if is_refused { Webhook::Unusable } else { Webhook::Usable }
     }
 
     pub(super) async fn pass(&self, integration: &Integration, api: Api) -> Result<(), SendError> {
