@@ -1,8 +1,9 @@
 //! `/help` and `/status`: answered where they come in, so that neither waits for a running turn or for
 //! an expert.
 //!
-//! The entry has its timer or slot before; its turn ends without a word. A worker killed between the
-//! answer and the ack answers once more: nothing hangs on these words.
+//! The entry has its timer or slot before; its turn ends without a word. Nothing is recorded about these
+//! words: an entry that comes again, as after a kill between the answer and the ack, is answered once more
+//! and counted as said twice.
 
 use std::time::Duration;
 
@@ -74,6 +75,9 @@ impl IntakeStage {
             && trigger.is_none_or(|trigger| trigger.mention_asker);
         let mention = origin.sender.staff_id.as_deref().filter(|_| is_mentioned);
         for segment in &segments(&text, Limits::default(), language, mention).list {
+            if delivery.deliveries > 1 {
+                self.context.metrics.ambiguous_sends.inc();
+            }
             self.held(delivery, self.say(&integration, &query, segment)).await;
         }
         Ok(Disposition::Done)
@@ -127,6 +131,9 @@ impl IntakeStage {
             if attempt == ATTEMPTS_MAX || wait > WAIT_MAX {
                 tracing::warn!(reason = error.reason.as_str(), "a question was not answered");
                 return;
+            }
+            if error.is_ambiguous {
+                self.context.metrics.ambiguous_sends.inc();
             }
             sleep(wait).await;
         }

@@ -5,7 +5,9 @@ use dingtalk_trigger::sim::dingtalk::message::Say;
 use serde_json::json;
 
 use crate::support::outside::Outside;
+use crate::support::program::LIMIT;
 use crate::support::service::{Service, echo};
+use crate::support::wait::wait_until;
 
 /// A message whose webhook has expired: its answer goes by the robot's API.
 fn expired(mut say: Say) -> Say {
@@ -46,8 +48,17 @@ async fn refused_and_cut_sends_are_tried_again_and_what_is_ambiguous_is_counted(
         ("token", "oto", Outcome::Preset { name: "tokenInvalid".to_owned() }, false, 1),
         ("too-fast", "webhook", Outcome::Preset { name: "tooMany".to_owned() }, false, 1),
         ("busy", "webhook", Outcome::Preset { name: "busy".to_owned() }, false, 1),
+        ("unavailable", "oto", Outcome::Preset { name: "unavailable".to_owned() }, false, 1),
+        ("internal", "oto", Outcome::Preset { name: "internal".to_owned() }, true, 1),
         ("reset", "webhook", Outcome::Reset, true, 1),
         ("accept", "webhook", Outcome::AcceptThenReset, true, 2),
+        (
+            "accept-500",
+            "webhook",
+            Outcome::AcceptThenAnswer { status: 500, body: json!({}) },
+            true,
+            2,
+        ),
     ] {
         outside.cloud.fault(Fault::new(api, outcome));
         let say = Say::direct("robot", name, name);
@@ -79,5 +90,49 @@ async fn an_error_of_dingtalk_is_tried_again() {
         let answer = outside.ask(say, name).await;
         assert_eq!(answer.detail, "oto");
     }
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn the_rate_of_a_webhook_holds_back_webhooks_alone() {
+    let outside = Outside::start().await;
+    let service = Service::start_with(&outside, &[("DT_WEBHOOK_RATE", "1")]).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": echo() })).await;
+    // Four within a minute, of which the webhook takes one.
+    for text in ["one", "two", "three"] {
+        let answer = outside.ask(expired(Say::direct("robot", "ann", text)), text).await;
+        assert_eq!(answer.detail, "oto");
+    }
+    let answer = outside.ask(Say::direct("robot", "ann", "four"), "four").await;
+    assert_eq!(answer.detail, "webhook");
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_status_that_may_have_been_said_is_said_again_and_counted() {
+    let outside = Outside::start().await;
+    let mut service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": echo() })).await;
+    let ask = || outside.say(Say::direct("robot", "ann", "/status")).conversation;
+    let read = async |conversation: String, count| {
+        wait_until("the status is read", LIMIT, async || {
+            outside.read_in(&conversation).len() == count
+        })
+        .await;
+    };
+    let counted = async |service: &Service| service.metric("dt_ambiguous_sends_total", "").await;
+    outside.cloud.fault(Fault::new("webhook", Outcome::AcceptThenReset));
+    read(ask(), 2).await;
+    assert!((counted(&service).await - 1.0).abs() < 0.1);
+    // Nobody hears how this post went: its process is killed meanwhile.
+    outside.cloud.fault(Fault::new("webhook", Outcome::AcceptThenHang));
+    let conversation = ask();
+    read(conversation.clone(), 3).await;
+    service.kill().await;
+    service.restart().await;
+    read(conversation, 4).await;
+    assert!((counted(&service).await - 1.0).abs() < 0.1, "by the process that said it again");
     service.finish().await;
 }
