@@ -99,6 +99,13 @@ impl Trigger {
         former.map_or(self.summary_window, |former| former.window)
     }
 
+    /// The former window, where it holds for what was stored at `at` and is planned otherwise than `window`
+    /// would: without a window nothing merges.
+    pub fn former_at(&self, at: Timestamp, window: Duration) -> Option<FormerWindow> {
+        let former = self.former_window.filter(|former| at < former.until)?;
+        (former.window.is_zero() != window.is_zero()).then_some(former)
+    }
+
     /// Whether the expert listens to this person in this place.
     pub fn allows(&self, place: &Place, sender: &Sender) -> bool {
         let is_listed =
@@ -227,6 +234,23 @@ mod tests {
         {
             let trigger = Trigger { summary_window: seconds(3), former_window, ..trigger() };
             assert_eq!(trigger.window_at(Timestamp(at)), seconds(expected_s), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_was_said_before_a_window_came_or_went_is_planned_apart() {
+        let seconds = Duration::from_secs;
+        for (former_s, at, window_s, is_apart) in [
+            (9, 99, 0, true),
+            (0, 99, 3, true),
+            (9, 100, 0, false),
+            (9, 99, 3, false),
+            (0, 99, 0, false),
+        ] {
+            let former = FormerWindow { window: seconds(former_s), until: Timestamp(100) };
+            let trigger = Trigger { former_window: Some(former), ..trigger() };
+            let found = trigger.former_at(Timestamp(at), seconds(window_s));
+            assert_eq!(found, is_apart.then_some(former), "{former_s} {at} {window_s}");
         }
     }
 

@@ -31,7 +31,7 @@ use crate::context::Context;
 use crate::domain::binding::{Integration, Language};
 use crate::domain::entry::{Entry, Logged};
 use crate::domain::id::{Conversation, Seq};
-use crate::domain::plan::{self, plan};
+use crate::domain::plan;
 use crate::domain::poison::{is_poisoned, leaves_rest};
 use crate::domain::press::Standing;
 use crate::domain::reply;
@@ -231,7 +231,7 @@ impl Dispatch {
                 beyond = self.control_beyond(run, &page, slot, beyond).await?;
             }
             self.weigh(run, &mut page).await?;
-            let Some(planned) = plan(&page, beyond, slot.window, self.config.plan) else {
+            let Some(planned) = self.plan(run, &page, beyond, slot.window) else {
                 return Ok(Worked::Through);
             };
             let rest = page.split_off(planned.count);
