@@ -147,6 +147,12 @@ impl<'a> Turning<'a> {
             (_, None) => {}
             (Command::Invoke, Some(turn)) => return self.ask(run, turn).await.map(Some),
             (Command::Send { segment }, Some(turn)) => {
+                // A long answer takes its time: what was said meanwhile may end it.
+                if segment > 0
+                    && let Some(by) = self.hands.control_after(run, turn.last).await?
+                {
+                    return Ok(Some(Event::Controlled { by }));
+                }
                 return self.say(run, turn, segment).await.map(Some);
             }
             (Command::CountAmbiguous, Some(turn)) => {

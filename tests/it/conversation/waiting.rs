@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use dingtalk_trigger::sim::dingtalk::fault::{Fault, Outcome};
 use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::dingtalk::record::Kind;
 use dingtalk_trigger::sim::expert::Next;
 use dingtalk_trigger::sim::script::{Act, End};
 use serde_json::{Value, json};
@@ -127,6 +129,27 @@ async fn a_window_that_is_published_holds_for_what_comes_after_it() {
 }
 
 #[tokio::test]
+async fn what_a_window_collected_is_asked_together_when_the_window_goes() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &json!({ "summaryWindowSeconds": 600 })).await;
+    for text in ["one", "two"] {
+        outside.say(Say::direct("robot", "ann", text));
+    }
+    wait_until("their timers are armed", LIMIT, async || {
+        service.metric("dt_stage_outcomes_total", "intake").await > 1.5
+    })
+    .await;
+    // Clocks of two processes may differ by a little.
+    silence(&outside, Duration::from_millis(300)).await;
+    publish(&service, &outside, &json!({ "summaryWindowSeconds": 0 })).await;
+    silence(&outside, Duration::from_millis(300)).await;
+    outside.ask(Say::direct("robot", "ann", "three"), "You said: three").await;
+    assert_eq!(texts(&outside), ["one\ntwo", "three"]);
+    // The timers of the long window stay until they fire: hints about nothing.
+    service.idle().await;
+}
+
+#[tokio::test]
 async fn what_waits_for_an_answer_keeps_its_window_when_another_is_published() {
     let outside = Outside::start().await;
     let service = published(&outside, &json!({ "queuedNotice": "none" })).await;
@@ -167,6 +190,24 @@ async fn what_waits_for_an_answer_keeps_its_window_when_another_is_published() {
     }
     // The timers of the late answers stay until they fire: hints about nothing.
     service.idle().await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_an_answer_between_two_of_its_messages() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &json!({ "queuedNotice": "none" })).await;
+    let mut slow = Fault::new("webhook", Outcome::Slow);
+    slow.delay_ms = 3000;
+    outside.cloud.fault(slow);
+    outside.say(Say::direct("robot", "ann", "long 40000"));
+    wait_until("the first message is under way", LIMIT, async || {
+        outside.cloud.book().since(0, usize::MAX).iter().any(|it| it.kind == Kind::Faulted)
+    })
+    .await;
+    let said = outside.ask(Say::direct("robot", "ann", "/stop"), "Stopped.").await;
+    let read = outside.read_in(&said.conversation);
+    assert_eq!(read.len(), 2, "one of three, and the word: {read:?}");
+    service.finish().await;
 }
 
 #[tokio::test]
