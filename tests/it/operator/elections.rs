@@ -19,7 +19,16 @@ async fn leaders_step_down_and_a_log_is_put_back_in_a_cluster_without_a_loss() {
 
 async fn work(stand: &Stand) {
     let bound = REDELIVERED;
-    for stream in ["DT_IN", "DT_TIMER", "DT_RUN", "DT_JOURNAL", "KV_DT_LIVE"] {
+    for stream in [
+        "DT_IN",
+        "DT_TIMER",
+        "DT_RUN",
+        "DT_JOURNAL",
+        "DT_HANDOFF",
+        "DT_DEAD",
+        "KV_DT_LIVE",
+        "KV_DT_RATE",
+    ] {
         let begun = Instant::now();
         stand.hands.step_down(stream).await;
         let what = format!("the leader of {stream} stepped down");

@@ -82,6 +82,14 @@ async fn work(stand: &Stand) -> Vec<RangeInclusive<i64>> {
         stand.recovered(what, AT_ONCE).await;
         stand.says_whether_it_accepts(true).await;
     }
+    for (stream, what, bound) in
+        [("DT_RUN", "slots full", REDELIVERED), ("DT_TIMER", "timers dropped", SWEPT)]
+    {
+        hands.max_bytes(stream, 1).await;
+        stand.piled_up("messages wait for room").await;
+        hands.max_bytes(stream, 1 << 30).await;
+        stand.recovered(what, bound).await;
+    }
     wait_until("timers are pending", LIMIT, async || {
         hands.info("DT_TIMER").await["state"]["messages"].as_u64() >= Some(3)
     })

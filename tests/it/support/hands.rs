@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::support::env;
-use crate::support::program::report;
+use crate::support::program::{LIMIT, report};
 use crate::support::server::connect;
+use crate::support::wait::wait_until;
 
 const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
 
@@ -150,6 +151,7 @@ impl Hands {
     pub(crate) async fn step_down(&self, stream: &str) {
         let line = "nats stream cluster step-down <stream>";
         let subject = format!("STREAM.LEADER.STEPDOWN.{stream}");
+        self.led(&format!("STREAM.INFO.{stream}")).await;
         self.run(line, &[("<stream>", stream)], &subject, &json!({})).await;
     }
 
@@ -157,6 +159,7 @@ impl Hands {
         let values = [("<stream>", stream), ("<consumer>", consumer)];
         let line = "nats consumer cluster step-down <stream> <consumer>";
         let subject = format!("CONSUMER.LEADER.STEPDOWN.{stream}.{consumer}");
+        self.led(&format!("CONSUMER.INFO.{stream}.{consumer}")).await;
         self.run(line, &values, &subject, &json!({})).await;
     }
 
@@ -194,6 +197,14 @@ impl Hands {
 
     pub(crate) async fn info(&self, stream: &str) -> Value {
         self.ask(&format!("STREAM.INFO.{stream}"), &json!({})).await
+    }
+
+    /// Who is being elected cannot step down.
+    async fn led(&self, info: &str) {
+        wait_until("there is a leader", LIMIT, async || {
+            !self.ask(info, &json!({})).await["cluster"]["leader"].is_null()
+        })
+        .await;
     }
 
     /// An answer without an error, or `Null`.

@@ -140,11 +140,15 @@ async fn a_lapsed_lease_parks_and_a_heartbeat_brings_the_expert_back() {
     let service = Service::start(&outside).await;
     service.stream_robot(&outside, "robot").await;
     let admin = service.admin();
-    let leased = json!({ "kind": "echo", "leaseSeconds": 1 });
+    // Long enough for a message to cross a slow machine.
+    let leased = json!({ "kind": "echo", "leaseSeconds": 5 });
     admin.publish("expert", "robot", &json!({ "runtime": leased })).await;
     let alive = outside.ask(Say::direct("robot", "ann", "alive"), "alive").await;
-    // Time itself is what ends a lease.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    wait_until("the lease runs out", LIMIT, async || {
+        let shown = admin.done("GET", "/api/triggers/expert", &Value::Null).await;
+        shown["runtime"]["alive"] == json!(false)
+    })
+    .await;
     outside.say(Say::direct("robot", "ann", "kept"));
     wait_until("ann is told that her expert is away", LIMIT, async || {
         outside.read_in(&alive.conversation).len() == 2
