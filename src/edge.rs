@@ -38,7 +38,7 @@ use crate::io::log::{self, Appended, Log};
 use crate::io::routing::Routing;
 use crate::io::store::events::{Recorder, Seen};
 use crate::protocol::{action, trace};
-use crate::telemetry::metrics::{Event, Inbound};
+use crate::telemetry::metrics::Inbound;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -89,7 +89,9 @@ impl Edge {
                 let label = why.label();
                 match why {
                     Ignored::QuotaExceeded(said) => seen.last_error = Some((now, said)),
-                    Ignored::Event(kind) => self.count_event(integration, &kind),
+                    Ignored::Event(kind) => {
+                        self.context.metrics.event_left(integration.id.as_str(), &kind);
+                    }
                     Ignored::NotMentioned | Ignored::OwnMessage | Ignored::ForeignCard => {}
                 }
                 self.recorder.record(&integration.id, seen);
@@ -162,14 +164,6 @@ impl Edge {
         let id = integration.map_or("unknown", |integration| integration.id.as_str());
         let labels = Inbound { integration: id.to_owned(), mode, result };
         self.context.metrics.inbound.get_or_create(&labels).inc();
-    }
-
-    fn count_event(&self, integration: &Integration, kind: &str) {
-        let is_plain = (1..=64).contains(&kind.len())
-            && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let kind = if is_plain { kind } else { "other" };
-        let labels = Event { integration: integration.id.to_string(), kind: kind.to_owned() };
-        self.context.metrics.events.get_or_create(&labels).inc();
     }
 }
 
