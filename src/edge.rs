@@ -74,11 +74,22 @@ pub enum Taken {
 
 impl Edge {
     /// Carries a decision out and counts it. `Ok` means that DingTalk may be told of success.
-    pub async fn take(
+    pub fn take(
         &self,
         integration: &Integration,
         decision: Decision,
         arrival: Arrival,
+    ) -> impl Future<Output = Result<Taken, log::Error>> {
+        self.take_in(integration, decision, arrival, None)
+    }
+
+    /// See [`Edge::take`]. `place` is held where something had to be done in it first.
+    async fn take_in(
+        &self,
+        integration: &Integration,
+        decision: Decision,
+        arrival: Arrival,
+        place: Option<order::Turn>,
     ) -> Result<Taken, log::Error> {
         let now = self.context.clock.now();
         let verified_at = arrival.signed_at.map(|_| now);
@@ -106,7 +117,10 @@ impl Edge {
             }
         };
         let written = self.log.write(entry).inspect_err(breach)?;
-        let _turn = self.order.enter(&conversation).await;
+        let _place = match place {
+            Some(place) => place,
+            None => self.order.enter(&conversation).await,
+        };
         let appended = match self.known(&conversation, &message_id, arrival).await? {
             Some(seq) => Ok(Appended::Duplicate(seq)),
             None => self.log.append_written(&conversation, &message_id, written).await,

@@ -38,8 +38,7 @@ impl Edge {
             self.take(integration, decision, arrival).await?;
             return Ok(json!({}));
         };
-        let head = self.head(&action).await;
-        let taken = self.take(integration, decision, arrival).await?;
+        let (taken, head) = self.take_action(integration, decision, arrival, &action).await?;
         let foreseen = self.foresee(&action, head, taken).await;
         let result = match foreseen {
             Some(Standing::Counts) => Some(words::pressed(integration.language, &action.kind)),
@@ -48,6 +47,21 @@ impl Edge {
             Some(Standing::Foreign) | None => return Ok(json!({})),
         };
         Ok(card::response(&closed(integration.language, result.as_deref())))
+    }
+
+    /// Takes a press, and gives the conversation as it was before. What arrives while that is read waits
+    /// behind the press.
+    pub(super) async fn take_action(
+        &self,
+        integration: &Integration,
+        decision: Decision,
+        arrival: Arrival,
+        action: &Action,
+    ) -> Result<(Taken, Option<Head>), log::Error> {
+        let place = self.order.enter(&action.turn.conversation).await;
+        let head = self.head(action).await;
+        let taken = self.take_in(integration, decision, arrival, Some(place)).await?;
+        Ok((taken, head))
     }
 
     /// The conversation as it is before the press.
