@@ -12,19 +12,22 @@ use tokio::time::timeout;
 use super::accept::Decision;
 use super::repeat::Arrival;
 use super::{Edge, Taken};
-use crate::domain::binding::Integration;
+use crate::domain::binding::{Integration, Trigger};
 use crate::domain::entry::{Action, Entry};
+use crate::domain::foresight;
 use crate::domain::id::{Seq, TurnId};
-use crate::domain::press::{Press, Standing, standing};
+use crate::domain::press::{self, Press, Standing};
 use crate::domain::turn::{Head, Interrupted, OpenTurn, Phase, TurnKind};
 use crate::domain::words;
-use crate::io::asker::{asker, is_first};
-use crate::io::log;
+use crate::io::asker::{self, asker};
+use crate::io::log::{self, PageLimits};
 use crate::protocol::card;
 use crate::protocol::card::question::closed;
 
 /// DingTalk waits 2 s for the whole answer, and the press itself comes first.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Of what stands before a press and is not done yet.
+const BETWEEN: PageLimits = PageLimits { entries_max: 200, bytes_max: 1024 * 1024 };
 
 impl Edge {
     /// Takes a press like everything else, and says what its card shows from now on.
@@ -100,22 +103,43 @@ impl Edge {
             Taken::Ignored => None,
         };
         let head = head?;
-        let trigger = self.routing.trigger_of(&action.turn.conversation.integration);
+        let conversation = &action.turn.conversation;
+        let trigger = self.routing.trigger_of(&conversation.integration);
         let trigger = trigger.as_deref();
-        let asker = asker(&self.log, &action.turn.conversation, &action.turn).await.ok()?;
+        let asker = asker(&self.log, conversation, &action.turn).await.ok()?;
         let at = self.context.clock.now();
-        let is_first = match (seq, &asker) {
-            (Some(seq), Some(asker)) => {
-                is_first(&self.log, action, asker, trigger, seq).await.ok()?
-            }
-            (Some(_) | None, _) => true,
-        };
-        let press = Press { action, at, asker: asker.as_ref(), is_first };
-        match standing(press, trigger, &head) {
-            // What stands between will have answered it when this is judged.
-            Standing::Counts if !is_first => Some(Standing::Over),
-            standing => Some(standing),
+        let press = Press { action, at, asker: asker.as_ref(), is_first: false };
+        let Some(seq) = seq else { return Some(press::standing(press, trigger, &head)) };
+        let head = self.until(head, press, trigger, seq).await.ok()??;
+        asker::standing(&self.log, press, trigger, &head, seq).await.ok()
+    }
+
+    /// The conversation as it will be when the press at `seq` is judged. `None`: too much is to be done
+    /// before.
+    async fn until(
+        &self,
+        mut head: Head,
+        press: Press<'_>,
+        trigger: Option<&Trigger>,
+        seq: Seq,
+    ) -> Result<Option<Head>, log::Error> {
+        let turn = &press.action.turn;
+        // What is done by now the head knows.
+        let done = head.position.max(turn.last);
+        let page = self.log.glance(&turn.conversation, done, seq, BETWEEN).await?;
+        if page.last().is_some_and(|last| last.seq < seq) {
+            return Ok(None);
         }
+        for logged in page.iter().filter(|logged| logged.seq < seq) {
+            head = match &logged.entry {
+                Entry::Action(other) if other.turn != *turn => {
+                    let asker = asker(&self.log, &turn.conversation, &other.turn).await?;
+                    foresight::after(head, logged, asker.as_ref(), trigger)
+                }
+                _ => foresight::after(head, logged, press.asker, trigger),
+            };
+        }
+        Ok(Some(head))
     }
 
     /// Whether the press at `seq` was judged and counted: it asked the expert, or ended the session.
