@@ -17,7 +17,7 @@ use crate::domain::entry::{Action, Entry};
 use crate::domain::foresight;
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::press::{self, Press, Standing};
-use crate::domain::turn::{Head, Interrupted, OpenTurn, Phase, TurnKind};
+use crate::domain::turn::{Head, Interrupted, OpenTurn, Phase, TurnKind, question};
 use crate::domain::words;
 use crate::io::asker::{self, asker};
 use crate::io::log::{self, PageLimits};
@@ -80,6 +80,10 @@ impl Edge {
             head.position = turn.last;
             head.interrupted = Some(Interrupted { turn: turn.last, run: turn.run });
         }
+        // It stays on record while the turn that closes it is open.
+        if head.turn.as_ref().is_some_and(|turn| question::close(&head, turn).is_some()) {
+            head.interrupted = None;
+        }
         (head.position >= action.turn.last).then_some(head)
     }
 
@@ -94,20 +98,24 @@ impl Edge {
     }
 
     async fn judge(&self, action: &Action, head: Option<Head>, taken: Taken) -> Option<Standing> {
+        let conversation = &action.turn.conversation;
+        let trigger = self.routing.trigger_of(&conversation.integration);
+        let (trigger, at) = (trigger.as_deref(), self.context.clock.now());
         let seq = match taken {
             Taken::Stored(seq) => Some(seq),
-            Taken::Duplicate(seq) if self.has_counted(action, seq).await? => {
-                return Some(Standing::Counts);
-            }
-            Taken::Duplicate(seq) => Some(seq),
+            Taken::Duplicate(seq) => match self.judged(action, head.as_ref(), seq).await? {
+                Judged::Counted => return Some(Standing::Counts),
+                // Whatever is published since: it stays without effect, and a question that is open stays so.
+                Judged::InVain => {
+                    let is_open = press::is_awaited(action.turn.last, at, trigger, &head?);
+                    return (!is_open).then_some(Standing::Over);
+                }
+                Judged::NotYet => Some(seq),
+            },
             Taken::Ignored => None,
         };
         let head = head?;
-        let conversation = &action.turn.conversation;
-        let trigger = self.routing.trigger_of(&conversation.integration);
-        let trigger = trigger.as_deref();
         let asker = asker(&self.log, conversation, &action.turn).await.ok()?;
-        let at = self.context.clock.now();
         let press = Press { action, at, asker: asker.as_ref(), is_first: false };
         let Some(seq) = seq else { return Some(press::standing(press, trigger, &head)) };
         let head = self.until(head, press, trigger, seq).await.ok()??;
@@ -142,13 +150,25 @@ impl Edge {
         Ok(Some(head))
     }
 
-    /// Whether the press at `seq` was judged and counted: it asked the expert, or ended the session.
-    async fn has_counted(&self, action: &Action, seq: Seq) -> Option<bool> {
+    /// What the worker has made of the press at `seq`; `None` where it cannot be told.
+    async fn judged(&self, action: &Action, head: Option<&Head>, seq: Seq) -> Option<Judged> {
         let turn = TurnId { conversation: action.turn.conversation.clone(), last: seq };
         let records = self.journal.history(&turn).await.ok()?;
         let mut turns = records.iter().filter_map(|record| record.head.turn.as_ref());
-        Some(turns.any(|turn| turn.asked.is_some() || turn.kind == TurnKind::Control))
+        if turns.any(|turn| turn.asked.is_some() || turn.kind == TurnKind::Control) {
+            return Some(Judged::Counted);
+        }
+        let is_over = !records.is_empty() || head.is_some_and(|head| head.position >= seq);
+        Some(if is_over { Judged::InVain } else { Judged::NotYet })
     }
+}
+
+/// What became of a press that came before.
+enum Judged {
+    NotYet,
+    InVain,
+    /// It asked the expert, or ended the session.
+    Counted,
 }
 
 /// The action that a payload or a link turned out to be.
