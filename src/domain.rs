@@ -22,6 +22,7 @@ pub mod debounce;
 pub mod turn;
 pub mod mark;
 pub mod press;
+pub mod foresight;
 pub mod status;
 pub mod dead;
 pub mod words;

@@ -38,7 +38,7 @@ use crate::io::log::{self, Appended, Log};
 use crate::io::routing::Routing;
 use crate::io::store::events::{Recorder, Seen};
 use crate::protocol::{action, trace};
-use crate::telemetry::metrics::{Event, Inbound};
+use crate::telemetry::metrics::Inbound;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -74,11 +74,22 @@ pub enum Taken {
 
 impl Edge {
     /// Carries a decision out and counts it. `Ok` means that DingTalk may be told of success.
-    pub async fn take(
+    pub fn take(
         &self,
         integration: &Integration,
         decision: Decision,
         arrival: Arrival,
+    ) -> impl Future<Output = Result<Taken, log::Error>> {
+        self.take_in(integration, decision, arrival, None)
+    }
+
+    /// See [`Edge::take`]. `place` is held where something had to be done in it first.
+    async fn take_in(
+        &self,
+        integration: &Integration,
+        decision: Decision,
+        arrival: Arrival,
+        place: Option<order::Turn>,
     ) -> Result<Taken, log::Error> {
         let now = self.context.clock.now();
         let verified_at = arrival.signed_at.map(|_| now);
@@ -89,7 +100,9 @@ impl Edge {
                 let label = why.label();
                 match why {
                     Ignored::QuotaExceeded(said) => seen.last_error = Some((now, said)),
-                    Ignored::Event(kind) => self.count_event(integration, &kind),
+                    Ignored::Event(kind) => {
+                        self.context.metrics.event_left(integration.id.as_str(), &kind);
+                    }
                     Ignored::NotMentioned | Ignored::OwnMessage | Ignored::ForeignCard => {}
                 }
                 self.recorder.record(&integration.id, seen);
@@ -104,7 +117,10 @@ impl Edge {
             }
         };
         let written = self.log.write(entry).inspect_err(breach)?;
-        let _turn = self.order.enter(&conversation).await;
+        let _place = match place {
+            Some(place) => place,
+            None => self.order.enter(&conversation).await,
+        };
         let appended = match self.known(&conversation, &message_id, arrival).await? {
             Some(seq) => Ok(Appended::Duplicate(seq)),
             None => self.log.append_written(&conversation, &message_id, written).await,
@@ -162,14 +178,6 @@ impl Edge {
         let id = integration.map_or("unknown", |integration| integration.id.as_str());
         let labels = Inbound { integration: id.to_owned(), mode, result };
         self.context.metrics.inbound.get_or_create(&labels).inc();
-    }
-
-    fn count_event(&self, integration: &Integration, kind: &str) {
-        let is_plain = (1..=64).contains(&kind.len())
-            && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let kind = if is_plain { kind } else { "other" };
-        let labels = Event { integration: integration.id.to_string(), kind: kind.to_owned() };
-        self.context.metrics.events.get_or_create(&labels).inc();
     }
 }
 

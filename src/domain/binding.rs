@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::entry::Control;
 use super::id::{ExpertId, IntegrationId};
 use super::inbound::{Place, PlaceKind, Sender};
 use super::secret::Secret;
@@ -115,6 +116,11 @@ impl Trigger {
             PlaceKind::Group => is_listed(&self.allow_conversations, &place.id),
         };
         is_place_fine && is_listed(&self.allow_senders, sender.user_id())
+    }
+
+    /// Who is not listed ends nothing, least of all what others in a group asked. An operator's hand does.
+    pub fn heeds(&self, control: &Control) -> bool {
+        control.origin.as_ref().is_none_or(|origin| self.allows(&origin.place, &origin.sender))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::binding::{ActBy, Trigger};
 use super::entry::{Action, ActionKind, Origin};
+use super::id::Seq;
 use super::inbound::Sender;
 use super::time::Timestamp;
 use super::turn::Head;
@@ -37,14 +38,10 @@ pub fn standing(press: Press<'_>, trigger: Option<&Trigger>, head: &Head) -> Sta
     if !may_act(&action.by, asker, trigger) {
         return Standing::Foreign;
     }
-    let session = head.session.clone().map(|session| session.under(trigger));
-    let current = session.filter(|session| !session.is_expired(at));
-    // A turn of an older session comes before the entry that opened this one.
-    if current.is_none_or(|session| action.turn.last < session.epoch) {
+    if !is_current(action.turn.last, at, trigger, head) {
         return Standing::Over;
     }
-    let is_awaited =
-        head.interrupted.as_ref().is_some_and(|interrupted| interrupted.turn == action.turn.last);
+    let is_awaited = is_awaited(action.turn.last, at, trigger, head);
     let is_open = match action.kind {
         ActionKind::Confirm | ActionKind::Reject => is_awaited,
         // The expert may offer more than it waits for, but once.
@@ -52,6 +49,19 @@ pub fn standing(press: Press<'_>, trigger: Option<&Trigger>, head: &Head) -> Sta
         ActionKind::End => true,
     };
     if is_open { Standing::Counts } else { Standing::Over }
+}
+
+/// Whether the question of the turn that ended at `turn` is open.
+pub fn is_awaited(turn: Seq, at: Timestamp, trigger: Option<&Trigger>, head: &Head) -> bool {
+    let is_asked = head.interrupted.as_ref().is_some_and(|interrupted| interrupted.turn == turn);
+    is_asked && is_current(turn, at, trigger, head)
+}
+
+/// Whether the session of the turn still lasts: a turn of an older one comes before the entry that opened
+/// this one.
+fn is_current(turn: Seq, at: Timestamp, trigger: Option<&Trigger>, head: &Head) -> bool {
+    let session = head.session.clone().map(|session| session.under(trigger));
+    session.is_some_and(|session| !session.is_expired(at) && turn >= session.epoch)
 }
 
 /// The asker may, and by setting everybody whom the expert listens to.
@@ -85,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::domain::binding::{BusyPolicy, QueuedNotice};
-    use crate::domain::id::{ExpertId, IntegrationId, Seq};
+    use crate::domain::id::{ExpertId, IntegrationId};
     use crate::domain::inbound::{Place, PlaceKind};
     use crate::domain::session::Session;
     use crate::domain::turn::Interrupted;

@@ -128,14 +128,15 @@ async fn ask(edge: &Edge, query: Option<String>) -> Result<Response, Refused> {
 async fn act(edge: &Edge, query: Option<String>, arrived: Instant) -> Result<Response, Refused> {
     let checked = check(edge, query).await?;
     let decision = checked.decision();
-    let action = pressed(&decision).cloned();
-    let head = match &action {
-        Some(action) => edge.head(action).await,
-        None => None,
+    let (action, arrival) = (pressed(&decision).cloned(), Arrival::unsigned(arrived));
+    let integration = &checked.integration;
+    let taken = match &action {
+        Some(action) => edge.take_action(integration, decision, arrival, action).await,
+        None => edge.take(integration, decision, arrival).await.map(|taken| (taken, None)),
     };
-    let taken = match edge.take(&checked.integration, decision, Arrival::unsigned(arrived)).await {
-        Ok(taken @ Taken::Stored(_)) => taken,
-        Ok(Taken::Duplicate(_) | Taken::Ignored) => {
+    let (taken, head) = match taken {
+        Ok(stored @ (Taken::Stored(_), _)) => stored,
+        Ok((Taken::Duplicate(_) | Taken::Ignored, _)) => {
             return Err(Refused::Over(Some(checked.language())));
         }
         Err(error) => {

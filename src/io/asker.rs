@@ -2,14 +2,15 @@
 //! else answered that turn before.
 //!
 //! Read from the leader, so that it says what is stored; whether the press counts is judged in
-//! [`crate::domain::press`].
+//! [`crate::domain::press`], and here is read what it needs for that.
 
 use super::log::{Error, Log, PageLimits};
 use crate::domain::binding::Trigger;
-use crate::domain::entry::{Action, Entry, Origin};
+use crate::domain::entry::{Action, ActionKind, Entry, Origin};
 use crate::domain::id::{Conversation, Seq, TurnId};
 use crate::domain::inbound::Message;
-use crate::domain::press;
+use crate::domain::press::{self, Press, Standing};
+use crate::domain::turn::Head;
 
 /// An action may answer the turn of an action, and so on; further back nobody looks.
 const CHAIN_MAX: u32 = 16;
@@ -40,9 +41,28 @@ pub async fn asker(
     Ok(None)
 }
 
+/// Whether the press at `seq` counts in a conversation with this head. The log is read for one that the
+/// expert may have offered without waiting for it.
+pub async fn standing(
+    log: &Log,
+    press: Press<'_>,
+    trigger: Option<&Trigger>,
+    head: &Head,
+    seq: Seq,
+) -> Result<Standing, Error> {
+    let found = press::standing(press, trigger, head);
+    let (ActionKind::Custom(_), Standing::Over, Some(asker)) =
+        (&press.action.kind, found, press.asker)
+    else {
+        return Ok(found);
+    };
+    let is_first = is_first(log, press.action, asker, trigger, seq).await?;
+    Ok(press::standing(Press { is_first, ..press }, trigger, head))
+}
+
 /// Whether nothing stands between the turn and the press at `seq` that would have answered the turn: at
 /// most a question to the service, or the press of somebody who may not.
-pub async fn is_first(
+async fn is_first(
     log: &Log,
     action: &Action,
     asker: &Origin,

@@ -189,6 +189,16 @@ impl Metrics {
         text
     }
 
+    /// An event that was answered and left. Its type is DingTalk's own word and may be anything: what does
+    /// not look like one is `other`.
+    pub fn event_left(&self, integration: &str, kind: &str) {
+        let is_plain = (1..=64).contains(&kind.len())
+            && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let kind = if is_plain { kind } else { "other" };
+        let labels = Event { integration: integration.to_owned(), kind: kind.to_owned() };
+        self.events.get_or_create(&labels).inc();
+    }
+
     pub fn limit_breached(&self, limit: &'static str) {
         self.limit_breaches.get_or_create(&Limit { limit }).inc();
     }

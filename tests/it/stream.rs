@@ -125,6 +125,26 @@ async fn a_bad_frame_is_counted_and_the_connection_stays() {
 }
 
 #[tokio::test]
+async fn an_event_is_acknowledged_and_counted_by_its_type() {
+    let (_server, _gateway, pod, mut peer) = one(Handler::answering(Outcome::NoAck)).await;
+    for (id, kind) in [("e-1", "user_add_org"), ("e-2", "chat disband"), ("e-3", "user_add_org")] {
+        let headers = json!({ "topic": "*", "messageId": id, "eventType": kind });
+        peer.push(json!({ "type": "EVENT", "headers": headers, "data": "{}" }).to_string());
+        let ack = peer.heard().await;
+        assert_eq!((&ack["code"], &ack["headers"]["messageId"]), (&json!(200), &json!(id)));
+    }
+    let metrics = pod.context.metrics.render();
+    for line in [
+        r#"dt_events_total{integration="robot",kind="user_add_org"} 2"#,
+        r#"dt_events_total{integration="robot",kind="other"} 1"#,
+        r#"dt_inbound_total{integration="robot",mode="stream",result="ignored_event"} 3"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    pod.stop().await;
+}
+
+#[tokio::test]
 async fn a_frame_that_is_too_large_is_refused_by_its_id_and_the_connection_stays() {
     let (_server, mut gateway, pod, mut peer) = one(Handler::answering(Outcome::NoAck)).await;
     let text = "x".repeat(1024 * 1024);

@@ -75,7 +75,7 @@ impl Machine {
 }
 
 /// What shows that `turn` closes the open question, if it does.
-pub(super) fn close(head: &Head, turn: &OpenTurn) -> Option<Command> {
+pub fn close(head: &Head, turn: &OpenTurn) -> Option<Command> {
     let question = head.interrupted.as_ref().filter(|question| question.turn < turn.first)?.turn;
     let current = head.session.as_ref().map(|session| session.epoch);
     let how = match (&turn.asked, turn.kind) {

@@ -208,7 +208,7 @@ where
             Frame::Ping { id, data } => (id, Ack::ping(data)),
             Frame::Event { id, event } => {
                 tracing::debug!(%event, "event without a subscription");
-                self.shared.count("ignored_event");
+                self.shared.count_event(&event);
                 (id, Ack::event())
             }
             Frame::Skipped { why, id } => {

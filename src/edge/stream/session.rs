@@ -38,6 +38,11 @@ impl<H> Shared<H> {
         self.context.metrics.inbound.get_or_create(&label).inc();
     }
 
+    pub fn count_event(&self, kind: &str) {
+        self.count("ignored_event");
+        self.context.metrics.event_left(self.integration.borrow().id.as_str(), kind);
+    }
+
     /// The machine's own time, without the correction towards the broker's.
     pub fn wall_ms(&self) -> i64 {
         self.context.clock.now().0.saturating_sub(self.context.clock.offset_ms())

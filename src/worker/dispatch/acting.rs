@@ -13,7 +13,7 @@ use crate::domain::entry::{
 };
 use crate::domain::id::Seq;
 use crate::domain::press::{self, Press, Standing};
-use crate::io::asker::{asker, is_first};
+use crate::io::asker::{asker, standing};
 use crate::io::log::{self, PageLimits};
 use crate::protocol::token::Slot;
 use crate::worker::run::{Patience, Run, Stopped};
@@ -86,12 +86,10 @@ impl Dispatch {
         Ok(())
     }
 
-    /// Who is not listed ends nothing, least of all what others in a group asked.
     fn unheeded(&self, run: &Run, control: &Control) -> Option<Query> {
-        let origin = control.origin.as_ref()?;
         let trigger = self.routing.trigger_of(&run.conversation.integration)?;
-        let is_refused = !trigger.allows(&origin.place, &origin.sender);
-        is_refused.then(|| Query { kind: QueryKind::Unheeded, origin: origin.clone() })
+        let origin = control.origin.as_ref().filter(|_| !trigger.heeds(control))?;
+        Some(Query { kind: QueryKind::Unheeded, origin: origin.clone() })
     }
 
     /// Whether the action that a planned turn is counts now.
@@ -125,16 +123,9 @@ impl Dispatch {
         asker: Option<&Origin>,
     ) -> Result<Standing, Stopped> {
         let trigger = self.routing.trigger_of(&run.conversation.integration);
-        let trigger = trigger.as_deref();
         let press = Press { action, at: logged.at, asker, is_first: false };
-        let standing = press::standing(press, trigger, run.head());
-        let (ActionKind::Custom(_), Standing::Over, Some(asker)) = (&action.kind, standing, asker)
-        else {
-            return Ok(standing);
-        };
-        let is_first = is_first(&self.log, action, asker, trigger, logged.seq).await;
-        let is_first = is_first.context("read what came before a press")?;
-        Ok(press::standing(Press { is_first, ..press }, trigger, run.head()))
+        let found = standing(&self.log, press, trigger.as_deref(), run.head(), logged.seq).await;
+        Ok(found.context("read what came before a press")?)
     }
 
     async fn asker(&self, run: &Run, action: &Action) -> Result<Option<Origin>, Stopped> {

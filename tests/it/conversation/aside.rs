@@ -21,7 +21,7 @@ pub(super) const IN_WORDS: &str =
     "To answer, send me a message with your decision. /end ends the session.";
 
 /// The direct messages with links that this person got so far.
-fn asides(outside: &Outside, person: &str) -> Vec<Arc<Record>> {
+pub(super) fn asides(outside: &Outside, person: &str) -> Vec<Arc<Record>> {
     let is_aside = |record: &&Arc<Record>| {
         record.kind == Kind::Reply && record.detail == "oto" && record.person == person
     };

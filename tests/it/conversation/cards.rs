@@ -131,6 +131,30 @@ async fn in_a_group_a_card_obeys_its_asker() {
 }
 
 #[tokio::test]
+async fn a_press_that_did_not_count_stays_without_effect_whatever_is_published_since() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    card_robot(&service, &outside, "robot").await;
+    publish(&service, &outside, &Value::Null).await;
+    let said = outside.say(Say::group("robot", "cid-team", "ann", "confirm it"));
+    let card = card_in(&outside, &said.conversation, 0).await;
+    let press = async |by: &str, action: &str| {
+        outside.cloud.click(click(&card, by, action)).await.expect("within 2 s")
+    };
+    assert_eq!(press("bob", "confirm").await, json!({}));
+    outside.reply(&said.conversation, FOREIGN).await;
+    publish(&service, &outside, &json!({ "actBy": "anyone" })).await;
+    assert_eq!(press("bob", "confirm").await, json!({}), "the log has it already");
+    assert_eq!(shown(&outside, &card), ("true".to_owned(), String::new(), 3));
+    assert_eq!(changes(&press("bob", "reject").await), Some(("false", Some("Rejected"))));
+    outside.reply(&said.conversation, REJECTED).await;
+    closed(&outside, &card, "Rejected").await;
+    assert_eq!(changes(&press("bob", "confirm").await), Some(("false", None)));
+    assert_eq!(outside.expert.calls().len(), 2);
+    service.finish().await;
+}
+
+#[tokio::test]
 async fn an_http_robots_card_comes_back_through_the_webhook() {
     let outside = Outside::start().await;
     let service = Service::start(&outside).await;

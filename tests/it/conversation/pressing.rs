@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use dingtalk_trigger::protocol::callback::Envelopes;
+use dingtalk_trigger::sim::dingtalk::app::App;
 use dingtalk_trigger::sim::dingtalk::message::Say;
 use dingtalk_trigger::sim::dingtalk::record::Record;
 use serde_json::{Value, json};
 
+use super::aside::asides;
 use super::{publish, published};
 use crate::support::outside::Outside;
 use crate::support::program::LIMIT;
@@ -104,6 +106,61 @@ async fn a_link_answers_once_and_only_in_its_own_session() {
     let is_ended = |item: &Value| item["sender"]["id"] == "bob" && item["state"] == "ended";
     let list = "/api/conversations?integrationId=robot";
     service.admin().list_until(list, |items| items.iter().any(is_ended)).await;
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_page_says_used_only_of_what_has_no_effect() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &Value::Null).await;
+    // The end of a question that was answered ends its session all the same.
+    let said = outside.say(Say::direct("robot", "ann", "confirm it"));
+    let question = asked(&outside, &said.conversation).await;
+    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    outside.reply(&said.conversation, CONFIRMED).await;
+    assert_eq!(post(&link(&question, "End session")).await, 200);
+    outside.reply(&said.conversation, "The session has ended.").await;
+    assert_eq!(post(&link(&question, "End session")).await, 410);
+    let is_ended = |item: &Value| item["sender"]["id"] == "ann" && item["state"] == "ended";
+    let list = "/api/conversations?integrationId=robot";
+    service.admin().list_until(list, |items| items.iter().any(is_ended)).await;
+
+    // What the service itself answers leaves the question open.
+    let said = outside.say(Say::direct("robot", "bob", "confirm that"));
+    let question = asked(&outside, &said.conversation).await;
+    let sticker = Say::direct("robot", "bob", "").content(json!({ "msgtype": "sticker" }));
+    outside.ask(sticker, "is not supported yet. Please write text.").await;
+    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    outside.reply(&said.conversation, CONFIRMED).await;
+    assert_eq!(outside.expert.calls().len(), 4);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn who_is_not_listed_answers_nothing_in_a_shared_session() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    outside.cloud.put_app(App::stream("robot", "app-secret"));
+    let fields = json!({ "id": "robot", "mode": "stream", "scope": "group" });
+    service.admin().integrate(&fields).await;
+    wait_until("the robot is connected", LIMIT, async || outside.cloud.connections("robot") == 1)
+        .await;
+    publish(&service, &outside, &json!({ "allowSenders": ["ann", "bob"] })).await;
+    let group = |who: &str, text: &str| Say::group("robot", "cid-team", who, text);
+    let said = outside.ask(group("ann", "confirm it"), "to the person who asked.").await;
+    let question = asides(&outside, "ann").pop().expect("links in private");
+    for text in ["never mind", "/stop"] {
+        outside.say(group("mallory", text));
+    }
+    wait_until("neither is answered", LIMIT, async || {
+        service.metric("dt_limit_breaches_total", "allow_list").await > 1.5
+    })
+    .await;
+    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    outside.reply(&said.conversation, CONFIRMED).await;
+    assert_eq!(post(&link(&question, "End session")).await, 200);
+    outside.reply(&said.conversation, "The session has ended.").await;
+    assert_eq!(outside.expert.calls().len(), 2);
     service.finish().await;
 }
 

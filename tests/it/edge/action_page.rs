@@ -1,14 +1,22 @@
 //! The page behind a signed link, as a browser meets it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::{RawQuery, State};
+use dingtalk_trigger::domain::binding::Mode;
 use dingtalk_trigger::domain::entry::{ActionKind, ControlKind, Entry};
 use dingtalk_trigger::domain::id::IntegrationId;
 use dingtalk_trigger::domain::inbound::PlaceKind;
+use dingtalk_trigger::edge::accept::{self, Decision};
+use dingtalk_trigger::edge::action_page;
+use dingtalk_trigger::edge::stream::Outcome;
 use dingtalk_trigger::protocol::action::{Kind, Link};
-use dingtalk_trigger::protocol::subject;
+use dingtalk_trigger::protocol::{stream, subject};
+use futures_util::FutureExt;
+use serde_json::Value;
 
-use crate::edge::Bench;
+use crate::edge::{Bench, integration, message};
 
 const TURN: &str = "http.abcdefghijklmnopqrstuvwx23.42";
 
@@ -50,6 +58,34 @@ async fn a_look_changes_nothing_a_post_acts_and_a_second_post_is_gone() {
     let Entry::Action(action) = &logged[0].1 else { panic!("not an action") };
     assert_eq!((&action.kind, action.turn.to_string()), (&ActionKind::Confirm, TURN.to_owned()));
     assert_eq!(action.by.user_id(), "staff1");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_that_comes_behind_a_followed_link_does_not_overtake_it() {
+    let bench = Bench::start().await;
+    let (robot, said) = (integration("http", Mode::Http), message("m1", "never mind"));
+    let Ok(Decision::Publish(decided)) = accept::robot(&robot, &(&said).into()) else {
+        panic!("it is published");
+    };
+    let turn = format!("http.{}.42", decided.conversation.key).parse().unwrap();
+    let followed = Link { turn: Some(turn), ..link(&bench, Kind::Confirm) };
+    let url = followed.to_url("", &bench.key);
+    let query = url.split_once('?').map(|(_, query)| query.to_owned());
+    // Both have arrived, one behind the other, before either gets on.
+    let held = bench.edge.order.enter(&decided.conversation).await;
+    let edge = Arc::new(bench.edge.clone());
+    let mut first = Box::pin(action_page::post(State(edge), RawQuery(query)));
+    let mut second = Box::pin(bench.edge.take_frame(&robot, stream::Kind::Bot, said));
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    drop(held);
+    let (page, outcome) = futures_util::future::join(first, second).await;
+    assert_eq!((page.status().as_u16(), outcome), (200, Outcome::Ack(Value::Null)));
+    let logged = bench.logged().await;
+    assert!(
+        matches!(logged.as_slice(), [(_, Entry::Action(_)), (_, Entry::Message(_))]),
+        "{logged:?}"
+    );
     bench.finish().await;
 }
 

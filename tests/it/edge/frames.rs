@@ -2,8 +2,10 @@
 
 use dingtalk_trigger::domain::binding::Mode;
 use dingtalk_trigger::domain::entry::Entry;
+use dingtalk_trigger::edge::accept::{self, Decision};
 use dingtalk_trigger::edge::stream::Outcome;
 use dingtalk_trigger::protocol::stream::Kind;
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 
 use crate::edge::{Bench, ENTRY_MAX_BYTES, integration, message};
@@ -42,6 +44,33 @@ async fn each_frame_is_acknowledged_by_what_became_of_it() {
     assert_eq!(ids.len(), 2);
     assert_eq!(ids[0], "stream:m1");
     assert!(ids[1].starts_with("stream:card:"));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_that_comes_behind_a_press_does_not_overtake_it() {
+    let bench = Bench::start().await;
+    let robot = integration("stream", Mode::Stream);
+    let said = message("m1", "never mind");
+    let Ok(Decision::Publish(decided)) = accept::robot(&robot, &(&said).into()) else {
+        panic!("it is published");
+    };
+    let content = json!({"cardPrivateData": {"actionIds": ["confirm"]}}).to_string();
+    let track = format!("stream.{}.42", decided.conversation.key);
+    let press = json!({"outTrackId": track, "userId": "staff1", "content": content});
+    // Both have arrived, one behind the other, before either gets on.
+    let held = bench.edge.order.enter(&decided.conversation).await;
+    let mut first = Box::pin(bench.edge.take_frame(&robot, Kind::Card, press));
+    let mut second = Box::pin(bench.edge.take_frame(&robot, Kind::Bot, said));
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    drop(held);
+    let (first, second) = futures_util::future::join(first, second).await;
+    assert_eq!((first, second), (Outcome::Ack(json!({})), Outcome::Ack(Value::Null)));
+    let logged = bench.logged().await;
+    assert!(
+        matches!(logged.as_slice(), [(_, Entry::Action(_)), (_, Entry::Message(_))]),
+        "{logged:?}"
+    );
     bench.finish().await;
 }
 
