@@ -130,6 +130,19 @@ pub struct Replay {
 }
 
 impl Entry {
+    /// What people wrote in it.
+    pub fn messages(&self) -> &[Message] {
+        match self {
+            Self::Message(message) => std::slice::from_ref(message),
+            Self::Replay(replay) => &replay.messages,
+            Self::Action(_)
+            | Self::Control(_)
+            | Self::Query(_)
+            | Self::Undecodable { .. }
+            | Self::Gone => &[],
+        }
+    }
+
     /// The word for it in the header `Dt-Kind`, for people who look at the stream.
     pub fn kind(&self) -> EntryKind {
         match self {

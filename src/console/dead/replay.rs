@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::super::body::Body;
 use super::super::problem::Problem;
 use super::filter::{Narrow, Wanted};
-use super::view;
 use crate::domain::dead::DeadLetter;
 use crate::domain::entry::{Entry, Replay};
 use crate::domain::id::{ExpertId, Seq};
@@ -193,8 +192,7 @@ async fn entry<'a>(
         }
         What::Unreadable(why) => return Ok(Err(format!("it cannot be read: {why}"))),
     };
-    let messages: Vec<_> =
-        letter.entries.iter().flat_map(|logged| view::messages(&logged.entry)).cloned().collect();
+    let messages: Vec<_> = letter.messages().cloned().collect();
     if messages.is_empty() {
         return Ok(Err("it holds no message that could be asked again".to_owned()));
     }

@@ -21,6 +21,7 @@ use crate::domain::turn::{
     Availability, Command, Event, Notice, OpenTurn, Parked, Phase, Purpose, Step,
 };
 use crate::domain::words::Word;
+use crate::io::dead::Buried;
 use crate::io::{journal, timer};
 use crate::protocol::subject;
 use crate::telemetry::metrics;
@@ -170,7 +171,7 @@ impl<'a> Turning<'a> {
                 return Ok(Some(Event::Buried));
             }
             (Command::SettleDead { dead }, Some(_)) => {
-                self.hands.dead.delete(dead).await.context("delete the dead letter")?;
+                self.settle_dead(run, dead).await?;
                 return Ok(Some(Event::DeadSettled { at: self.hands.context.clock.now() }));
             }
             (Command::Tell(notice), Some(turn)) => {
@@ -237,6 +238,19 @@ impl<'a> Turning<'a> {
         let dead = metrics::Dead { stage, reason };
         self.hands.context.metrics.dead.get_or_create(&dead).inc();
         tracing::warn!(turn.id = %letter.turn, reason, "turn buried");
+        Ok(())
+    }
+
+    /// By now another letter may have its number.
+    async fn settle_dead(&self, run: &Run, dead: Seq) -> Result<(), Stopped> {
+        let found = self.hands.dead.at(dead).await.context("read the dead letter")?;
+        let is_it = |buried: &Buried| match self.entries.last().map(|logged| &logged.entry) {
+            Some(Entry::Replay(replay)) => buried.is_asked_by(&run.conversation, replay),
+            Some(_) | None => buried.conversation.as_ref() == Some(&run.conversation),
+        };
+        if found.as_ref().is_some_and(is_it) {
+            self.hands.dead.delete(dead).await.context("delete the dead letter")?;
+        }
         Ok(())
     }
 
