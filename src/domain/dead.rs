@@ -3,7 +3,7 @@
 //! Guarantees nothing by itself: that it is stored before its turn ends is the machine's, how it is
 //! written `protocol::dead`'s.
 
-use super::entry::{Logged, Replay};
+use super::entry::{Action, Again, Logged, Replay};
 use super::id::{Conversation, TurnId};
 use super::inbound::Message;
 use super::reason::Reason;
@@ -30,9 +30,18 @@ impl DeadLetter {
         self.entries.iter().flat_map(|logged| logged.entry.messages())
     }
 
+    /// The press that it is the turn of.
+    pub fn action(&self) -> Option<&Action> {
+        self.entries.iter().rev().find_map(|logged| logged.entry.action())
+    }
+
     /// Whether `replay`, an entry of `conversation`, asks this letter again, and not one that had its
     /// number before the stream was made anew.
     pub fn is_asked_by(&self, conversation: &Conversation, replay: &Replay) -> bool {
-        self.turn.conversation == *conversation && self.messages().eq(&replay.messages)
+        self.turn.conversation == *conversation
+            && match &replay.again {
+                Again::Messages(messages) => self.messages().eq(messages),
+                Again::Press { action, .. } => self.action() == Some(action.as_ref()),
+            }
     }
 }

@@ -12,7 +12,7 @@ use super::nats::{self, Nats};
 use crate::domain::answer::Answer;
 use crate::domain::id::{Conversation, ConversationKey, Seq, TurnId};
 use crate::domain::time::Timestamp;
-use crate::domain::turn::{Head, Phase, Step, TurnKind};
+use crate::domain::turn::{Head, Interrupted, Phase, Step, TurnKind};
 use crate::protocol::envelope;
 use crate::protocol::record::{self, Record};
 use crate::protocol::subject;
@@ -209,6 +209,13 @@ impl Journal {
             next = self.nats.next(STREAM, Seq(stored.seq.0 + 1), &subject).await?;
         }
         Ok(found)
+    }
+
+    /// The question that a turn ended with, and the run that waits for its answer.
+    pub async fn question(&self, id: &TurnId) -> Result<Option<Interrupted>, Error> {
+        let history = self.history(id).await?;
+        let of_turn = |past: Past| past.head.interrupted.filter(|it| it.turn == id.last);
+        Ok(history.into_iter().rev().find_map(of_turn))
     }
 
     /// How the turn ended that holds the entry at `seq` of the log, where the journal was not beyond it

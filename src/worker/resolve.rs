@@ -111,7 +111,8 @@ impl Resolver {
         Resolved::Turn { turn: Box::new(self.new_turn(question, kind, opening)), reach: None, says }
     }
 
-    /// The buried turn again, in the session and with the expert of its own time.
+    /// The buried turn again, in the session and with the expert of its own time. A press is not judged
+    /// again: the operator has the word.
     async fn replay(&self, question: &Question<'_>, replay: &Replay, at: Timestamp) -> Resolved {
         let kind = TurnKind::Replay { dead: replay.dead };
         match self.dead.at(replay.dead).await {

@@ -14,7 +14,7 @@ use super::super::body::Body;
 use super::super::problem::Problem;
 use super::filter::{Narrow, Wanted};
 use crate::domain::dead::DeadLetter;
-use crate::domain::entry::{Entry, Replay};
+use crate::domain::entry::{Action, ActionKind, Again, Entry, Replay};
 use crate::domain::id::{ExpertId, Seq};
 use crate::domain::turn::Step;
 use crate::io::dead::{Buried, DeadLetters, What};
@@ -210,13 +210,46 @@ async fn entry<'a>(
         What::Unreadable(why) => return Ok(Err(format!("it cannot be read: {why}"))),
     };
     let messages: Vec<_> = letter.messages().cloned().collect();
-    if messages.is_empty() {
-        return Ok(Err("it holds no message that could be asked again".to_owned()));
-    }
+    let again = match letter.action() {
+        Some(action) => press_again(state, letter, action).await?,
+        None if messages.is_empty() => {
+            return Ok(Err("it holds no message that could be asked again".to_owned()));
+        }
+        None => Some(Again::Messages(messages)),
+    };
+    let Some(again) = again else {
+        let why = "it is a press that no expert was asked by, or whose question nobody knows any \
+                   more: the person asks anew";
+        return Ok(Err(why.to_owned()));
+    };
     let Some((expert, epoch)) = target(state, letter).await? else {
         return Ok(Err("no trigger binds its integration to an expert; publish one".to_owned()));
     };
-    Ok(Ok((letter, Replay { dead: buried.seq, expert, epoch, messages })))
+    Ok(Ok((letter, Replay { dead: buried.seq, expert, epoch, again })))
+}
+
+/// `None` for a press that did not count, or whose question is not on record: what waits by now may be
+/// another one.
+async fn press_again(
+    state: &super::super::State,
+    letter: &DeadLetter,
+    action: &Action,
+) -> Result<Option<Again>, Problem> {
+    let of_before = letter.entries.last().map(|logged| &logged.entry);
+    if let Some(Entry::Replay(Replay { again, .. })) = of_before {
+        return Ok(Some(again.clone()));
+    }
+    if letter.asked.is_none() {
+        return Ok(None);
+    }
+    let question = Journal::new(&state.nats).question(&action.turn).await?;
+    let run = match (&action.kind, question) {
+        (_, Some(question)) => question.run,
+        // It begins a run of its own.
+        (ActionKind::Custom(_), None) => None,
+        (ActionKind::Confirm | ActionKind::Reject | ActionKind::End, None) => return Ok(None),
+    };
+    Ok(Some(Again::Press { action: Box::new(action.clone()), run }))
 }
 
 /// The session of its own time; for one that never had any, a session with who is bound now.

@@ -161,12 +161,16 @@ fn entries(logged: &Logged) -> Vec<EntryView> {
         sender_id: message.map(|message| message.sender.user_id().to_owned()),
         text: excerpt(&text),
     };
+    if let Some(action) = logged.entry.action() {
+        return vec![view(None, runtime::action(&action.kind).to_owned())];
+    }
     match &logged.entry {
-        Entry::Action(action) => vec![view(None, runtime::action(&action.kind).to_owned())],
         Entry::Undecodable { bytes, .. } => {
             vec![view(None, String::from_utf8_lossy(bytes).into_owned())]
         }
-        Entry::Control(_) | Entry::Query(_) | Entry::Gone => vec![view(None, String::new())],
+        Entry::Action(_) | Entry::Control(_) | Entry::Query(_) | Entry::Gone => {
+            vec![view(None, String::new())]
+        }
         Entry::Message(_) | Entry::Replay(_) => logged
             .entry
             .messages()

@@ -11,7 +11,7 @@ use crate::domain::answer::Answer;
 use crate::domain::binding::Integration;
 use crate::domain::dead::DeadLetter;
 use crate::domain::debounce::{TimerKind, Token};
-use crate::domain::entry::{Entry, Logged, Origin};
+use crate::domain::entry::{Action, Again, Entry, Logged, Origin};
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
@@ -286,18 +286,22 @@ fn origin(entry: &Entry) -> Option<Origin> {
     match entry {
         Entry::Message(message) => Some(message.origin()),
         Entry::Control(control) => control.origin.clone(),
-        Entry::Action(action) => action.place.clone().map(|place| Origin {
-            place,
-            sender: action.by.clone(),
-            robot_code: None,
-            webhook: None,
-        }),
-        Entry::Replay(replay) => {
-            replay.messages.last().map(crate::domain::inbound::Message::origin)
-        }
+        Entry::Action(action) => pressed(action),
+        Entry::Replay(replay) => match &replay.again {
+            Again::Messages(messages) => {
+                messages.last().map(crate::domain::inbound::Message::origin)
+            }
+            Again::Press { action, .. } => pressed(action),
+        },
         // It was answered when it came.
         Entry::Query(_) | Entry::Undecodable { .. } | Entry::Gone => None,
     }
+}
+
+/// Where it was pressed, if that was anywhere.
+fn pressed(action: &Action) -> Option<Origin> {
+    let (sender, place) = (action.by.clone(), action.place.clone()?);
+    Some(Origin { place, sender, robot_code: None, webhook: None })
 }
 
 /// The turn's name, as runtimes and logs know it.
