@@ -126,10 +126,58 @@ pub struct Replay {
     pub expert: ExpertId,
     /// The epoch of the session it belonged to.
     pub epoch: Seq,
-    pub messages: Vec<Message>,
+    pub again: Again,
+}
+
+/// What a replay asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    Messages(Vec<Message>),
+    /// A press is not judged again: it counted when it came.
+    Press {
+        action: Box<Action>,
+        /// The run whose question it answers, where the runtime has named it.
+        run: Option<String>,
+    },
+}
+
+impl Replay {
+    pub fn messages(&self) -> &[Message] {
+        match &self.again {
+            Again::Messages(messages) => messages,
+            Again::Press { .. } => &[],
+        }
+    }
 }
 
 impl Entry {
+    /// What people wrote in it.
+    pub fn messages(&self) -> &[Message] {
+        match self {
+            Self::Message(message) => std::slice::from_ref(message),
+            Self::Replay(replay) => replay.messages(),
+            Self::Action(_)
+            | Self::Control(_)
+            | Self::Query(_)
+            | Self::Undecodable { .. }
+            | Self::Gone => &[],
+        }
+    }
+
+    /// The press that it is, or asks again.
+    pub fn action(&self) -> Option<&Action> {
+        match self {
+            Self::Action(action) => Some(action),
+            Self::Replay(Replay { again: Again::Press { action, .. }, .. }) => Some(action),
+            Self::Message(_)
+            | Self::Replay(_)
+            | Self::Control(_)
+            | Self::Query(_)
+            | Self::Undecodable { .. }
+            | Self::Gone => None,
+        }
+    }
+
     /// The word for it in the header `Dt-Kind`, for people who look at the stream.
     pub fn kind(&self) -> EntryKind {
         match self {

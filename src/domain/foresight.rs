@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
     use crate::domain::binding::{ActBy, BusyPolicy, QueuedNotice};
-    use crate::domain::entry::{Action, Control, Query, QueryKind, Replay};
+    use crate::domain::entry::{Action, Again, Control, Query, QueryKind, Replay};
     use crate::domain::id::{ExpertId, IntegrationId, MsgId, Seq};
     use crate::domain::inbound::{Message, Part, Place, PlaceKind, Sender};
     use crate::domain::turn::Interrupted;
@@ -119,7 +119,12 @@ mod tests {
 
     fn replay(epoch: u64) -> Entry {
         let expert = ExpertId::parse("e").unwrap();
-        Entry::Replay(Replay { dead: Seq(1), expert, epoch: Seq(epoch), messages: vec![] })
+        Entry::Replay(Replay {
+            dead: Seq(1),
+            expert,
+            epoch: Seq(epoch),
+            again: Again::Messages(vec![]),
+        })
     }
 
     fn head() -> Head {

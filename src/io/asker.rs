@@ -6,7 +6,7 @@
 
 use super::log::{Error, Log, PageLimits};
 use crate::domain::binding::Trigger;
-use crate::domain::entry::{Action, ActionKind, Entry, Origin};
+use crate::domain::entry::{Action, ActionKind, Again, Entry, Origin, Replay};
 use crate::domain::id::{Conversation, Seq, TurnId};
 use crate::domain::inbound::Message;
 use crate::domain::press::{self, Press, Standing};
@@ -32,7 +32,12 @@ pub async fn asker(
         let found = log.first_after(conversation, before).await?;
         match found.filter(|logged| logged.seq == turn.last).map(|logged| logged.entry) {
             Some(Entry::Message(message)) => return Ok(Some(message.origin())),
-            Some(Entry::Replay(replay)) => return Ok(replay.messages.last().map(Message::origin)),
+            Some(Entry::Replay(Replay { again: Again::Messages(messages), .. })) => {
+                return Ok(messages.last().map(Message::origin));
+            }
+            Some(Entry::Replay(Replay { again: Again::Press { action, .. }, .. })) => {
+                turn = action.turn;
+            }
             Some(Entry::Action(earlier)) => turn = earlier.turn,
             Some(Entry::Control(_) | Entry::Query(_) | Entry::Undecodable { .. } | Entry::Gone)
             | None => return Ok(None),

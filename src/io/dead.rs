@@ -15,10 +15,11 @@ use super::nats::publish::PublishError;
 use super::nats::read::Record;
 use super::nats::{self, Nats};
 use crate::domain::dead::DeadLetter;
+use crate::domain::entry::Replay;
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::time::Timestamp;
 use crate::protocol::advisory::{self, Advisory};
-use crate::protocol::{dead, envelope, subject};
+use crate::protocol::{dead, subject};
 
 pub const STREAM: &str = "DT_DEAD";
 
@@ -50,12 +51,17 @@ pub enum What {
     Unreadable(String),
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Nats(#[from] nats::Error),
-    #[error("the dead letter cannot be read: {0}")]
-    Unreadable(#[from] envelope::Error),
+impl Buried {
+    /// Whether `replay`, an entry of `conversation`, asks this again: of a stream that was made anew or put
+    /// back, another letter may have its number.
+    pub fn is_asked_by(&self, conversation: &Conversation, replay: &Replay) -> bool {
+        match &self.what {
+            What::Letter(letter) => letter.is_asked_by(conversation, replay),
+            // What the entry carries is enough.
+            What::Unreadable(_) => self.conversation.as_ref() == Some(conversation),
+            What::Advisory(_) => false,
+        }
+    }
 }
 
 impl DeadLetters {
@@ -84,13 +90,6 @@ impl DeadLetters {
         headers.insert(TURN, letter.turn.to_string());
         let payload = Bytes::from(dead::encode(letter));
         self.nats.publish(&subject, headers, payload).await.map(|stored| stored.seq)
-    }
-
-    pub async fn get(&self, seq: Seq) -> Result<Option<DeadLetter>, Error> {
-        match self.nats.at(STREAM, seq).await? {
-            None => Ok(None),
-            Some(record) => Ok(Some(dead::decode(&record.payload)?)),
-        }
     }
 
     /// Whatever the stream holds at `seq`.

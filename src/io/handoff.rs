@@ -84,17 +84,25 @@ impl Handoffs {
         Ok(subjects.keys().filter_map(|text| expert_of(text)).collect())
     }
 
-    /// The conversation that has waited longest for `expert` among those entered after `seq`.
+    /// The conversation that has waited longest for `expert` among those entered after `seq`. Somebody
+    /// else's message before it is taken out: it would stand there for ever.
     pub async fn next(
         &self,
         expert: &ExpertId,
         seq: Seq,
     ) -> Result<Option<(Seq, Conversation)>, nats::Error> {
         let filter = format!("dt.handoff.{expert}.>");
-        let found = self.nats.next(STREAM, Seq(seq.0 + 1), &filter).await?;
-        Ok(found.and_then(|record| {
-            subject::conversation_of(&record.subject).map(|conversation| (record.seq, conversation))
-        }))
+        let mut after = seq;
+        while let Some(found) = self.nats.next(STREAM, Seq(after.0 + 1), &filter).await? {
+            if let Some(conversation) = subject::conversation_of(&found.subject) {
+                return Ok(Some((found.seq, conversation)));
+            }
+            let subject = found.subject.as_str();
+            tracing::warn!(subject, "dropped a message whose subject names no conversation");
+            self.clear(found.seq).await?;
+            after = found.seq;
+        }
+        Ok(None)
     }
 }
 

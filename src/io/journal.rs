@@ -12,7 +12,7 @@ use super::nats::{self, Nats};
 use crate::domain::answer::Answer;
 use crate::domain::id::{Conversation, ConversationKey, Seq, TurnId};
 use crate::domain::time::Timestamp;
-use crate::domain::turn::{Head, Phase, Step, TurnKind};
+use crate::domain::turn::{Head, Interrupted, Phase, Step, TurnKind};
 use crate::protocol::envelope;
 use crate::protocol::record::{self, Record};
 use crate::protocol::subject;
@@ -192,23 +192,54 @@ impl Journal {
         Ok(found)
     }
 
-    /// Whether a turn that asks this dead letter again is on record, at or after `since`.
-    pub async fn has_replay(
+    /// The entry of the last turn on record that asks this dead letter again, at or after `since`.
+    pub async fn replay(
         &self,
         conversation: &Conversation,
         dead: Seq,
         since: Timestamp,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Seq>, Error> {
         let subject = subject::journal(conversation);
-        let mut next = self.nats.first_since(STREAM, since, &subject).await?;
+        let mut found = None;
+        let mut next = self.nats.next_since(STREAM, since, &subject).await?;
         while let Some(stored) = next {
             let turn = past(&stored).and_then(|past| past.head.turn);
-            if turn.is_some_and(|turn| turn.kind == TurnKind::Replay { dead }) {
-                return Ok(true);
+            let replay = turn.filter(|turn| turn.kind == TurnKind::Replay { dead });
+            found = replay.map(|turn| turn.last).or(found);
+            next = self.nats.next(STREAM, Seq(stored.seq.0 + 1), &subject).await?;
+        }
+        Ok(found)
+    }
+
+    /// The question that a turn ended with, and the run that waits for its answer.
+    pub async fn question(&self, id: &TurnId) -> Result<Option<Interrupted>, Error> {
+        let history = self.history(id).await?;
+        let of_turn = |past: Past| past.head.interrupted.filter(|it| it.turn == id.last);
+        Ok(history.into_iter().rev().find_map(of_turn))
+    }
+
+    /// How the turn ended that holds the entry at `seq` of the log, where the journal was not beyond it
+    /// at `since`; `None` where it has not ended, or nothing on record tells.
+    pub async fn ending(
+        &self,
+        conversation: &Conversation,
+        seq: Seq,
+        since: Timestamp,
+    ) -> Result<Option<Step>, Error> {
+        let subject = subject::journal(conversation);
+        // Without the record before, this one may be of a turn behind it.
+        let mut is_before = false;
+        let mut next = self.nats.next_since(STREAM, since, &subject).await?;
+        while let Some(stored) = next {
+            if let Some(past) = past(&stored) {
+                if past.head.position >= seq {
+                    return Ok(is_before.then_some(past.step));
+                }
+                is_before = true;
             }
             next = self.nats.next(STREAM, Seq(stored.seq.0 + 1), &subject).await?;
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// At most `count` records after `after` of the conversation that this key names.

@@ -144,6 +144,29 @@ impl Log {
         Ok(None)
     }
 
+    /// The newest entry of a conversation whose id `is_it`, of those that were stored at or after `since`.
+    pub async fn find_last(
+        &self,
+        conversation: &Conversation,
+        since: Timestamp,
+        is_it: impl Fn(&str) -> bool,
+    ) -> Result<Option<Seq>, Error> {
+        let subject = subject::log(conversation);
+        let first = self.nats.next_since(STREAM, since, &subject).await?;
+        let (mut next, mut found) = (first.map(|record| record.seq), None);
+        while let Some(from) = next {
+            let page = self.nats.page(STREAM, from, &subject, FIND_PAGE).await?;
+            let of_page = page
+                .records
+                .iter()
+                .rev()
+                .find(|(_, headers)| headers.get(MSG_ID).is_some_and(|id| is_it(id.as_str())));
+            found = of_page.map(|(record, _)| record.seq).or(found);
+            next = page.next;
+        }
+        Ok(found)
+    }
+
     /// The pod that stored the entry at `seq` of this conversation.
     pub async fn pod(
         &self,
@@ -314,7 +337,7 @@ mod tests {
             ("robot:end:1b4e28ba", None),
             ("robot:link:signature", None),
             ("robot:card:fingerprint", None),
-            ("replay:7", None),
+            ("replay:7:1700000000000", None),
             ("other:msg", None),
         ] {
             let mut headers = HeaderMap::new();

@@ -3,12 +3,13 @@
 //! Any bytes are read as something: what no release can read is an entry too, so that nothing in the
 //! log is skipped. Variants are appended, never reordered.
 
+mod press;
+
 use serde::{Deserialize, Serialize};
 
+use self::press::{WireAction, WirePressAgain};
 use super::envelope::{self, Error};
-use crate::domain::entry::{
-    Action, ActionKind, Control, ControlKind, Entry, Origin, Query, QueryKind, Replay,
-};
+use crate::domain::entry::{Again, Control, ControlKind, Entry, Origin, Query, QueryKind, Replay};
 use crate::domain::id::{ExpertId, InvalidId, MsgId, Seq};
 use crate::domain::inbound::{
     Media, MediaKind, Message, Part, Place, PlaceKind, Quote, Sender, SessionWebhook,
@@ -44,6 +45,7 @@ enum WireEntry {
     },
     Gone,
     Query(WireQuery),
+    PressAgain(WirePressAgain),
     /// What a later release writes in place of `Message`.
     #[cfg(feature = "wire-next")]
     Said {
@@ -108,23 +110,6 @@ struct WireWebhook {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireAction {
-    turn: String,
-    kind: WireActionKind,
-    by: WireSender,
-    place: Option<WirePlace>,
-    params: String,
-}
-
-#[derive(Serialize, Deserialize)]
-enum WireActionKind {
-    Confirm,
-    Reject,
-    Custom(String),
-    End,
-}
-
-#[derive(Serialize, Deserialize)]
 struct WireControl {
     kind: WireControlKind,
     origin: Option<WireOrigin>,
@@ -166,18 +151,7 @@ impl From<Entry> for WireEntry {
             Entry::Message(message) => Self::Message(message.into()),
             #[cfg(feature = "wire-next")]
             Entry::Message(message) => Self::Said { message: message.into(), is_next: true },
-            Entry::Action(action) => Self::Action(WireAction {
-                turn: action.turn.to_string(),
-                kind: match action.kind {
-                    ActionKind::Confirm => WireActionKind::Confirm,
-                    ActionKind::Reject => WireActionKind::Reject,
-                    ActionKind::Custom(name) => WireActionKind::Custom(name),
-                    ActionKind::End => WireActionKind::End,
-                },
-                by: action.by.into(),
-                place: action.place.map(Into::into),
-                params: action.params,
-            }),
+            Entry::Action(action) => Self::Action(action.into()),
             Entry::Control(control) => Self::Control(WireControl {
                 kind: match control.kind {
                     ControlKind::Stop => WireControlKind::Stop,
@@ -191,14 +165,25 @@ impl From<Entry> for WireEntry {
                 is_status: query.kind == QueryKind::Status,
                 origin: query.origin.into(),
             }),
-            Entry::Replay(replay) => Self::Replay(WireReplay {
-                dead: replay.dead.0,
-                expert: replay.expert.to_string(),
-                epoch: replay.epoch.0,
-                messages: replay.messages.into_iter().map(Into::into).collect(),
-            }),
+            Entry::Replay(replay) => replay.into(),
             Entry::Undecodable { bytes, why } => Self::Undecodable { bytes, why },
             Entry::Gone => Self::Gone,
+        }
+    }
+}
+
+impl From<Replay> for WireEntry {
+    fn from(replay: Replay) -> Self {
+        let (dead, expert, epoch) = (replay.dead.0, replay.expert.to_string(), replay.epoch.0);
+        match replay.again {
+            Again::Messages(messages) => {
+                let messages = messages.into_iter().map(Into::into).collect();
+                Self::Replay(WireReplay { dead, expert, epoch, messages })
+            }
+            Again::Press { action, run } => {
+                let action = (*action).into();
+                Self::PressAgain(WirePressAgain { dead, expert, epoch, action, run })
+            }
         }
     }
 }
@@ -211,18 +196,7 @@ impl TryFrom<WireEntry> for Entry {
             WireEntry::Message(message) => Self::Message(message.try_into()?),
             #[cfg(feature = "wire-next")]
             WireEntry::Said { message, .. } => Self::Message(message.try_into()?),
-            WireEntry::Action(action) => Self::Action(Action {
-                turn: action.turn.parse()?,
-                kind: match action.kind {
-                    WireActionKind::Confirm => ActionKind::Confirm,
-                    WireActionKind::Reject => ActionKind::Reject,
-                    WireActionKind::Custom(name) => ActionKind::Custom(name),
-                    WireActionKind::End => ActionKind::End,
-                },
-                by: action.by.into(),
-                place: action.place.map(Into::into),
-                params: action.params,
-            }),
+            WireEntry::Action(action) => Self::Action(action.try_into()?),
             WireEntry::Control(control) => Self::Control(Control {
                 kind: match control.kind {
                     WireControlKind::Stop => ControlKind::Stop,
@@ -239,12 +213,11 @@ impl TryFrom<WireEntry> for Entry {
                 dead: Seq(replay.dead),
                 expert: ExpertId::parse(&replay.expert)?,
                 epoch: Seq(replay.epoch),
-                messages: replay
-                    .messages
-                    .into_iter()
-                    .map(Message::try_from)
-                    .collect::<Result<_, _>>()?,
+                again: Again::Messages(
+                    replay.messages.into_iter().map(Message::try_from).collect::<Result<_, _>>()?,
+                ),
             }),
+            WireEntry::PressAgain(press) => Self::Replay(press.try_into()?),
             WireEntry::Undecodable { bytes, why } => Self::Undecodable { bytes, why },
             WireEntry::Gone => Self::Gone,
         })

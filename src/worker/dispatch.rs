@@ -163,7 +163,7 @@ impl Dispatch {
                 }
                 let head = run.head().clone();
                 drop(run);
-                self.follow(conversation, &head).await?;
+                self.follow_up(conversation, &head).await;
                 Ok(Disposition::Settled)
             }
             Ok(Worked::Draining) | Err(Stopped::Draining) => {

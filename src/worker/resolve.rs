@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::turn::question::Closes;
 use crate::domain::turn::{Availability, Ending, Head, NewTurn, Opening, Parked, TurnKind};
 use crate::domain::words::Word;
-use crate::io::dead::{self, DeadLetters};
+use crate::io::dead::DeadLetters;
 use crate::io::lease;
 use crate::io::live::Live;
 use crate::io::routing::Routing;
@@ -111,22 +111,22 @@ impl Resolver {
         Resolved::Turn { turn: Box::new(self.new_turn(question, kind, opening)), reach: None, says }
     }
 
-    /// The buried turn again, in the session and with the expert of its own time.
+    /// The buried turn again, in the session and with the expert of its own time. A press is not judged
+    /// again: the operator has the word.
     async fn replay(&self, question: &Question<'_>, replay: &Replay, at: Timestamp) -> Resolved {
         let kind = TurnKind::Replay { dead: replay.dead };
-        match self.dead.get(replay.dead).await {
+        match self.dead.at(replay.dead).await {
+            Ok(Some(buried)) if buried.is_asked_by(question.conversation, replay) => {}
             // Answered by an earlier press: the letter goes before the answer is on record.
-            Ok(None) => {
+            Ok(Some(_) | None) => {
                 let opening = Opening::End { ending: Ending::Delivered, closes: Closes::Nothing };
                 let turn = Box::new(self.new_turn(question, kind, opening));
                 return Resolved::Turn { turn, reach: None, says: None };
             }
-            Err(dead::Error::Nats(error)) => {
+            Err(error) => {
                 tracing::debug!(%error, "the dead letter is looked up later");
                 return Resolved::Unknown;
             }
-            // What the entry carries is enough.
-            Ok(Some(_)) | Err(dead::Error::Unreadable(_)) => {}
         }
         let session = Session {
             epoch: replay.epoch,

@@ -10,4 +10,5 @@ mod messages;
 mod moved;
 mod restored;
 mod hints;
+mod replays;
 mod elections;

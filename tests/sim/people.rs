@@ -4,7 +4,7 @@
 //! The edge is `src/edge/accept.rs`: the log first, then the answer to DingTalk.
 
 use dingtalk_trigger::domain::entry::{
-    Action, ActionKind, Control, ControlKind, Entry, Origin, Query, QueryKind, Replay,
+    Action, ActionKind, Again, Control, ControlKind, Entry, Origin, Query, QueryKind, Replay,
 };
 use dingtalk_trigger::domain::id::{MsgId, Seq, TurnId};
 use dingtalk_trigger::domain::inbound::{Message, Part, Place as Where, PlaceKind, Sender};
@@ -142,7 +142,8 @@ impl World {
         let letters: Vec<_> = self.broker.dead.iter().map(|(seq, of)| (*seq, *of)).collect();
         let pick = usize::try_from(self.rng.next()).unwrap_or(0);
         let Some((dead, (place, turn))) = letters.get(pick % letters.len().max(1)) else { return };
-        let replay = Replay { dead: Seq(*dead), expert: expert(), epoch: *turn, messages: vec![] };
+        let (dead, epoch, again) = (Seq(*dead), *turn, Again::Messages(vec![]));
+        let replay = Replay { dead, expert: expert(), epoch, again };
         self.broker.append(*place, self.now, Entry::Replay(replay));
     }
 }

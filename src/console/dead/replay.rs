@@ -2,8 +2,9 @@
 //! log.
 //!
 //! The entry is stored before the letter counts as replayed: what fails in between is pressed again, and
-//! the log recognises it. Guarantees that a second press skips, unless the entry went with the log before
-//! its turn came: then the letter, which is still there, is asked again.
+//! the log recognises it. Guarantees that a second press skips, unless nobody will be answered by the
+//! first: its entry went with the log before its turn came, or a command of the person ended it. Then the
+//! letter, which is still there, is asked again.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::super::body::Body;
 use super::super::problem::Problem;
 use super::filter::{Narrow, Wanted};
-use super::view;
 use crate::domain::dead::DeadLetter;
-use crate::domain::entry::{Entry, Replay};
+use crate::domain::entry::{Action, ActionKind, Again, Entry, Replay};
 use crate::domain::id::{ExpertId, Seq};
+use crate::domain::turn::Step;
 use crate::io::dead::{Buried, DeadLetters, What};
 use crate::io::journal::Journal;
 use crate::io::log::{self, Appended};
@@ -117,17 +118,18 @@ async fn one(
     let settled = state.store.dead_settled(seq).await?;
     let is_same = |at| buried.as_ref().is_none_or(|buried| buried.at == at);
     let settled = settled.filter(|settled| is_same(settled.stored_at));
-    if let Some(settled) = &settled {
-        let replayed = buried.as_ref().filter(|_| settled.state == Settlement::Replayed);
-        let is_lost = match replayed {
-            Some(buried) => is_lost(state, buried).await?,
-            None => false,
-        };
-        if !is_lost {
-            return Ok(Err(format!("it was {} already", settled.state.as_str())));
+    let id = match (&settled, &buried) {
+        (None, None) => return Ok(Err("there is no such dead letter".into())),
+        (None, Some(buried)) => Some(message_id(buried)),
+        (Some(settled), Some(buried)) if settled.state == Settlement::Replayed => {
+            again(state, buried).await?
         }
-    }
-    let Some(buried) = buried else { return Ok(Err("there is no such dead letter".into())) };
+        (Some(_), Some(_) | None) => None,
+    };
+    let (Some(id), Some(buried)) = (id, buried) else {
+        let was = settled.map_or(Settlement::Replayed, |settled| settled.state);
+        return Ok(Err(format!("it was {} already", was.as_str())));
+    };
     let (letter, replay) = match entry(state, &buried).await? {
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
@@ -139,44 +141,58 @@ async fn one(
     if run == Run::Dry {
         return Ok(Ok(()));
     }
-    let (conversation, message_id) = (&letter.turn.conversation, message_id(seq));
-    let appended = state.log.append_written(conversation, &message_id, written).await?;
+    let conversation = &letter.turn.conversation;
+    let appended = state.log.append_written(conversation, &id, written).await?;
+    if matches!(appended, Appended::Duplicate(_))
+        && state.log.find(conversation, &id, buried.at).await?.is_none()
+    {
+        let why = "its entry was taken out of the log a moment ago; press again after \
+                   DT_DEDUPE_WINDOW";
+        return Ok(Err(why.into()));
+    }
     let is_first = super::settle(state, &buried, Settlement::Replayed).await?;
-    match (appended, &settled) {
-        (Appended::Stored(_), Some(_)) => Ok(Ok(())),
-        (Appended::Stored(_), None) if is_first => Ok(Ok(())),
-        (Appended::Duplicate(_), Some(_)) => {
-            let why = "its entry was taken out of the log a moment ago; press again after \
-                       DT_DEDUPE_WINDOW";
-            Ok(Err(why.into()))
-        }
-        (Appended::Stored(_) | Appended::Duplicate(_), None) => {
-            Ok(Err("it was replayed already".into()))
-        }
+    match appended {
+        Appended::Stored(_) if is_first || settled.is_some() => Ok(Ok(())),
+        Appended::Stored(_) | Appended::Duplicate(_) => Ok(Err("it was replayed already".into())),
     }
 }
 
-/// The log takes it once.
-fn message_id(dead: Seq) -> String {
-    format!("replay:{dead}")
+/// The log takes it once. Of a stream that was made anew or put back another letter may have the same
+/// sequence, but not the same time.
+fn message_id(buried: &Buried) -> String {
+    format!("replay:{}:{}", buried.seq, buried.at.0)
 }
 
-/// Whether the entry that asks a replayed letter again is neither in the log nor in the journal: an
-/// operator's hand took it before its turn came.
-async fn is_lost(state: &super::super::State, buried: &Buried) -> Result<bool, Problem> {
-    let Some(conversation) = &buried.conversation else { return Ok(false) };
-    let (id, since) = (message_id(buried.seq), buried.at);
-    if state.log.find(conversation, &id, since).await?.is_some() {
-        return Ok(false);
-    }
+/// The id of the entry that asks a replayed letter once more, where nobody was answered and nobody will
+/// be: an operator's hand took the entry before its turn came, or a command ended it. `None` while it
+/// waits or is asked, and where it came to an end of its own.
+async fn again(state: &super::super::State, buried: &Buried) -> Result<Option<String>, Problem> {
+    let What::Letter(letter) = &buried.what else { return Ok(None) };
+    let conversation = &letter.turn.conversation;
+    let (id, since) = (message_id(buried), buried.at);
+    // The release before this one named it by its sequence alone.
+    let former = format!("replay:{}", buried.seq);
+    let is_it = |found: &str| {
+        let rest = found.strip_prefix(&id);
+        found == former || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    };
     let journal = Journal::new(&state.nats);
-    // The oldest goes first: while the end of the letter's own turn is on record, so is a replay of it.
-    // Without that nobody knows, and it stays replayed.
-    let What::Letter(letter) = &buried.what else { return Ok(false) };
-    if journal.history(&letter.turn).await?.is_empty() {
-        return Ok(false);
+    // An entry that is gone from the log may have its turn.
+    let logged = state.log.find_last(conversation, since, is_it).await?;
+    let begun = journal.replay(conversation, buried.seq, since).await?;
+    match logged.max(begun) {
+        // The log may remember the id of the one that ended.
+        Some(seq) => match journal.ending(conversation, seq, since).await? {
+            Some(Step::Stopped | Step::Lost) => Ok(Some(format!("{id}:{seq}"))),
+            Some(_) | None => Ok(None),
+        },
+        // The oldest goes first: while the end of the letter's own turn is on record, so is a replay of it.
+        // Without that nobody knows, and it stays replayed.
+        None => {
+            let is_known = !journal.history(&letter.turn).await?.is_empty();
+            Ok(is_known.then_some(id))
+        }
     }
-    Ok(!journal.has_replay(conversation, buried.seq, since).await?)
 }
 
 /// The letter and the entry that asks it again, or why there is none.
@@ -193,15 +209,47 @@ async fn entry<'a>(
         }
         What::Unreadable(why) => return Ok(Err(format!("it cannot be read: {why}"))),
     };
-    let messages: Vec<_> =
-        letter.entries.iter().flat_map(|logged| view::messages(&logged.entry)).cloned().collect();
-    if messages.is_empty() {
-        return Ok(Err("it holds no message that could be asked again".to_owned()));
-    }
+    let messages: Vec<_> = letter.messages().cloned().collect();
+    let again = match letter.action() {
+        Some(action) => press_again(state, letter, action).await?,
+        None if messages.is_empty() => {
+            return Ok(Err("it holds no message that could be asked again".to_owned()));
+        }
+        None => Some(Again::Messages(messages)),
+    };
+    let Some(again) = again else {
+        let why = "it is a press that no expert was asked by, or whose question nobody knows any \
+                   more: the person asks anew";
+        return Ok(Err(why.to_owned()));
+    };
     let Some((expert, epoch)) = target(state, letter).await? else {
         return Ok(Err("no trigger binds its integration to an expert; publish one".to_owned()));
     };
-    Ok(Ok((letter, Replay { dead: buried.seq, expert, epoch, messages })))
+    Ok(Ok((letter, Replay { dead: buried.seq, expert, epoch, again })))
+}
+
+/// `None` for a press that did not count, or whose question is not on record: what waits by now may be
+/// another one.
+async fn press_again(
+    state: &super::super::State,
+    letter: &DeadLetter,
+    action: &Action,
+) -> Result<Option<Again>, Problem> {
+    let of_before = letter.entries.last().map(|logged| &logged.entry);
+    if let Some(Entry::Replay(Replay { again, .. })) = of_before {
+        return Ok(Some(again.clone()));
+    }
+    if letter.asked.is_none() {
+        return Ok(None);
+    }
+    let question = Journal::new(&state.nats).question(&action.turn).await?;
+    let run = match (&action.kind, question) {
+        (_, Some(question)) => question.run,
+        // It begins a run of its own.
+        (ActionKind::Custom(_), None) => None,
+        (ActionKind::Confirm | ActionKind::Reject | ActionKind::End, None) => return Ok(None),
+    };
+    Ok(Some(Again::Press { action: Box::new(action.clone()), run }))
 }
 
 /// The session of its own time; for one that never had any, a session with who is bound now.

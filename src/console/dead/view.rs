@@ -100,8 +100,7 @@ pub(super) fn item(buried: &Buried) -> Item {
             item.reason = letter.reason.as_str().to_owned();
             item.xpert_id = letter.asked.as_ref().map(|asked| asked.expert.to_string());
             item.turn_id = Some(letter.turn.to_string());
-            let messages = letter.entries.iter().flat_map(|logged| messages(&logged.entry));
-            item.msg_ids = messages.map(|message| message.msg_id.to_string()).collect();
+            item.msg_ids = letter.messages().map(|message| message.msg_id.to_string()).collect();
             item.attempts = letter.attempts;
         }
         What::Advisory(advisory) => {
@@ -121,13 +120,8 @@ pub(super) fn shown(buried: &Buried, settlement: Option<Settlement>) -> Shown {
     let mut failed_attempts = vec![];
     let (payload, response) = match &buried.what {
         What::Letter(letter) => {
-            let texts: Vec<_> = letter
-                .entries
-                .iter()
-                .flat_map(|logged| messages(&logged.entry))
-                .map(Message::text)
-                .filter(|text| !text.is_empty())
-                .collect();
+            let texts = letter.messages().map(Message::text);
+            let texts: Vec<_> = texts.filter(|text| !text.is_empty()).collect();
             let entries = letter.entries.iter().flat_map(entries).collect();
             failed_attempts = letter.failed.as_slice().iter().map(attempt).collect();
             let payload = Payload { text: excerpt(&texts.join("\n")), entries };
@@ -157,19 +151,6 @@ pub(super) fn stored(settled: &Settled) -> Result<Item, Problem> {
     })
 }
 
-/// What people wrote in one entry.
-pub(super) fn messages(entry: &Entry) -> &[Message] {
-    match entry {
-        Entry::Message(message) => std::slice::from_ref(message),
-        Entry::Replay(replay) => &replay.messages,
-        Entry::Action(_)
-        | Entry::Control(_)
-        | Entry::Query(_)
-        | Entry::Undecodable { .. }
-        | Entry::Gone => &[],
-    }
-}
-
 fn entries(logged: &Logged) -> Vec<EntryView> {
     let view = |message: Option<&Message>, text: String| EntryView {
         seq: logged.seq.0,
@@ -180,13 +161,19 @@ fn entries(logged: &Logged) -> Vec<EntryView> {
         sender_id: message.map(|message| message.sender.user_id().to_owned()),
         text: excerpt(&text),
     };
+    if let Some(action) = logged.entry.action() {
+        return vec![view(None, runtime::action(&action.kind).to_owned())];
+    }
     match &logged.entry {
-        Entry::Action(action) => vec![view(None, runtime::action(&action.kind).to_owned())],
         Entry::Undecodable { bytes, .. } => {
             vec![view(None, String::from_utf8_lossy(bytes).into_owned())]
         }
-        Entry::Control(_) | Entry::Query(_) | Entry::Gone => vec![view(None, String::new())],
-        Entry::Message(_) | Entry::Replay(_) => messages(&logged.entry)
+        Entry::Action(_) | Entry::Control(_) | Entry::Query(_) | Entry::Gone => {
+            vec![view(None, String::new())]
+        }
+        Entry::Message(_) | Entry::Replay(_) => logged
+            .entry
+            .messages()
             .iter()
             .map(|message| view(Some(message), message.text()))
             .collect(),

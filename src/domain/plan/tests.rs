@@ -8,7 +8,8 @@ use proptest::prelude::*;
 
 use super::{Limits, Planned, PlannedKind, filled, full, plan};
 use crate::domain::entry::{
-    Action, ActionKind, Control, ControlKind, Entry, Logged, Origin, Query, QueryKind, Replay,
+    Action, ActionKind, Again, Control, ControlKind, Entry, Logged, Origin, Query, QueryKind,
+    Replay,
 };
 use crate::domain::id::{ExpertId, MsgId, Seq};
 use crate::domain::inbound::{Message, Part, Place, PlaceKind, Quote, Sender};
@@ -69,7 +70,7 @@ fn entry(letter: char) -> Entry {
             dead: Seq(1),
             expert: ExpertId::parse("e").unwrap(),
             epoch: Seq(1),
-            messages: vec![],
+            again: Again::Messages(vec![]),
         }),
         'q' => Entry::Query(Query { kind: QueryKind::Help, origin: origin() }),
         'X' => Entry::Undecodable { bytes: vec![9], why: "a test".to_owned() },

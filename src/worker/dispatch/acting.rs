@@ -136,7 +136,8 @@ impl Dispatch {
         }
     }
 
-    /// A turn in the hands of a run. An action is answered where its turn was asked.
+    /// A turn in the hands of a run. An action is answered where its turn was asked, also one that is asked
+    /// again.
     pub(super) async fn turning<'a>(
         &'a self,
         run: &Run,
@@ -144,7 +145,7 @@ impl Dispatch {
         entries: Vec<Logged>,
     ) -> Result<Turning<'a>, Stopped> {
         let mut turning = Turning::new(self, integration, entries);
-        if let Some(Entry::Action(action)) = turning.entries.last().map(|logged| &logged.entry)
+        if let Some(action) = turning.entries.last().and_then(|logged| logged.entry.action())
             && let Some(asker) = self.asker(run, action).await?
         {
             turning.origin = Some(acting(action, asker));

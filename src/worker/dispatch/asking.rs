@@ -14,7 +14,7 @@ use super::language;
 use super::turning::{Turning, thread, turn_id};
 use crate::domain::answer::{Failure, FailureClass};
 use crate::domain::attachment::Spoken;
-use crate::domain::entry::{Entry, Logged};
+use crate::domain::entry::{Again, Entry, Logged, Replay};
 use crate::domain::id::Seq;
 use crate::domain::inbound::Message;
 use crate::domain::invocation::{Session, TurnRequest};
@@ -185,17 +185,8 @@ impl Turning<'_> {
     /// `None` where the turn asks nobody.
     fn request(&self, run: &Run, turn: &OpenTurn) -> Option<TurnRequest> {
         let (asked, origin) = (turn.asked.as_ref()?, self.origin.clone()?);
-        let action = self.entries.iter().rev().find_map(|logged| match &logged.entry {
-            Entry::Action(action) => Some(action),
-            Entry::Message(_)
-            | Entry::Control(_)
-            | Entry::Replay(_)
-            | Entry::Query(_)
-            | Entry::Undecodable { .. }
-            | Entry::Gone => None,
-        });
+        let action = self.entries.iter().rev().find_map(|logged| logged.entry.action());
         let id = turn_id(run, turn);
-        let interrupted = run.head().interrupted.as_ref();
         Some(TurnRequest {
             reply_url: format!("{}/api/turns/{id}/reply", self.hands.config.public_url),
             turn: id,
@@ -210,9 +201,7 @@ impl Turning<'_> {
             },
             action: action.map(|action| action.kind.clone()),
             params: action.map(|action| action.params.clone()),
-            resumed_run: interrupted
-                .filter(|_| turn.kind == TurnKind::Action)
-                .and_then(|interrupted| interrupted.run.clone()),
+            resumed_run: self.resumed_run(run, turn),
             resumes: action.map(|action| action.turn.clone()),
             // What the messages say stands with their files, which are not fetched yet.
             text: String::new(),
@@ -224,17 +213,23 @@ impl Turning<'_> {
         })
     }
 
+    /// The run that waits for the press that the turn is.
+    fn resumed_run(&self, run: &Run, turn: &OpenTurn) -> Option<String> {
+        let interrupted = run.head().interrupted.as_ref();
+        match (turn.kind, self.entries.last().map(|logged| &logged.entry)) {
+            (TurnKind::Action, _) => interrupted.and_then(|it| it.run.clone()),
+            // By now another question may be open.
+            (_, Some(Entry::Replay(Replay { again: Again::Press { run, .. }, .. }))) => run.clone(),
+            (_, Some(_) | None) => None,
+        }
+    }
+
     /// The messages that the turn asks about.
     fn spoken(&self) -> Vec<Spoken> {
         let spoken = |message: &Message, at| Spoken { message: message.clone(), at };
-        let of = |logged: &Logged| match &logged.entry {
-            Entry::Message(message) => vec![spoken(message, logged.at)],
-            Entry::Replay(replay) => replay.messages.iter().map(|m| spoken(m, logged.at)).collect(),
-            Entry::Action(_)
-            | Entry::Control(_)
-            | Entry::Query(_)
-            | Entry::Undecodable { .. }
-            | Entry::Gone => vec![],
+        let of = |logged: &Logged| {
+            let spoken = logged.entry.messages().iter().map(|message| spoken(message, logged.at));
+            spoken.collect::<Vec<_>>()
         };
         self.entries.iter().flat_map(of).collect()
     }

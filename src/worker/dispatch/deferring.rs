@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::io::nats::publish::PublishError;
 use crate::io::nats::pull::Delivery;
 use crate::io::timer::{Left, left_since};
-use crate::io::{dead, journal, log, nats};
+use crate::io::{journal, log, nats};
 use crate::protocol::token::{Slot, decode_slot, encode_token};
 use crate::worker::driver::Disposition;
 use crate::worker::lease::Held;
@@ -35,7 +35,6 @@ pub fn is_of_broker(error: &anyhow::Error) -> bool {
         || error.downcast_ref().is_some_and(is_for_now)
         || matches!(error.downcast_ref(), Some(log::Error::Nats(error)) if is_away(error))
         || matches!(error.downcast_ref(), Some(journal::Error::Nats(error)) if is_away(error))
-        || matches!(error.downcast_ref(), Some(dead::Error::Nats(error)) if is_away(error))
 }
 
 impl Dispatch {
@@ -111,7 +110,6 @@ mod tests {
             (anyhow::Error::new(log::Error::Nats(gone())), true),
             (anyhow::Error::new(journal::Error::Nats(gone())), true),
             (anyhow::Error::new(journal::Error::AnswerGone(Seq(7))), false),
-            (anyhow::Error::new(dead::Error::Nats(missing())), true),
             (anyhow::anyhow!("something else"), false),
         ] {
             let error = error.context("enter the hand-off index");

@@ -1,7 +1,8 @@
 //! After a run: what follows it in the log, and what others read of it in SQL.
 //!
-//! Something ripe gets a slot or a timer before anybody forgets it; rows for SQL are offered and never
-//! waited for.
+//! Something ripe gets a slot or a timer before anybody forgets it, also where the broker is away for a
+//! moment: what follows may have no timer of its own any more. What a kill leaves here, or a longer
+//! absence, is the sweep's. Rows for SQL are offered and never waited for.
 
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use super::Dispatch;
+use super::deferring::is_of_broker;
 use super::turning::{Turning, thread, turn_id};
 use crate::domain;
 use crate::domain::debounce::{TimerKind, Token, wait_max};
 use crate::domain::entry::{Entry, Logged};
 use crate::domain::id::{Conversation, Seq};
 use crate::domain::plan::{Planned, full, plan};
+use crate::domain::retry;
 use crate::domain::turn::{Head, OpenTurn};
 use crate::io::log::Found;
 use crate::io::nats::trace;
@@ -27,15 +30,33 @@ use crate::worker::run::Run;
 
 /// On a cluster an acknowledged slot disappears a moment later.
 const SLOT_SETTLES: Duration = Duration::from_millis(200);
+/// A broker that is away for longer has left more behind than this: the sweep looks for it.
+const FOLLOW_MAX: Duration = Duration::from_mins(1);
 
 impl Dispatch {
+    /// Sees to what follows. The slot is acknowledged, so nobody else does: what the broker cannot do for
+    /// now is tried here again.
+    pub(super) async fn follow_up(&self, conversation: &Conversation, head: &Head) {
+        let begun = Instant::now();
+        for wait in retry::soon() {
+            let Err(error) = self.follow(conversation, head).await else { return };
+            let is_over = begun.elapsed() >= FOLLOW_MAX || self.context.is_stopping();
+            if is_over || !is_of_broker(&error) {
+                let error = format!("{error:#}");
+                tracing::warn!(%conversation, error, "what follows a run is left to the sweep");
+                return;
+            }
+            tracing::debug!(%conversation, error = %format!("{error:#}"), "what follows is looked at again");
+            tokio::select! {
+                () = self.context.stop().cancelled() => {}
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
     /// Offers the slot again where something ripe follows; what waits for quiet has its own timer, and
     /// so has an open turn.
-    pub(super) async fn follow(
-        &self,
-        conversation: &Conversation,
-        head: &Head,
-    ) -> anyhow::Result<()> {
+    async fn follow(&self, conversation: &Conversation, head: &Head) -> anyhow::Result<()> {
         if head.turn.is_some() {
             return Ok(());
         }

@@ -11,7 +11,7 @@ use crate::domain::answer::Answer;
 use crate::domain::binding::Integration;
 use crate::domain::dead::DeadLetter;
 use crate::domain::debounce::{TimerKind, Token};
-use crate::domain::entry::{Entry, Logged, Origin};
+use crate::domain::entry::{Action, Again, Entry, Logged, Origin};
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
@@ -21,6 +21,7 @@ use crate::domain::turn::{
     Availability, Command, Event, Notice, OpenTurn, Parked, Phase, Purpose, Step,
 };
 use crate::domain::words::Word;
+use crate::io::dead::Buried;
 use crate::io::{journal, timer};
 use crate::protocol::subject;
 use crate::telemetry::metrics;
@@ -176,7 +177,7 @@ impl<'a> Turning<'a> {
                 return Ok(Some(Event::Buried));
             }
             (Command::SettleDead { dead }, Some(_)) => {
-                self.hands.dead.delete(dead).await.context("delete the dead letter")?;
+                self.settle_dead(run, dead).await?;
                 return Ok(Some(Event::DeadSettled { at: self.hands.context.clock.now() }));
             }
             (Command::Tell(notice), Some(turn)) => {
@@ -246,6 +247,19 @@ impl<'a> Turning<'a> {
         Ok(())
     }
 
+    /// By now another letter may have its number.
+    async fn settle_dead(&self, run: &Run, dead: Seq) -> Result<(), Stopped> {
+        let found = self.hands.dead.at(dead).await.context("read the dead letter")?;
+        let is_it = |buried: &Buried| match self.entries.last().map(|logged| &logged.entry) {
+            Some(Entry::Replay(replay)) => buried.is_asked_by(&run.conversation, replay),
+            Some(_) | None => buried.conversation.as_ref() == Some(&run.conversation),
+        };
+        if found.as_ref().is_some_and(is_it) {
+            self.hands.dead.delete(dead).await.context("delete the dead letter")?;
+        }
+        Ok(())
+    }
+
     /// What others read of a turn: metrics, and the projections in SQL.
     fn note(&self, run: &Run, step: Step, before: Option<&OpenTurn>) {
         let metrics = &self.hands.context.metrics;
@@ -278,18 +292,22 @@ fn origin(entry: &Entry) -> Option<Origin> {
     match entry {
         Entry::Message(message) => Some(message.origin()),
         Entry::Control(control) => control.origin.clone(),
-        Entry::Action(action) => action.place.clone().map(|place| Origin {
-            place,
-            sender: action.by.clone(),
-            robot_code: None,
-            webhook: None,
-        }),
-        Entry::Replay(replay) => {
-            replay.messages.last().map(crate::domain::inbound::Message::origin)
-        }
+        Entry::Action(action) => pressed(action),
+        Entry::Replay(replay) => match &replay.again {
+            Again::Messages(messages) => {
+                messages.last().map(crate::domain::inbound::Message::origin)
+            }
+            Again::Press { action, .. } => pressed(action),
+        },
         // It was answered when it came.
         Entry::Query(_) | Entry::Undecodable { .. } | Entry::Gone => None,
     }
+}
+
+/// Where it was pressed, if that was anywhere.
+fn pressed(action: &Action) -> Option<Origin> {
+    let (sender, place) = (action.by.clone(), action.place.clone()?);
+    Some(Origin { place, sender, robot_code: None, webhook: None })
 }
 
 /// The turn's name, as runtimes and logs know it.

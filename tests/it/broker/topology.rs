@@ -30,7 +30,7 @@ async fn a_cluster_that_is_not_whole_yet_is_waited_for() {
     let mut cluster = Cluster::start().await;
     let broker = Broker::connect(cluster.urls()[0].clone()).await;
     for node in 1..NODES {
-        cluster.kill(node);
+        cluster.terminate(node).await;
     }
     let waits = |line: &String| line.contains("waiting for JetStream");
     let returned = async {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{Consumer, FromConsumer, pull};
 use async_nats::jetstream::{self, AckKind};
 use dingtalk_trigger::domain::dead::DeadLetter;
-use dingtalk_trigger::domain::entry::{Entry, Logged, Replay};
+use dingtalk_trigger::domain::entry::{Action, ActionKind, Entry, Logged, Replay};
 use dingtalk_trigger::domain::id::{ExpertId, IntegrationId, MsgId, Seq, TurnId};
 use dingtalk_trigger::domain::inbound::{Message, Part, Place, PlaceKind, Quote, Sender};
 use dingtalk_trigger::domain::reason::Reason;
@@ -191,7 +191,7 @@ async fn a_replay_is_one_entry_however_often_it_is_pressed() {
     let found = replays(&console, &letter).await;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].epoch, found[0].expert.as_str()), (Seq(3), "e"));
-    assert_eq!(found[0].messages, [message("msg-u1")]);
+    assert_eq!(found[0].messages(), [message("msg-u1")]);
     assert_eq!(ids(&console, "").await, Vec::<String>::new());
     assert_eq!(ids(&console, "?state=replayed").await, std::slice::from_ref(&id));
     let (status, answer) = console.delete(&format!("/api/dead/{id}")).await;
@@ -272,7 +272,7 @@ async fn a_turn_that_is_larger_than_one_entry_may_be_is_replayed() {
         assert_eq!(answer, json!({ "replayed": [id], "skipped": [] }), "dry: {is_dry}");
     }
     let found = replays(&console, &large).await;
-    assert_eq!((found.len(), found[0].messages.len()), (1, 45));
+    assert_eq!((found.len(), found[0].messages().len()), (1, 45));
 }
 
 #[tokio::test]
@@ -301,6 +301,24 @@ async fn a_filter_replays_what_can_be_asked_again() {
     ] {
         let (status, answer) = console.post("/api/dead/replay", body).await;
         assert_eq!((status, error(&answer).1), (422, field), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_press_that_was_put_to_nobody_says_what_to_do_instead() {
+    let console = Console::start().await;
+    // One whose question is on no record, and one that no expert was asked by.
+    for (sender, is_asked) in [("u1", true), ("u2", false)] {
+        let buried = letter("a", sender, Reason::ReplyExhausted);
+        let (turn, kind) = (buried.turn.clone(), ActionKind::Confirm);
+        let (by, params) = (message("m").sender, "{}".to_owned());
+        let entry = Entry::Action(Action { turn, kind, by, place: None, params });
+        let entries = vec![Logged { seq: Seq(7), at: Timestamp(1_000), trace: None, entry }];
+        let asked = buried.asked.clone().filter(|_| is_asked);
+        let id = bury(&console, &DeadLetter { asked, entries, ..buried }).await;
+        let (_, answer) = console.post("/api/dead/replay", json!({ "ids": [id] })).await;
+        let why = answer["skipped"][0]["why"].as_str().unwrap();
+        assert!(why.ends_with("the person asks anew"), "{answer}");
     }
 }
 

@@ -6,6 +6,8 @@ use dingtalk_trigger::protocol::callback::Envelopes;
 use dingtalk_trigger::sim::dingtalk::app::App;
 use dingtalk_trigger::sim::dingtalk::message::Say;
 use dingtalk_trigger::sim::dingtalk::record::Record;
+use dingtalk_trigger::sim::expert::Next;
+use dingtalk_trigger::sim::xpert::fault::Fault;
 use serde_json::{Value, json};
 
 use super::aside::asides;
@@ -236,6 +238,66 @@ async fn an_interrupted_run_of_xpert_goes_on_by_a_link_or_by_a_new_message() {
     outside.ask(Say::direct("robot", "bob", "something else"), "You said: something else").await;
     assert_eq!(post(&link(&question, "Confirm")).await, 410);
     outside.reply(&said.conversation, OVER).await;
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_press_whose_turn_died_is_asked_again() {
+    let outside = Outside::start().await;
+    let service = published(&outside, &Value::Null).await;
+    let admin = service.admin();
+    let said = outside.say(Say::direct("robot", "ann", "confirm it"));
+    let question = asked(&outside, &said.conversation).await;
+    // It dies once more as a replay: that letter holds the press as well.
+    for _ in 0..2 {
+        let body = "not now".to_owned();
+        outside.expert.next(Next::Status { status: 400, retry_after: None, body });
+    }
+    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    let replay = async || {
+        let dead = admin.list_until("/api/dead", |items| items.len() == 1).await;
+        let id = &dead[0]["id"];
+        let answer = admin.done("POST", "/api/dead/replay", &json!({ "ids": [id] })).await;
+        assert_eq!(answer["replayed"], json!([id]), "{answer}");
+    };
+    replay().await;
+    assert!(outside.expert.called(3, LIMIT).await);
+    replay().await;
+    outside.reply(&said.conversation, CONFIRMED).await;
+    let calls = outside.expert.calls();
+    for call in &calls[1..] {
+        assert_eq!(call.body["action"], "confirm");
+        assert_eq!(call.body["resumes"], calls[0].body["turnId"]);
+        assert_eq!(call.body["session"]["threadId"], calls[0].body["session"]["threadId"]);
+    }
+    assert_eq!(calls.len(), 4);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_press_that_is_asked_again_answers_its_own_question_and_no_later_one() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    let admin = service.admin();
+    admin.publish("expert", "robot", &json!({ "runtime": xpert(&outside) })).await;
+    let said = outside.say(Say::direct("robot", "ann", "confirm it"));
+    let question = asked(&outside, &said.conversation).await;
+    outside.xpert.fault(Fault::Status { status: 400, retry_after: None });
+    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    let dead = admin.list_until("/api/dead", |items| items.len() == 1).await;
+    outside.say(Say::direct("robot", "ann", "confirm that"));
+    wait_until("another question is open", LIMIT, async || {
+        let read = outside.read_in(&said.conversation);
+        read.iter().filter(|text| text.contains("[End session]")).count() == 2
+    })
+    .await;
+    admin.done("POST", "/api/dead/replay", &json!({ "ids": [dead[0]["id"]] })).await;
+    outside.reply(&said.conversation, CONFIRMED).await;
+    let runs: Vec<_> = outside.xpert.calls().into_iter().map(|call| call.run).collect();
+    assert_eq!(runs.len(), 3, "{runs:?}");
+    assert_ne!(runs[0], runs[1]);
+    assert_eq!(runs[2], runs[0], "the decision is for the run that asked for it");
     service.finish().await;
 }
 

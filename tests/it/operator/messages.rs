@@ -13,12 +13,19 @@ use crate::support::wait::wait_until;
 async fn a_message_removed_from_any_stream_takes_nothing_else_with_it() {
     let stand = Stand::start(&[]).await;
     an_answer_from_the_journal(&stand).await;
-    for foreign in ["dt.in.foreign.subject", "dt.due.foreign.subject", "dt.run.foreign.subject"] {
+    for foreign in [
+        "dt.in.foreign.subject",
+        "dt.due.foreign.subject",
+        "dt.run.foreign.subject",
+        "dt.handoff.own.foreign.subject",
+    ] {
         // It is dropped, and does not hold up what follows.
         stand.hands.publish(foreign).await;
     }
     stand.under_load(work(&stand)).await;
     stand.judge(&[]).await;
+    let is_there = stand.hands.last("DT_HANDOFF", "dt.handoff.own.foreign.subject").await;
+    assert_eq!(is_there, None);
     stand.service.finish().await;
 }
 
@@ -127,7 +134,7 @@ async fn from_the_dead_letters(stand: &Stand) {
 
 /// The only conversation of the test's robot waits for its expert.
 pub(super) async fn parked(stand: &Stand) {
-    there(stand, "DT_HANDOFF", "dt.handoff.own.>").await;
+    there(stand, "DT_HANDOFF", "dt.handoff.own.own.*").await;
 }
 
 async fn there(stand: &Stand, stream: &str, subject: &str) {

@@ -3,7 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use dingtalk_trigger::sim::dingtalk::fault::{Fault, Outcome};
 use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::dingtalk::record::Kind;
+use dingtalk_trigger::sim::expert::Next;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -63,6 +66,44 @@ async fn a_turn_whose_stream_is_missing_waits_for_it_and_does_not_count_as_one_t
     parked(&stand).await;
     admin.register("own", &callback(&stand.outside)).await;
     stand.judge(&[]).await;
+    stand.service.finish().await;
+}
+
+/// The message behind a turn that is tried again has no timer of its own: the end of that turn brings it.
+#[tokio::test]
+async fn what_follows_a_turn_is_taken_up_although_the_log_is_away_when_that_one_ends() {
+    // The sweep would find it as well, in two minutes.
+    let stand = Stand::start(&[("DT_SWEEP_INTERVAL", "1m")]).await;
+    let (outside, hands) = (&stand.outside, &stand.hands);
+    let busy = Next::Status { status: 503, retry_after: Some(4), body: String::new() };
+    outside.expert.next(busy);
+    let idle = async || hands.last("DT_RUN", "dt.run.own.>").await.is_none();
+    let said = outside.say(Say::direct("own", "ann", "first"));
+    assert!(outside.expert.called(1, LIMIT).await);
+    wait_until("the turn waits", LIMIT, idle).await;
+    outside.say(Say::direct("own", "ann", "second"));
+    wait_until("it came behind the turn", LIMIT, async || {
+        stand.service.metric("dt_stage_outcomes_total", "dispatch").await > 1.5
+    })
+    .await;
+    wait_until("nobody has the slot", LIMIT, idle).await;
+    hands.backup("DT_IN").await;
+    let slowly = Fault { delay_ms: 3000, ..Fault::new("webhook", Outcome::Slow) };
+    outside.cloud.fault(slowly);
+    assert!(outside.expert.called(2, LIMIT).await);
+    wait_until("its answer is on its way", LIMIT, async || {
+        let records = outside.cloud.book().since(0, usize::MAX);
+        records.iter().any(|record| record.kind == Kind::Faulted)
+    })
+    .await;
+    hands.remove_stream("DT_IN").await;
+    outside.reply(&said.conversation, "You said: first").await;
+    wait_until("its slot is acknowledged", LIMIT, idle).await;
+    hands.restore("DT_IN").await;
+    let restored = Instant::now();
+    outside.reply(&said.conversation, "You said: second").await;
+    let waited = restored.elapsed();
+    assert!(waited < AT_ONCE, "{waited:?}");
     stand.service.finish().await;
 }
 

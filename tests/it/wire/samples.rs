@@ -6,7 +6,8 @@ use dingtalk_trigger::domain::answer::{Answer, Interrupt};
 use dingtalk_trigger::domain::dead::DeadLetter;
 use dingtalk_trigger::domain::debounce::{TimerKind, Token};
 use dingtalk_trigger::domain::entry::{
-    Action, ActionKind, Control, ControlKind, Entry, Logged, Origin, Query, QueryKind, Replay,
+    Action, ActionKind, Again, Control, ControlKind, Entry, Logged, Origin, Query, QueryKind,
+    Replay,
 };
 use dingtalk_trigger::domain::id::{ExpertId, MsgId, Seq, TurnId};
 use dingtalk_trigger::domain::inbound::{
@@ -112,7 +113,13 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         media(MediaKind::File),
     ];
     let origin = said(vec![]).origin();
-    let replay = Replay { dead: Seq(7), expert: expert(), epoch: Seq(5), messages: vec![bare()] };
+    let again =
+        |again| Entry::Replay(Replay { dead: Seq(7), expert: expert(), epoch: Seq(5), again });
+    let press = |kind, place, run: Option<&str>| {
+        let (params, run) = ("{\"a\":1}".to_owned(), run.map(ToOwned::to_owned));
+        let action = Box::new(Action { turn: turn_id(), kind, by: sender(), place, params });
+        again(Again::Press { action, run })
+    };
     vec![
         ("message-full", Entry::Message(said(parts))),
         ("message-bare", Entry::Message(bare())),
@@ -122,12 +129,17 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("control-stop", control(ControlKind::Stop, Some(origin))),
         ("control-new", control(ControlKind::New, None)),
         ("control-end", control(ControlKind::End, None)),
-        ("replay", Entry::Replay(replay)),
+        ("replay", again(Again::Messages(vec![bare()]))),
         ("undecodable", Entry::Undecodable { bytes: vec![1, 255], why: "because".to_owned() }),
         ("gone", Entry::Gone),
         ("action-end", action(ActionKind::End, None)),
         ("query-status", query(QueryKind::Status)),
         ("query-help", query(QueryKind::Help)),
+        ("replay-confirm", press(ActionKind::Confirm, None, Some("run-0#7"))),
+        (
+            "replay-custom",
+            press(ActionKind::Custom("more".to_owned()), Some(place(PlaceKind::Private)), None),
+        ),
     ]
 }
 
