@@ -216,7 +216,7 @@ impl World {
         let all = window == Duration::ZERO
             || now.since(newest.at) >= window
             || now.since(first.at) >= debounce::wait_max(window, WAIT_LEAST)
-            || rest.iter().any(|logged| !matches!(logged.entry, Entry::Message(_)));
+            || rest.iter().any(|l| !matches!(l.entry, Entry::Message(_) | Entry::Query(_)));
         let to = if all { Some(newest.seq) } else { full(&rest, LIMITS) };
         let Some(to) = to else { return Ok(()) };
         self.breathe()?;
