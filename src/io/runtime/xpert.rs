@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::domain::answer::{Failure, FailureClass};
 use crate::domain::entry::ActionKind;
@@ -78,10 +78,23 @@ pub(super) async fn invoke(
     server: &Server<'_>,
     turn: &TurnRequest,
 ) -> Result<Outcome, Failure> {
+    let asked = ask(call, server, turn);
+    tokio::pin!(asked);
     let outcome = tokio::select! {
         biased;
-        () = call.line.cancel.cancelled() => Ok(Outcome::Cancelled),
-        outcome = ask(call, server, turn) => outcome,
+        () = call.line.cancel.cancelled() => {
+            // A run that is being asked for would begin behind the list of what is to be cancelled.
+            let posted = async {
+                tokio::select! {
+                    biased;
+                    () = server.posted() => {}
+                    outcome = &mut asked => drop(outcome), // nobody waits for it any more
+                }
+            };
+            timeout(call.config.request_timeout, posted).await.ok(); // it may begin after all
+            Ok(Outcome::Cancelled)
+        }
+        outcome = &mut asked => outcome,
     };
     let is_overdue = Instant::now() >= call.deadline;
     if matches!(outcome, Ok(Outcome::Cancelled)) || (outcome.is_err() && is_overdue) {
@@ -95,17 +108,19 @@ pub(super) async fn invoke(
     outcome
 }
 
-/// Cancels the run that has this name, or without one what runs in the thread.
+/// Cancels the run that has this name, which may wait for a decision, and what works in the thread: a later
+/// attempt may have begun a run whose name never came.
 pub(super) async fn cancel(
     call: &Call<'_>,
     server: &Server<'_>,
     thread: &str,
     name: Option<&str>,
 ) -> Result<(), Failure> {
-    match name.map(Joined::parse) {
+    let named = match name.map(Joined::parse) {
         Some(joined) => server.cancel(call, thread, &joined.run).await,
-        None => cancel_runs(call, server, thread).await,
-    }
+        None => Ok(()),
+    };
+    cancel_runs(call, server, thread).await.and(named)
 }
 
 /// Cancels what runs in the thread, which is this turn's: a thread has one run at a time.

@@ -18,6 +18,8 @@ use crate::sim::locked;
 pub enum Fault {
     /// The run is created and works; whoever asked for it never hears so.
     LostCreate,
+    /// The run is created only after a while, whether or not somebody still waits for it.
+    SlowCreate { ms: u64 },
     /// A thread cannot be shown, as one without a checkpoint.
     NoCheckpoint,
     /// The run finishes, but its stream ends without `on_conversation_end` and `complete`.

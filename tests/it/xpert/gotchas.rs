@@ -1,5 +1,7 @@
 //! What Xpert's API is known to do to its clients, each as a test of ours.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -12,6 +14,7 @@ use dingtalk_trigger::domain::id::ExpertId;
 use dingtalk_trigger::domain::invocation::TurnRequest;
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::secret::Secret;
+use dingtalk_trigger::io::runtime::Outcome;
 use dingtalk_trigger::sim::xpert::fault::Fault;
 use futures_util::future::join_all;
 use serde::Deserialize;
@@ -19,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Bench, KEY, NOW, again, class, decision};
 use crate::runtime::{Caller, answer, config, failure, impatient, turn};
+use crate::support::wait::wait_until;
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_lost_answer_to_a_create_makes_the_next_attempt_look_for_the_run() {
@@ -32,6 +38,24 @@ async fn a_lost_answer_to_a_create_makes_the_next_attempt_look_for_the_run() {
     assert_eq!(runs, [bench.xpert.calls()[0].run.clone()]);
     assert_eq!(answer((outcome, runs)).text, "You said: hello");
     assert_eq!(bench.runs(), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_is_being_made_when_nobody_waits_any_more_is_cancelled_as_well() {
+    let bench = Bench::start(config()).await;
+    bench.xpert.fault(Fault::SlowCreate { ms: 500 });
+    let cancel = CancellationToken::new();
+    let stop = async {
+        wait_until("the run is asked for", LIMIT, async || bench.xpert.faults() == 0).await;
+        cancel.cancel();
+    };
+    let hang = turn("hang");
+    let asked = bench.caller.ask_until(&bench.kind, &hang, &cancel, |_| true);
+    let (asked, ()) = tokio::join!(asked, stop);
+    assert_eq!(asked.0, Ok(Outcome::Cancelled));
+    assert!(bench.xpert.called(1, LIMIT).await, "it began all the same");
+    wait_until("no run works", LIMIT, async || bench.xpert.working().is_empty()).await;
+    assert_eq!(bench.xpert.cancelled(), [bench.xpert.calls()[0].run.clone()]);
 }
 
 #[tokio::test]
