@@ -30,6 +30,10 @@ pub enum Fault {
     ErrorAfterAccept,
     /// The thread has no conversation: 500.
     UnknownThread,
+    /// A stream has lost the first events of its run, as one that was longer than the server keeps.
+    Trimmed { events: usize },
+    /// The run fails and says so by `on_error`; its stream ends with that.
+    ErrorEvent,
     /// The connection of a stream breaks after so many events.
     CutStream { after: usize },
     /// What is said into a run is taken, and never read there.

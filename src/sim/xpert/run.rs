@@ -310,7 +310,7 @@ pub async fn create_and_stream(
         return Ok(stream::error("failed on request"));
     }
     let started = start(&server, &thread, &body)?;
-    Ok(stream::replay(started.run, &headers, cut_after(&server)))
+    Ok(stream::replay(started.run, &headers, &server))
 }
 
 /// `POST /threads/:t/runs/wait`.
@@ -366,14 +366,7 @@ pub async fn join(
         return Ok(stream::error("failed on request"));
     }
     let run = find(&server, &thread, &run)?;
-    Ok(stream::replay(run, &headers, cut_after(&server)))
-}
-
-fn cut_after(server: &Server) -> Option<usize> {
-    match fault::take(server, |fault| matches!(fault, Fault::CutStream { .. })) {
-        Some(Fault::CutStream { after }) => Some(after),
-        _ => None,
-    }
+    Ok(stream::replay(run, &headers, &server))
 }
 
 /// `POST /threads/:t/runs/:r/cancel`.

@@ -211,6 +211,38 @@ async fn the_last_message_is_the_answer_where_the_stream_has_lost_it() {
     assert_eq!(answer(bench.ask(&late).await).text, "You said: hello");
 }
 
+#[tokio::test]
+async fn a_run_that_is_joined_late_is_answered_whole_though_its_stream_has_lost_its_beginning() {
+    // Three events come before the first of four pieces, four after the last.
+    let join = async |text: &str, events: usize| {
+        let bench = Bench::start(config()).await;
+        let first = turn(text);
+        let name = bench.ask_and_die(&first).await;
+        for recorded in [Some(name.as_str()), None] {
+            bench.xpert.fault(Fault::Trimmed { events });
+            let joined = answer(bench.ask(&again(&first, recorded)).await);
+            let said = format!("You said: {text}");
+            assert_eq!((joined.text, bench.runs()), (said, 1), "without {events}");
+            assert_eq!(joined.interrupt.is_some(), text.starts_with("confirm"));
+        }
+    };
+    let all = |text| [1, 3, 4, 5, 7, 9].map(|events| join(text, events));
+    join_all(all("hello there").into_iter().chain(all("confirm it"))).await;
+}
+
+#[tokio::test]
+async fn an_error_among_the_events_is_a_failure_and_the_next_attempt_asks_anew() {
+    let bench = Bench::start(config()).await;
+    bench.xpert.fault(Fault::ErrorEvent);
+    let first = turn("hello");
+    let (outcome, runs) = bench.ask(&first).await;
+    let failed = outcome.unwrap_err();
+    assert_eq!(class(&failed), (NOW, Reason::RuntimeExhausted));
+    assert_eq!(failed.detail, "the run failed: failed on request");
+    assert_eq!(answer(bench.ask(&again(&first, Some(&runs[0]))).await).text, "You said: hello");
+    assert_eq!(bench.runs(), 2);
+}
+
 #[derive(Deserialize)]
 struct Page {
     limit: usize,
