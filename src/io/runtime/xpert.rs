@@ -143,7 +143,7 @@ async fn ask(call: &Call<'_>, server: &Server<'_>, turn: &TurnRequest) -> Result
         // The failure belongs to an earlier attempt; this one asks anew. Not where the run has read more
         // than this attempt would ask: the next one asks for all of it.
         Heard { end: End::Failed(_), is_wider: false } if joined.origin == RunOrigin::Found => {
-            let joined = create(call, server, turn).await?;
+            let joined = find_or_create(call, server, turn, Some(&joined.run)).await?;
             match hear(call, server, turn, &joined).await?.end {
                 End::Answer(answer) => Ok(Outcome::Answer(answer)),
                 End::Failed(failure) => Err(failure),
@@ -183,9 +183,19 @@ async fn begin(
     if decision(turn).is_some() {
         return resume(call, server, turn).await;
     }
+    find_or_create(call, server, turn, None).await
+}
+
+/// The run that an earlier try began and could not name, which is another than `known`, or a new one.
+async fn find_or_create(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    turn: &TurnRequest,
+    known: Option<&str>,
+) -> Result<Joined, Failure> {
     let is_repeat = turn.is_repeat || turn.attempt > 1;
     let found = if is_repeat { started_run(call, server, turn).await? } else { None };
-    match found {
+    match found.filter(|run| known != Some(run)) {
         Some(run) => {
             let joined = Joined { origin: RunOrigin::Found, ..Joined::new(run) };
             call.learn(Fact::Run(joined.to_name(Seq(0)))).await?;

@@ -41,6 +41,20 @@ async fn a_lost_answer_to_a_create_makes_the_next_attempt_look_for_the_run() {
 }
 
 #[tokio::test]
+async fn a_run_whose_name_was_lost_is_looked_for_behind_one_that_failed_too() {
+    let bench = Bench::start(config()).await;
+    bench.xpert.fault(Fault::ErrorEvent);
+    let first = turn("slow 2");
+    let (outcome, runs) = bench.ask(&first).await;
+    assert_eq!(class(&outcome.unwrap_err()), (NOW, Reason::RuntimeExhausted));
+    bench.xpert.fault(Fault::LostCreate);
+    let again = again(&first, Some(&runs[0]));
+    assert_eq!(class(&failure(bench.ask(&again).await)), (NOW, Reason::RuntimeExhausted));
+    assert_eq!(answer(bench.ask(&again).await).text, "You said: slow 2");
+    assert_eq!((bench.runs(), bench.xpert.overlaps()), (2, 0));
+}
+
+#[tokio::test]
 async fn a_run_that_is_being_made_when_nobody_waits_any_more_is_cancelled_as_well() {
     let bench = Bench::start(config()).await;
     bench.xpert.fault(Fault::SlowCreate { ms: 500 });
