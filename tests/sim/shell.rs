@@ -148,7 +148,8 @@ impl World {
         let pick = usize::try_from(self.rng.next()).unwrap_or(0);
         let count = self.promised.len();
         let Some(promise) = self.promised.get(pick % count.max(1)).cloned() else { return };
-        let Promise { place, turn, attempt, heard } = promise;
+        let Promise { place, turn, attempt, hearing, heard } = promise;
+        self.hearings[hearing].has_ended = true;
         if !self.rng.once_in(4) {
             self.promised.remove(pick % count);
         }
@@ -180,6 +181,7 @@ impl World {
             return;
         }
         self.oracle.answered(place, first, heard);
+        self.answered_late.insert((place, first));
         if self.breathe().is_ok() {
             let window = Duration::ZERO;
             let token = Token { seq: turn, kind: TimerKind::Now, window, refusals: 0 };
