@@ -1,7 +1,7 @@
 //! Where an expert is asked: one way in for every kind of runtime.
 //!
-//! Guarantees that a call ends within the total time limit, and the time of one request in which a run
-//! is cancelled; that every failure is classified; and that an answer is never longer than the journal
+//! Guarantees that a call ends within the total time limit, and the time of two requests in which a run
+//! that is being made is waited for and cancelled; that every failure is classified; and that an answer is never longer than the journal
 //! can hold. Attempts, waiting and recording are the caller's; nothing is tried twice here but reading a
 //! run that goes on by itself.
 
@@ -145,8 +145,8 @@ impl Runtimes {
         outcome.map(|outcome| self.within_limit(outcome, turn))
     }
 
-    /// Tells the runtime that nobody waits for a thread any more: neither for `run`, nor, where it has no
-    /// name, for what goes on there. Only some kinds can be told.
+    /// Tells the runtime that nobody waits for a thread any more: neither for `run`, nor for what works there
+    /// under a name that never came. Only some kinds can be told, and twice does no harm.
     pub async fn cancel(
         &self,
         runtime: &Runtime,

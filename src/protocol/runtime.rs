@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::error::Category;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -22,8 +23,22 @@ use attachment::{Attachment, attachment};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the answer is not JSON of the form {{\"text\": \"…\"}}: {0}")]
-    Json(serde_json::Error),
+    /// Without the value, which may be a secret.
+    #[error(
+        "the answer is not JSON of the form {{\"text\": \"…\"}}: {what}, line {line}, column {column}"
+    )]
+    Json { what: &'static str, line: usize, column: usize },
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        let what = match error.classify() {
+            Category::Syntax | Category::Io => "no JSON",
+            Category::Data => "other fields or types",
+            Category::Eof => "it ends too early",
+        };
+        Self::Json { what, line: error.line(), column: error.column() }
+    }
 }
 
 #[derive(Serialize)]
@@ -199,7 +214,7 @@ pub fn body_max_bytes(answer_max_bytes: usize) -> usize {
 
 /// The answer of a 200 with JSON, or of a late `POST` to the turn's reply address.
 pub fn decode(body: &[u8]) -> Result<Answer, Error> {
-    let reply: Reply<'_> = serde_json::from_slice(body).map_err(Error::Json)?;
+    let reply: Reply<'_> = serde_json::from_slice(body)?;
     Ok(Answer { text: reply.text.into_owned(), interrupt: reply.interrupt.map(Into::into) })
 }
 
@@ -220,7 +235,7 @@ pub fn decode_step(data: &str) -> Result<Step, Error> {
         done: bool,
         interrupt: Option<Pause>,
     }
-    let wire: Wire = serde_json::from_str(data).map_err(Error::Json)?;
+    let wire: Wire = serde_json::from_str(data)?;
     Ok(Step { delta: wire.delta, is_done: wire.done, interrupt: wire.interrupt.map(Into::into) })
 }
 
@@ -342,6 +357,24 @@ mod tests {
         ];
         for (body, expected) in table {
             assert_eq!(decode(body.as_bytes()).ok(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn why_something_is_no_answer_is_said_without_what_it_says() {
+        let table = [
+            (r#"{"text":{"key":"hidden"}}"#, "other fields or types, line 1, column "),
+            (r#"{"text":"hidden","text":"hidden"}"#, "other fields or types"),
+            (r#""hidden""#, "other fields or types"),
+            (r#"{"text":"hidden"#, "it ends too early, line 1"),
+            ("hidden", "no JSON, line 1, column 1"),
+        ];
+        for (body, expected) in table {
+            for error in [decode(body.as_bytes()).err(), decode_step(body).err()] {
+                let Some(said) = error.map(|error| error.to_string()) else { continue };
+                assert!(said.contains(expected) && !said.contains("hidden"), "{said}");
+            }
+            assert!(decode(body.as_bytes()).is_err());
         }
     }
 

@@ -184,6 +184,7 @@ pub struct Fold {
     /// What is over it is not kept; one piece over it shows that the answer was longer.
     text_max_bytes: usize,
     before: Before,
+    beginning: Beginning,
     /// The id of the last event.
     pub last_event_id: Option<String>,
     pub conversation: Option<String>,
@@ -202,6 +203,14 @@ enum Before {
     Component,
 }
 
+/// Whether the event was there that every run begins with: the server keeps only so many of the last.
+#[derive(PartialEq)]
+enum Beginning {
+    Unknown,
+    Seen,
+    Gone,
+}
+
 impl Fold {
     /// Begins after the event `from`, or at the first.
     pub fn new(text_max_bytes: usize, from: Option<String>) -> Self {
@@ -209,6 +218,7 @@ impl Fold {
             text: String::new(),
             text_max_bytes,
             before: Before::Nothing,
+            beginning: if from.is_some() { Beginning::Seen } else { Beginning::Unknown },
             last_event_id: from,
             conversation: None,
             read: Vec::new(),
@@ -228,6 +238,10 @@ impl Fold {
         // Some servers send their keep-alive as data.
         let Ok(value) = serde_json::from_str::<Value>(&event.data) else { return };
         let data = value.get("data").unwrap_or(&Value::Null);
+        if self.beginning == Beginning::Unknown {
+            let is_first = text_at(&value, "event") == Some("on_conversation_start");
+            self.beginning = if is_first { Beginning::Seen } else { Beginning::Gone };
+        }
         match (text_at(&value, "type"), text_at(&value, "event")) {
             (Some("complete"), _) => self.is_complete = true,
             (Some("message"), _) => self.push_message(data),
@@ -280,6 +294,11 @@ impl Fold {
         }
         self.text.push_str(text);
         self.before = now;
+    }
+
+    /// The events begin in the middle of the run.
+    pub fn lacks_beginning(&self) -> bool {
+        self.beginning == Beginning::Gone
     }
 
     pub fn has_text(&self) -> bool {

@@ -125,6 +125,11 @@ impl Xpert {
         locked(&self.server.faults).push_back(fault);
     }
 
+    /// How many faults no call has met yet.
+    pub fn faults(&self) -> usize {
+        locked(&self.server.faults).len()
+    }
+
     /// Sets this server's clock, which its answers are stamped with, so far ahead; or back.
     pub fn set_ahead_ms(&self, ms: i64) {
         self.server.ahead_ms.store(ms, Ordering::Relaxed);
@@ -154,6 +159,13 @@ impl Xpert {
     /// The runs that were cancelled while they ran or waited for a decision, in order.
     pub fn cancelled(&self) -> Vec<String> {
         locked(&self.server.cancelled).clone()
+    }
+
+    /// The runs that work at the moment, of all threads.
+    pub fn working(&self) -> Vec<String> {
+        let threads = locked(&self.server.threads);
+        let runs = threads.values().flat_map(|thread| &thread.runs);
+        runs.filter(|run| run.status() == "running").map(|run| run.id.clone()).collect()
     }
 
     /// Ends this server alone.

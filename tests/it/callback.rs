@@ -143,6 +143,25 @@ async fn what_is_no_answer_is_a_failure_and_never_an_empty_text() {
 }
 
 #[tokio::test]
+async fn what_is_no_answer_is_told_without_the_keys_that_stand_in_it() {
+    const KEY: &str = "sk-1234567890abcdef";
+    let caller = Caller::new(config());
+    let table: [fn() -> Response; 4] = [
+        || format!(r#"{{"text":"ok","interrupt":"Bearer {KEY}"}}"#).into_response(),
+        || format!(r#""Bearer {KEY}""#).into_response(),
+        || stream(format!("data: {{\"delta\":\"a\",\"interrupt\":\"Bearer {KEY}\"}}\n\n").into()),
+        || stream(format!("data: \"Bearer {KEY}\"\n\n").into()),
+    ];
+    for (index, response) in table.into_iter().enumerate() {
+        let kind = fixed(&caller, response).await;
+        let failure = failure(caller.ask(&kind, &turn("hello")).await);
+        assert_eq!(class(&failure), (NOW, Reason::RuntimeExhausted), "case {index}");
+        assert!(failure.detail.contains("other fields or types"), "{}", failure.detail);
+        assert!(!failure.detail.contains(KEY), "{}", failure.detail);
+    }
+}
+
+#[tokio::test]
 async fn a_connection_cut_in_the_middle_is_a_failure_worth_another_attempt() {
     let caller = Caller::new(config());
     let (_expert, kind) = expert(&caller).await;

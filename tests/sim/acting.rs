@@ -8,6 +8,7 @@ use dingtalk_trigger::domain::entry::{
     Action, ActionKind, Control, ControlKind, Entry, Logged, Origin,
 };
 use dingtalk_trigger::domain::id::{IntegrationId, Seq};
+use dingtalk_trigger::domain::inbound::Message;
 use dingtalk_trigger::domain::press::{Press, Standing, may_act, standing};
 use dingtalk_trigger::domain::turn::Head;
 
@@ -83,8 +84,11 @@ pub(crate) fn asker(broker: &Broker, place: Place, action: &Action) -> Option<Or
     for _ in 0..CHAIN_MAX {
         match broker.at(place, last)?.entry.clone() {
             Entry::Message(message) => return Some(message.origin()),
+            Entry::Replay(replay) => return replay.messages.last().map(Message::origin),
             Entry::Action(earlier) => last = earlier.turn.last,
-            _ => return None,
+            Entry::Control(_) | Entry::Query(_) | Entry::Undecodable { .. } | Entry::Gone => {
+                return None;
+            }
         }
     }
     None

@@ -11,13 +11,17 @@ use dingtalk_trigger::domain::steer::{joining, offer};
 use dingtalk_trigger::domain::turn::decide::decide;
 use dingtalk_trigger::domain::turn::{Answered, Event, OpenTurn, Phase, TurnKind};
 
+use crate::broker::Place;
 use crate::run::{LIMITS, Run, Stopped, failed};
 use crate::world::{Bug, Hearing, POLICY, Promise, World, busy_policy, conversation};
 
 impl World {
     pub(crate) fn invoke(&mut self, run: &mut Run, turn: &OpenTurn) -> Result<Event, Stopped> {
         let attempt = turn.attempt;
-        let (hearing, mut offered) = self.join_or_begin(run, turn)?;
+        let Some((hearing, mut offered)) = self.join_or_begin(run, turn)? else {
+            let (failure, at) = (failed(Some(Duration::ZERO)), self.clock());
+            return Ok(Event::Failed { attempt, failure, at });
+        };
         // Nothing is said behind what may not have arrived.
         let mut may_steer = offered <= run.open().map_or(turn.last, |turn| turn.last);
         for _ in 0..self.rng.below(4) {
@@ -50,7 +54,7 @@ impl World {
             }
             7..=8 => {
                 let turn = run.open().map_or(turn.last, |turn| turn.last);
-                self.promised.push(Promise { place: run.place, turn, attempt, heard });
+                self.promised.push(Promise { place: run.place, turn, attempt, hearing, heard });
                 Event::Accepted { attempt, at }
             }
             9 => Event::Failed { attempt, failure: failed(None), at },
@@ -58,20 +62,49 @@ impl World {
         })
     }
 
-    /// The run on record, where it has not ended; else a new one, which is recorded.
-    fn join_or_begin(&mut self, run: &mut Run, turn: &OpenTurn) -> Result<(usize, Seq), Stopped> {
+    /// The run on record, where it has not ended; else the one of this turn whose name was lost, or a new
+    /// one, which is recorded. `None`: nobody heard whether there is a new one, and there is.
+    fn join_or_begin(
+        &mut self,
+        run: &mut Run,
+        turn: &OpenTurn,
+    ) -> Result<Option<(usize, Seq)>, Stopped> {
         if let Some((hearing, offered)) = turn.run.as_deref().and_then(parse)
             && !self.hearings[hearing].has_ended
         {
             self.learn_read(run, hearing)?;
-            return Ok((hearing, offered));
+            return Ok(Some((hearing, offered)));
         }
-        let before = Seq(turn.first.0.saturating_sub(1));
-        let heard = seqs(&self.broker.entries(run.place, before, turn.last));
-        self.hearings.push(Hearing { heard, ..Hearing::default() });
-        let hearing = self.hearings.len() - 1;
+        let (place, of) = (run.place, (turn.first, turn.started_at));
+        let at_work = self.hearings.iter().rposition(|it| {
+            let is_late = self.answered_late.contains(&(place, it.of.0));
+            it.place == place && !it.has_ended && !is_late
+        });
+        let hearing = match at_work.filter(|it| turn.is_repeat && self.hearings[*it].of == of) {
+            Some(hearing) => hearing,
+            None => {
+                if at_work.is_some() {
+                    self.oracle.blame(format!("I3: two runs of conversation {place} work"));
+                }
+                let before = Seq(turn.first.0.saturating_sub(1));
+                let heard = seqs(&self.broker.entries(place, before, turn.last));
+                let (waiting, read, has_ended) = (vec![], vec![], false);
+                self.hearings.push(Hearing { place, of, heard, waiting, read, has_ended });
+                if !self.is_calm && self.rng.once_in(15) {
+                    return Ok(None);
+                }
+                self.hearings.len() - 1
+            }
+        };
         self.note(run, Event::RunNamed { attempt: turn.attempt, run: format!("{hearing}+0") })?;
-        Ok((hearing, Seq(0)))
+        Ok(Some((hearing, Seq(0))))
+    }
+
+    /// Nobody waits for what works for a conversation: it is cancelled, or ends by itself.
+    pub(crate) fn end_hearings(&mut self, place: Place) {
+        for hearing in self.hearings.iter_mut().filter(|it| it.place == place) {
+            hearing.has_ended = true;
+        }
     }
 
     pub(crate) fn wider(&mut self, run: &Run) -> Option<Event> {

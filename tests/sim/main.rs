@@ -81,6 +81,7 @@ fn every_planted_bug_is_caught_by_its_invariant() {
         (Bug::LateAnswerSaid, "I4"),
         (Bug::UsedPressCounts, "question"),
         (Bug::SessionRevived, "session"),
+        (Bug::RunLeft, "I3"),
         (Bug::ToldBeforeAsked, "question"),
     ] {
         let caught = (0..HISTORIES)

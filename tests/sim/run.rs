@@ -254,6 +254,11 @@ impl World {
                 _ => None,
             };
             let decision = decide(run.last.head.clone(), &conversation(run.place), event, POLICY);
+            // Whoever asks is told before the record stands.
+            let cancels = |command: &Command| matches!(command, Command::CancelRun(_));
+            if decision.commands.iter().any(cancels) && self.bug != Some(Bug::RunLeft) {
+                self.end_hearings(run.place);
+            }
             if let Some(step) = decision.record {
                 self.record(run, step, decision.head, answers)?;
             }
@@ -312,6 +317,7 @@ impl World {
             }
             Command::Bury => {
                 self.broker.bury(place, turn.last);
+                self.end_hearings(place);
                 return Ok(Some(Event::Buried));
             }
             Command::SettleDead { dead } => {

@@ -148,7 +148,8 @@ impl World {
         let pick = usize::try_from(self.rng.next()).unwrap_or(0);
         let count = self.promised.len();
         let Some(promise) = self.promised.get(pick % count.max(1)).cloned() else { return };
-        let Promise { place, turn, attempt, heard } = promise;
+        let Promise { place, turn, attempt, hearing, heard } = promise;
+        self.hearings[hearing].has_ended = true;
         if !self.rng.once_in(4) {
             self.promised.remove(pick % count);
         }
@@ -180,6 +181,7 @@ impl World {
             return;
         }
         self.oracle.answered(place, first, heard);
+        self.answered_late.insert((place, first));
         if self.breathe().is_ok() {
             let window = Duration::ZERO;
             let token = Token { seq: turn, kind: TimerKind::Now, window, refusals: 0 };
@@ -216,7 +218,7 @@ impl World {
         let all = window == Duration::ZERO
             || now.since(newest.at) >= window
             || now.since(first.at) >= debounce::wait_max(window, WAIT_LEAST)
-            || rest.iter().any(|logged| !matches!(logged.entry, Entry::Message(_)));
+            || rest.iter().any(|l| !matches!(l.entry, Entry::Message(_) | Entry::Query(_)));
         let to = if all { Some(newest.seq) } else { full(&rest, LIMITS) };
         let Some(to) = to else { return Ok(()) };
         self.breathe()?;

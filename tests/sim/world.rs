@@ -55,6 +55,8 @@ pub(crate) enum Bug {
     UsedPressCounts,
     /// What is delivered of an old session brings that one back.
     SessionRevived,
+    /// What is stopped works on at the runtime.
+    RunLeft,
     /// The group is told of the links before their asker has them.
     ToldBeforeAsked,
 }
@@ -65,12 +67,16 @@ pub(crate) struct Promise {
     pub(crate) place: Place,
     pub(crate) turn: Seq,
     pub(crate) attempt: u32,
+    pub(crate) hearing: usize,
     pub(crate) heard: BTreeSet<Seq>,
 }
 
 /// A run at the runtime: what it was asked and what it read since, and what was said and not read yet.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Hearing {
+    pub(crate) place: Place,
+    /// The turn that began it, and when that one was started.
+    pub(crate) of: (Seq, Timestamp),
     pub(crate) heard: BTreeSet<Seq>,
     pub(crate) waiting: Vec<Seq>,
     /// The ends of what was read since it was asked, as the run tells them.
@@ -100,6 +106,8 @@ pub(crate) struct World {
     pub(crate) shown: Vec<(Place, Seq)>,
     /// The runs of the runtime, by their number.
     pub(crate) hearings: Vec<Hearing>,
+    /// The turns whose runtime answered by itself: such a one has no threads.
+    pub(crate) answered_late: BTreeSet<(Place, Seq)>,
     /// Runs that believe they hold their slot: place and time of the last confirmation.
     pub(crate) runs: BTreeMap<u64, (Place, i64)>,
     /// Conversations whose run died after its ack, before it looked at what follows.
@@ -126,6 +134,7 @@ impl World {
             pushed: vec![],
             shown: vec![],
             hearings: vec![],
+            answered_late: BTreeSet::new(),
             runs: BTreeMap::new(),
             excused: BTreeSet::new(),
             rescued: 0,

@@ -131,7 +131,7 @@ impl Machine {
         }
         // What a replay asks in a session that is over, nobody can answer: its run waits in vain.
         let in_vain = answered.has_interrupt && !self.is_of_session();
-        let abandoned = in_vain.then(|| question::abandon_run(&self.turn)).flatten();
+        let abandoned = in_vain.then(|| question::abandon_run(&self.head, &self.turn)).flatten();
         self.turn.phase = Phase::Sending(Sending {
             answer: None,
             segments: answered.segments,
@@ -338,7 +338,8 @@ impl Machine {
             (phase, _) => {
                 let is_parked = matches!(phase, Phase::Parked { .. });
                 let unindex = is_parked.then_some(Command::Unindex).into_iter();
-                let commands = unindex.chain(question::abandon_run(&self.turn)).collect();
+                let commands =
+                    unindex.chain(question::abandon_run(&self.head, &self.turn)).collect();
                 self.ends(record, commands)
             }
         }

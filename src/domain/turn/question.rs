@@ -105,17 +105,20 @@ pub(super) fn abandon(head: &Head, closes: Closes) -> Option<Command> {
 }
 
 /// What may still run at the runtime for a turn that ends before its time, or waits there.
-pub(super) fn abandon_run(turn: &OpenTurn) -> Option<Command> {
+pub(super) fn abandon_run(head: &Head, turn: &OpenTurn) -> Option<Command> {
+    // A press goes on with the run that asked.
+    let question = head.interrupted.as_ref().filter(|_| turn.kind == TurnKind::Action);
+    let run = turn.run.clone().or_else(|| question?.run.clone());
     let is_left = match &turn.phase {
         Phase::Running | Phase::Waiting { .. } => true,
-        // It may have outlived the attempt that began it.
-        Phase::Retry { .. } | Phase::Parked { .. } => turn.run.is_some(),
+        // It may have outlived the attempt that began it, also where its name never came.
+        Phase::Retry { .. } | Phase::Parked { .. } => turn.is_repeat || run.is_some(),
         // It waits for the answer to a question that is not asked to its end.
-        Phase::Sending(sending) => sending.asks.is_question() && turn.run.is_some(),
+        Phase::Sending(sending) => sending.asks.is_question() && run.is_some(),
         Phase::Burying { .. } => false,
     };
     let asked = turn.asked.as_ref().filter(|_| is_left)?;
-    let (expert, epoch, run) = (asked.expert.clone(), asked.epoch, turn.run.clone());
+    let (expert, epoch) = (asked.expert.clone(), asked.epoch);
     Some(Command::CancelRun(Abandoned { expert, epoch, run }))
 }
 

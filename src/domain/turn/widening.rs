@@ -25,7 +25,7 @@ impl Machine {
             return self.unchanged();
         }
         self.touch_session(accepted_at);
-        let abandoned = question::abandon_run(&self.turn);
+        let abandoned = question::abandon_run(&self.head, &self.turn);
         self.turn = OpenTurn {
             last,
             accepted_at,

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::domain::answer::{Failure, FailureClass};
 use crate::domain::entry::ActionKind;
@@ -78,10 +78,23 @@ pub(super) async fn invoke(
     server: &Server<'_>,
     turn: &TurnRequest,
 ) -> Result<Outcome, Failure> {
+    let asked = ask(call, server, turn);
+    tokio::pin!(asked);
     let outcome = tokio::select! {
         biased;
-        () = call.line.cancel.cancelled() => Ok(Outcome::Cancelled),
-        outcome = ask(call, server, turn) => outcome,
+        () = call.line.cancel.cancelled() => {
+            // A run that is being asked for would begin behind the list of what is to be cancelled.
+            let posted = async {
+                tokio::select! {
+                    biased;
+                    () = server.posted() => {}
+                    outcome = &mut asked => drop(outcome), // nobody waits for it any more
+                }
+            };
+            timeout(call.config.request_timeout, posted).await.ok(); // it may begin after all
+            Ok(Outcome::Cancelled)
+        }
+        outcome = &mut asked => outcome,
     };
     let is_overdue = Instant::now() >= call.deadline;
     if matches!(outcome, Ok(Outcome::Cancelled)) || (outcome.is_err() && is_overdue) {
@@ -95,17 +108,19 @@ pub(super) async fn invoke(
     outcome
 }
 
-/// Cancels the run that has this name, or without one what runs in the thread.
+/// Cancels the run that has this name, which may wait for a decision, and what works in the thread: a later
+/// attempt may have begun a run whose name never came.
 pub(super) async fn cancel(
     call: &Call<'_>,
     server: &Server<'_>,
     thread: &str,
     name: Option<&str>,
 ) -> Result<(), Failure> {
-    match name.map(Joined::parse) {
+    let named = match name.map(Joined::parse) {
         Some(joined) => server.cancel(call, thread, &joined.run).await,
-        None => cancel_runs(call, server, thread).await,
-    }
+        None => Ok(()),
+    };
+    cancel_runs(call, server, thread).await.and(named)
 }
 
 /// Cancels what runs in the thread, which is this turn's: a thread has one run at a time.
@@ -128,7 +143,7 @@ async fn ask(call: &Call<'_>, server: &Server<'_>, turn: &TurnRequest) -> Result
         // The failure belongs to an earlier attempt; this one asks anew. Not where the run has read more
         // than this attempt would ask: the next one asks for all of it.
         Heard { end: End::Failed(_), is_wider: false } if joined.origin == RunOrigin::Found => {
-            let joined = create(call, server, turn).await?;
+            let joined = find_or_create(call, server, turn, Some(&joined.run)).await?;
             match hear(call, server, turn, &joined).await?.end {
                 End::Answer(answer) => Ok(Outcome::Answer(answer)),
                 End::Failed(failure) => Err(failure),
@@ -168,9 +183,19 @@ async fn begin(
     if decision(turn).is_some() {
         return resume(call, server, turn).await;
     }
+    find_or_create(call, server, turn, None).await
+}
+
+/// The run that an earlier try began and could not name, which is another than `known`, or a new one.
+async fn find_or_create(
+    call: &Call<'_>,
+    server: &Server<'_>,
+    turn: &TurnRequest,
+    known: Option<&str>,
+) -> Result<Joined, Failure> {
     let is_repeat = turn.is_repeat || turn.attempt > 1;
     let found = if is_repeat { started_run(call, server, turn).await? } else { None };
-    match found {
+    match found.filter(|run| known != Some(run)) {
         Some(run) => {
             let joined = Joined { origin: RunOrigin::Found, ..Joined::new(run) };
             call.learn(Fact::Run(joined.to_name(Seq(0)))).await?;

@@ -18,6 +18,8 @@ use crate::sim::locked;
 pub enum Fault {
     /// The run is created and works; whoever asked for it never hears so.
     LostCreate,
+    /// The run is created only after a while, whether or not somebody still waits for it.
+    SlowCreate { ms: u64 },
     /// A thread cannot be shown, as one without a checkpoint.
     NoCheckpoint,
     /// The run finishes, but its stream ends without `on_conversation_end` and `complete`.
@@ -28,6 +30,10 @@ pub enum Fault {
     ErrorAfterAccept,
     /// The thread has no conversation: 500.
     UnknownThread,
+    /// A stream has lost the first events of its run, as one that was longer than the server keeps.
+    Trimmed { events: usize },
+    /// The run fails and says so by `on_error`; its stream ends with that.
+    ErrorEvent,
     /// The connection of a stream breaks after so many events.
     CutStream { after: usize },
     /// What is said into a run is taken, and never read there.

@@ -64,6 +64,10 @@ impl Player {
         if fault::take(&self.server, |fault| *fault == Fault::EndMissing).is_some() {
             return self.run.close("success");
         }
+        if fault::take(&self.server, |fault| *fault == Fault::ErrorEvent).is_some() {
+            self.event("on_error", json!({ "error": "failed on request" }));
+            return self.run.close("error");
+        }
         match act.end {
             End::Interrupt { title, text } => self.end("interrupted", operation(&title, &text)),
             End::Fail => self.end("error", json!({ "error": "failed on request" })),
@@ -100,9 +104,16 @@ impl Player {
         ] {
             self.emit(None, &json!({ "type": "message", "data": data }));
         }
-        for event in ["on_tool_message", "on_chat_event", "on_retriever_start", "on_client_effect"]
-        {
-            self.event(event, json!({ "id": "e-1", "title": "sample" }));
+        for event in [
+            "on_tool_message",
+            "on_tool_error",
+            "on_chat_event",
+            "on_retriever_start",
+            "on_retriever_end",
+            "on_client_effect",
+            "on_interrupt",
+        ] {
+            self.event(event, json!({ "id": "e-1", "title": "sample", "error": "sample" }));
         }
     }
 

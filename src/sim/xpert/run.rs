@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -12,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -265,13 +267,32 @@ fn send(
     Ok((run, act))
 }
 
+/// Whoever asked may have left meanwhile.
+async fn start_late(
+    server: &Arc<Server>,
+    thread: String,
+    body: Value,
+    ms: u64,
+) -> Result<Started, Refusal> {
+    let of = server.clone();
+    let late = async move {
+        sleep(Duration::from_millis(ms)).await;
+        start(&of, &thread, &body)
+    };
+    let aborted = |_| Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "aborted"));
+    server.context.spawn(late).await.unwrap_or_else(aborted)
+}
+
 /// `POST /threads/:t/runs`.
 pub async fn create(
     State(server): State<Arc<Server>>,
     Path(thread): Path<String>,
     Json(body): Json<Value>,
 ) -> Result<Response, Refusal> {
-    let started = start(&server, &thread, &body)?;
+    let started = match fault::take(&server, |fault| matches!(fault, Fault::SlowCreate { .. })) {
+        Some(Fault::SlowCreate { ms }) => start_late(&server, thread, body, ms).await?,
+        _ => start(&server, &thread, &body)?,
+    };
     if fault::take(&server, |fault| *fault == Fault::LostCreate).is_some() {
         return Ok(cut());
     }
@@ -289,7 +310,7 @@ pub async fn create_and_stream(
         return Ok(stream::error("failed on request"));
     }
     let started = start(&server, &thread, &body)?;
-    Ok(stream::replay(started.run, &headers, cut_after(&server)))
+    Ok(stream::replay(started.run, &headers, &server))
 }
 
 /// `POST /threads/:t/runs/wait`.
@@ -345,14 +366,7 @@ pub async fn join(
         return Ok(stream::error("failed on request"));
     }
     let run = find(&server, &thread, &run)?;
-    Ok(stream::replay(run, &headers, cut_after(&server)))
-}
-
-fn cut_after(server: &Server) -> Option<usize> {
-    match fault::take(server, |fault| matches!(fault, Fault::CutStream { .. })) {
-        Some(Fault::CutStream { after }) => Some(after),
-        _ => None,
-    }
+    Ok(stream::replay(run, &headers, &server))
 }
 
 /// `POST /threads/:t/runs/:r/cancel`.
@@ -361,7 +375,7 @@ pub async fn cancel(
     Path((thread, run)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let run = find(&server, &thread, &run)?;
-    let is_open = matches!(run.status(), "running" | "interrupted");
+    let is_open = matches!(run.status(), "running" | "interrupted") && !run.cancel.is_cancelled();
     let canceled = if is_open { vec![run.id.clone()] } else { Vec::new() };
     run.cancel.cancel();
     locked(&server.cancelled).extend(canceled.clone());

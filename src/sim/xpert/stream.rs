@@ -11,6 +11,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 
+use super::Server;
+use super::fault::{self, Fault};
 use super::run::{Event, Run};
 
 /// Between two comments that keep a silent stream open.
@@ -30,9 +32,17 @@ struct Reader {
 }
 
 /// The events of `run` after the one that the caller saw last, or all of them.
-pub fn replay(run: Arc<Run>, headers: &HeaderMap, cut_after: Option<usize>) -> Response {
+pub fn replay(run: Arc<Run>, headers: &HeaderMap, server: &Server) -> Response {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let index = last.and_then(|id| run.position(id)).map_or(0, |position| position + 1);
+    let index = match fault::take(server, |fault| matches!(fault, Fault::Trimmed { .. })) {
+        Some(Fault::Trimmed { events }) => index.max(events),
+        _ => index,
+    };
+    let cut_after = match fault::take(server, |fault| matches!(fault, Fault::CutStream { .. })) {
+        Some(Fault::CutStream { after }) => Some(after),
+        _ => None,
+    };
     body(Reader { run, index, cut_after, is_over: false })
 }
 

@@ -134,9 +134,15 @@ async fn every_sample_of_the_stream_is_told_on_request() {
     let client = Client::start().await;
     let run = client.run_id("samples").await;
     let (stream, _) = client.stream(&run, None).await;
-    for part in
-        ["\"plain text\"", "\"reasoning\"", "\"component\"", "on_tool_message", "on_chat_event"]
-    {
+    for part in [
+        "\"plain text\"",
+        "\"reasoning\"",
+        "\"component\"",
+        "on_tool_message",
+        "on_tool_error",
+        "on_chat_event",
+        "on_interrupt",
+    ] {
         assert!(stream.contains(part), "{part} is missing in {stream}");
     }
 }

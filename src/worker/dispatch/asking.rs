@@ -90,7 +90,6 @@ impl Turning<'_> {
                         line.cancel.cancel();
                         // The runtime is told on the way out; its own limits bound the wait.
                         asked.await.ok();
-                        self.is_cancelled = true;
                         return Ok(Event::Controlled { by });
                     }
                     if let Some(wider) = hands.wider(run, &self.entries).await?
@@ -98,7 +97,6 @@ impl Turning<'_> {
                     {
                         line.cancel.cancel();
                         asked.await.ok();
-                        self.is_cancelled = true;
                         self.take_in(wider);
                         return Ok(event);
                     }
@@ -116,12 +114,10 @@ impl Turning<'_> {
         }
     }
 
-    /// Tells the runtime that nobody waits any more, unless that was done where it was asked. It may
-    /// not hear of it: then it ends by itself, and nobody reads its answer.
-    pub(super) async fn cancel(&mut self, run: &Run, abandoned: &Abandoned) {
-        if std::mem::take(&mut self.is_cancelled) {
-            return;
-        }
+    /// Tells the runtime that nobody waits any more, also where it was told so as it was asked: that was of
+    /// what worked then, and not of a run that waits for a decision. It may not hear of it: then it ends
+    /// by itself, and nobody reads its answer.
+    pub(super) async fn cancel(&self, run: &Run, abandoned: &Abandoned) {
         let runtime = match self.hands.routing.runtime(&abandoned.expert).await {
             Ok(Some(runtime)) => runtime,
             Ok(None) => return,

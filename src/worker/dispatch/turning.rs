@@ -45,8 +45,6 @@ pub struct Turning<'a> {
     pub is_card_doubted: bool,
     /// The control entry that ended the turn, and ends all before it.
     pub stopped_by: Option<Seq>,
-    /// The runtime was told where it was asked that the answer is not wanted any more.
-    pub is_cancelled: bool,
 }
 
 impl<'a> Turning<'a> {
@@ -66,7 +64,6 @@ impl<'a> Turning<'a> {
             asked_at: None,
             is_card_doubted: false,
             stopped_by: None,
-            is_cancelled: false,
         }
     }
 

@@ -140,6 +140,69 @@ async fn a_stop_ends_what_an_attempt_left_running_at_the_runtime() {
 }
 
 #[tokio::test]
+async fn a_stop_ends_a_run_that_is_being_made_at_the_runtime() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": xpert(&outside) })).await;
+    outside.xpert.fault(Broken::SlowCreate { ms: 1500 });
+    outside.say(Say::direct("robot", "ann", "hang"));
+    wait_until("the run is asked for", LIMIT, async || outside.xpert.faults() == 0).await;
+    outside.ask(Say::direct("robot", "ann", "/stop"), STOPPED).await;
+    assert!(outside.xpert.called(1, LIMIT).await);
+    wait_until("no run works", LIMIT, async || outside.xpert.working().is_empty()).await;
+    outside.ask(Say::direct("robot", "ann", "go on"), "You said: go on").await;
+    assert_eq!(outside.xpert.overlaps(), 0);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_run_whose_name_was_lost_while_its_turn_waits_for_the_next_attempt() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": xpert(&outside) })).await;
+    outside.xpert.fault(Broken::LostCreate);
+    outside.say(Say::direct("robot", "ann", "hang"));
+    wait_until("the answer is lost", LIMIT, async || outside.xpert.faults() == 0).await;
+    // Before the next attempt looks for the run.
+    outside.xpert.fault(Broken::Status { status: 503, retry_after: Some(60) });
+    wait_until("the second attempt has failed", LIMIT, async || {
+        service.metric("dt_stage_outcomes_total", "dispatch").await > 1.5
+    })
+    .await;
+    assert_eq!(outside.xpert.working().len(), 1);
+    outside.ask(Say::direct("robot", "ann", "/stop"), STOPPED).await;
+    wait_until("no run works", LIMIT, async || outside.xpert.working().is_empty()).await;
+    outside.ask(Say::direct("robot", "ann", "go on"), "You said: go on").await;
+    assert_eq!(outside.xpert.overlaps(), 0);
+    // The timer of the next attempt stays until it fires: a hint about nothing.
+    service.idle().await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_run_that_asked_before_it_hears_the_decision() {
+    let outside = Outside::start().await;
+    let service = Service::start(&outside).await;
+    service.stream_robot(&outside, "robot").await;
+    service.admin().publish("expert", "robot", &json!({ "runtime": xpert(&outside) })).await;
+    let said = outside.say(Say::direct("robot", "ann", "confirm it"));
+    let question = asked(&outside, &said.conversation).await;
+    let paused = outside.xpert.calls().last().expect("a run").run.clone();
+    outside.xpert.fault(Broken::Hang);
+    assert_eq!(post(&link(&question, "Confirm")).await, 200);
+    wait_until("the expert is asked", LIMIT, async || outside.xpert.faults() == 0).await;
+    outside.ask(Say::direct("robot", "ann", "/stop"), STOPPED).await;
+    wait_until("the paused run is cancelled", LIMIT, async || {
+        outside.xpert.cancelled() == [paused.clone()]
+    })
+    .await;
+    assert_eq!(outside.xpert.calls().len(), 1, "nothing is resumed");
+    outside.ask(Say::direct("robot", "ann", "go on"), "You said: go on").await;
+    service.finish().await;
+}
+
+#[tokio::test]
 async fn the_message_that_opens_a_new_session_closes_the_card_of_the_old_one() {
     let outside = Outside::start().await;
     let service = Service::start(&outside).await;

@@ -2,6 +2,7 @@
 //! that run was asked: one run at a time in a thread, one answer in the chat.
 
 use dingtalk_trigger::sim::dingtalk::message::Say;
+use dingtalk_trigger::sim::xpert::fault::Fault;
 use serde_json::{Value, json};
 
 use crate::support::outside::Outside;
@@ -70,5 +71,19 @@ async fn a_run_whose_worker_was_killed_is_cancelled_before_the_next_one_begins()
     outside.ask(Say::direct("robot", "ann", "third"), "You said: third").await;
     assert_eq!(inputs(&outside), ["hang", "hang\nsecond", "third"]);
     assert_eq!(outside.read_in(&said.conversation), ["Stopped.", "You said: third"]);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_being_made_is_cancelled_before_the_next_one_begins() {
+    let outside = Outside::start().await;
+    let service = interrupting(&outside).await;
+    outside.xpert.fault(Fault::SlowCreate { ms: 1500 });
+    let said = outside.say(Say::direct("robot", "ann", "slow 3 first"));
+    wait_until("the run is asked for", LIMIT, async || outside.xpert.faults() == 0).await;
+    outside.say(Say::direct("robot", "ann", "second"));
+    outside.reply(&said.conversation, "You said: slow 3 first\nsecond").await;
+    assert_eq!(inputs(&outside), ["slow 3 first", "slow 3 first\nsecond"]);
+    assert_eq!(outside.xpert.cancelled(), runs(&outside)[..1]);
     service.finish().await;
 }

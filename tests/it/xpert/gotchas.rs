@@ -1,5 +1,7 @@
 //! What Xpert's API is known to do to its clients, each as a test of ours.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -12,6 +14,7 @@ use dingtalk_trigger::domain::id::ExpertId;
 use dingtalk_trigger::domain::invocation::TurnRequest;
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::secret::Secret;
+use dingtalk_trigger::io::runtime::Outcome;
 use dingtalk_trigger::sim::xpert::fault::Fault;
 use futures_util::future::join_all;
 use serde::Deserialize;
@@ -19,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Bench, KEY, NOW, again, class, decision};
 use crate::runtime::{Caller, answer, config, failure, impatient, turn};
+use crate::support::wait::wait_until;
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_lost_answer_to_a_create_makes_the_next_attempt_look_for_the_run() {
@@ -32,6 +38,38 @@ async fn a_lost_answer_to_a_create_makes_the_next_attempt_look_for_the_run() {
     assert_eq!(runs, [bench.xpert.calls()[0].run.clone()]);
     assert_eq!(answer((outcome, runs)).text, "You said: hello");
     assert_eq!(bench.runs(), 1);
+}
+
+#[tokio::test]
+async fn a_run_whose_name_was_lost_is_looked_for_behind_one_that_failed_too() {
+    let bench = Bench::start(config()).await;
+    bench.xpert.fault(Fault::ErrorEvent);
+    let first = turn("slow 2");
+    let (outcome, runs) = bench.ask(&first).await;
+    assert_eq!(class(&outcome.unwrap_err()), (NOW, Reason::RuntimeExhausted));
+    bench.xpert.fault(Fault::LostCreate);
+    let again = again(&first, Some(&runs[0]));
+    assert_eq!(class(&failure(bench.ask(&again).await)), (NOW, Reason::RuntimeExhausted));
+    assert_eq!(answer(bench.ask(&again).await).text, "You said: slow 2");
+    assert_eq!((bench.runs(), bench.xpert.overlaps()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_run_that_is_being_made_when_nobody_waits_any_more_is_cancelled_as_well() {
+    let bench = Bench::start(config()).await;
+    bench.xpert.fault(Fault::SlowCreate { ms: 500 });
+    let cancel = CancellationToken::new();
+    let stop = async {
+        wait_until("the run is asked for", LIMIT, async || bench.xpert.faults() == 0).await;
+        cancel.cancel();
+    };
+    let hang = turn("hang");
+    let asked = bench.caller.ask_until(&bench.kind, &hang, &cancel, |_| true);
+    let (asked, ()) = tokio::join!(asked, stop);
+    assert_eq!(asked.0, Ok(Outcome::Cancelled));
+    assert!(bench.xpert.called(1, LIMIT).await, "it began all the same");
+    wait_until("no run works", LIMIT, async || bench.xpert.working().is_empty()).await;
+    assert_eq!(bench.xpert.cancelled(), [bench.xpert.calls()[0].run.clone()]);
 }
 
 #[tokio::test]
@@ -185,6 +223,38 @@ async fn the_last_message_is_the_answer_where_the_stream_has_lost_it() {
     let last = bench.last_piece(&runs[0]).await;
     let late = again(&first, Some(&format!("{}#{last}", runs[0])));
     assert_eq!(answer(bench.ask(&late).await).text, "You said: hello");
+}
+
+#[tokio::test]
+async fn a_run_that_is_joined_late_is_answered_whole_though_its_stream_has_lost_its_beginning() {
+    // Three events come before the first of four pieces, four after the last.
+    let join = async |text: &str, events: usize| {
+        let bench = Bench::start(config()).await;
+        let first = turn(text);
+        let name = bench.ask_and_die(&first).await;
+        for recorded in [Some(name.as_str()), None] {
+            bench.xpert.fault(Fault::Trimmed { events });
+            let joined = answer(bench.ask(&again(&first, recorded)).await);
+            let said = format!("You said: {text}");
+            assert_eq!((joined.text, bench.runs()), (said, 1), "without {events}");
+            assert_eq!(joined.interrupt.is_some(), text.starts_with("confirm"));
+        }
+    };
+    let all = |text| [1, 3, 4, 5, 7, 9].map(|events| join(text, events));
+    join_all(all("hello there").into_iter().chain(all("confirm it"))).await;
+}
+
+#[tokio::test]
+async fn an_error_among_the_events_is_a_failure_and_the_next_attempt_asks_anew() {
+    let bench = Bench::start(config()).await;
+    bench.xpert.fault(Fault::ErrorEvent);
+    let first = turn("hello");
+    let (outcome, runs) = bench.ask(&first).await;
+    let failed = outcome.unwrap_err();
+    assert_eq!(class(&failed), (NOW, Reason::RuntimeExhausted));
+    assert_eq!(failed.detail, "the run failed: failed on request");
+    assert_eq!(answer(bench.ask(&again(&first, Some(&runs[0]))).await).text, "You said: hello");
+    assert_eq!(bench.runs(), 2);
 }
 
 #[derive(Deserialize)]

@@ -1,12 +1,12 @@
 //! Control entries by tables: they end a turn whatever it does, and what may go on without it.
 //!
-//! What a runtime has named may outlive the attempt that began it, or wait for a decision: it is
-//! cancelled there. What was said to its end is settled, and what is being buried is buried.
+//! What a runtime has begun may outlive the attempt that asked for it, named or not, or wait for a decision:
+//! it is cancelled there. What was said to its end is settled, and what is being buried is buried.
 
-use super::{EXPIRY, LATER, burying, head, parked, run, sending, told};
+use super::{EXPIRY, LATER, burying, expert, head, parked, run, sending, told};
 use crate::domain::id::Seq;
-use crate::domain::turn::question::Asking;
-use crate::domain::turn::{Event, Parked, Phase, Sending};
+use crate::domain::turn::question::{Abandoned, Asking};
+use crate::domain::turn::{Command, Event, Interrupted, Parked, Phase, Sending, TurnKind};
 
 fn control() -> Event {
     Event::Controlled { by: Seq(13) }
@@ -46,6 +46,36 @@ fn what_may_go_on_at_the_runtime_is_cancelled_there() {
         named.turn.as_mut().unwrap().run = Some("run-1".to_owned());
         assert_eq!(told(&run(named, control())), expected, "{phase:?} with a run");
     }
+    // What an attempt asked for may be there without a name.
+    for (phase, expected) in [
+        (Phase::Retry { at: LATER }, "stopped over: cancel"),
+        (parked(Parked::Busy, None), "stopped over: unindex, cancel"),
+    ] {
+        let mut repeated = head(phase.clone());
+        repeated.turn.as_mut().unwrap().is_repeat = true;
+        assert_eq!(told(&run(repeated, control())), expected, "{phase:?} after an attempt");
+    }
     let vanished = run(head(parked(Parked::Missing, Some(EXPIRY))), Event::Vanished);
     assert_eq!(told(&vanished), "lost over: unindex");
+}
+
+#[test]
+fn a_press_that_is_stopped_takes_the_run_along_that_asked() {
+    let paused = Interrupted { turn: Seq(8), run: Some("paused".to_owned()) };
+    for (phase, kind, own, expected) in [
+        (Phase::Running, TurnKind::Action, None, Some("paused")),
+        (parked(Parked::Missing, None), TurnKind::Action, None, Some("paused")),
+        (Phase::Running, TurnKind::Action, Some("paused#7-0"), Some("paused#7-0")),
+        // What a message means to the run that waits is the runtime's affair.
+        (Phase::Running, TurnKind::Messages, None, None),
+    ] {
+        let mut head = head(phase);
+        head.interrupted = Some(paused.clone());
+        let turn = head.turn.as_mut().unwrap();
+        (turn.kind, turn.run) = (kind, own.map(ToOwned::to_owned));
+        let expected = expected.map(ToOwned::to_owned);
+        let cancel = Abandoned { expert: expert(), epoch: Seq(5), run: expected };
+        let stopped = run(head, control());
+        assert!(stopped.commands.contains(&Command::CancelRun(cancel)), "{stopped:?}");
+    }
 }

@@ -16,7 +16,7 @@ use crate::protocol::sse;
 use crate::protocol::xpert::{self, Fold, Status, steered_turn};
 
 use super::server::Server;
-use super::{AT_REST_MAX, Heard, Joined};
+use super::{AT_REST_MAX, Heard, Joined, RunOrigin};
 
 /// Between the end of a stream and the next try to join it.
 const REJOIN_AFTER: Duration = Duration::from_millis(500);
@@ -55,7 +55,7 @@ pub(super) async fn follow(
             Ok(()) | Err(_) => {}
         }
         if fold.end.is_some() {
-            let end = conclude(call, server, thread, (state, fold)).await?;
+            let end = conclude(call, server, turn, joined, (state, fold)).await?;
             return Ok(Heard { end, is_wider });
         }
         match server.run(call, thread, &joined.run).await {
@@ -69,7 +69,7 @@ pub(super) async fn follow(
         }
         // A run at rest is read once more: the stream may have broken before its last events.
         if is_final(state) && (fold.is_complete || was_at_rest) {
-            let end = conclude(call, server, thread, (state, fold)).await?;
+            let end = conclude(call, server, turn, joined, (state, fold)).await?;
             return Ok(Heard { end, is_wider });
         }
         fold.is_complete = false;
@@ -132,7 +132,8 @@ pub(super) async fn read(
 async fn conclude(
     call: &Call<'_>,
     server: &Server<'_>,
-    thread: &str,
+    turn: &TurnRequest,
+    joined: &Joined,
     (state, mut fold): (Status, Fold),
 ) -> Result<End, Failure> {
     let failed = |detail: String| Ok(End::Failed(retryable(Reason::RuntimeExhausted, detail)));
@@ -151,21 +152,24 @@ async fn conclude(
             }
         },
     };
-    match end {
-        xpert::End::Interrupted(interrupt) => Ok(End::Answer(fold.into_answer(Some(interrupt)))),
-        xpert::End::Cancelled => failed("the run was cancelled at the server".into()),
+    let interrupt = match end {
+        xpert::End::Interrupted(interrupt) => Some(interrupt),
+        xpert::End::Answered => None,
+        xpert::End::Cancelled => return failed("the run was cancelled at the server".into()),
         xpert::End::Failed(error) => {
-            failed(format!("the run failed: {}", excerpt(error.as_bytes())))
+            return failed(format!("the run failed: {}", excerpt(error.as_bytes())));
         }
-        xpert::End::Answered if fold.has_text() => Ok(End::Answer(fold.into_answer(None))),
-        // The stream may have lost its beginning; the conversation has not.
-        xpert::End::Answered => {
-            let conversation = match fold.conversation {
-                Some(conversation) => conversation,
-                None => server.conversation(call, thread).await?,
-            };
-            let text = server.last_message(call, &conversation).await?;
-            Ok(End::Answer(Answer { text: text.unwrap_or_default(), interrupt: None }))
-        }
+    };
+    // Whoever joins a run late may find its stream without a beginning; the conversation has it.
+    let is_cut = joined.origin == RunOrigin::Found && fold.lacks_beginning();
+    if !is_cut && (interrupt.is_some() || fold.has_text()) {
+        return Ok(End::Answer(fold.into_answer(interrupt)));
     }
+    let conversation = match fold.conversation.take() {
+        Some(conversation) => conversation,
+        None => server.conversation(call, &turn.session.thread_id).await?,
+    };
+    let heard = fold.into_answer(interrupt);
+    let text = server.last_message(call, &conversation).await?.unwrap_or(heard.text);
+    Ok(End::Answer(Answer { text, interrupt: heard.interrupt }))
 }

@@ -6,6 +6,7 @@
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
+use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 
 use crate::domain::answer::Failure;
@@ -28,6 +29,8 @@ pub(in crate::io::runtime) struct Server<'a> {
     base: String,
     key: &'a Secret,
     organization: Option<&'a str>,
+    /// Held while a run is asked for.
+    posting: Mutex<()>,
 }
 
 impl<'a> Server<'a> {
@@ -39,7 +42,7 @@ impl<'a> Server<'a> {
     ) -> Self {
         let base = base_url.trim_end_matches('/');
         let base = if base.ends_with(API) { base.to_owned() } else { format!("{base}{API}") };
-        Self { base, key, organization }
+        Self { base, key, organization, posting: Mutex::new(()) }
     }
 
     pub(super) async fn create_thread(
@@ -60,10 +63,16 @@ impl<'a> Server<'a> {
         thread: &str,
         body: &Value,
     ) -> Result<String, Failure> {
+        let _posting = self.posting.lock().await;
         let request =
             self.request(call, Method::POST, &format!("/threads/{thread}/runs")).json(body);
         let answer = self.answer(call, request).await?;
         decode_run(&answer).map(|run| run.id).ok_or_else(|| unreadable("a run", &answer))
+    }
+
+    /// Waits until no run is being asked for.
+    pub(super) async fn posted(&self) {
+        drop(self.posting.lock().await);
     }
 
     pub(super) async fn runs(&self, call: &Call<'_>, thread: &str) -> Result<Vec<Run>, Failure> {
