@@ -142,7 +142,19 @@ async fn ask(call: &Call<'_>, server: &Server<'_>, turn: &TurnRequest) -> Result
         Heard { end: End::Answer(answer), .. } => Ok(Outcome::Answer(answer)),
         // The failure belongs to an earlier attempt; this one asks anew. Not where the run has read more
         // than this attempt would ask: the next one asks for all of it.
-        Heard { end: End::Failed(_), is_wider: false } if joined.origin == RunOrigin::Found => {
+        Heard { end: End::Failed(failure), is_wider: false }
+            if joined.origin == RunOrigin::Found =>
+        {
+            let run = server.run(call, &turn.session.thread_id, &joined.run).await?;
+            if matches!(run.status, Status::Pending | Status::Running) {
+                // A word about an error is not its end.
+                return Err(failure);
+            }
+            if decision(turn).is_some() {
+                // It was made for this run alone, and there is nothing else to ask.
+                let (class, reason) = (FailureClass::Permanent, Reason::RuntimePermanent);
+                return Err(Failure { class, reason, ..failure });
+            }
             let joined = find_or_create(call, server, turn, Some(&joined.run)).await?;
             match hear(call, server, turn, &joined).await?.end {
                 End::Answer(answer) => Ok(Outcome::Answer(answer)),

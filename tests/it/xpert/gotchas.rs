@@ -55,6 +55,33 @@ async fn a_run_whose_name_was_lost_is_looked_for_behind_one_that_failed_too() {
 }
 
 #[tokio::test]
+async fn a_run_that_works_on_behind_an_error_gets_no_second_one_beside_it() {
+    let bench = Bench::start(config()).await;
+    let first = turn("slow 2");
+    bench.xpert.fault(Fault::ErrorAfterAccept);
+    let (outcome, runs) = bench.ask(&first).await;
+    assert_eq!(class(&outcome.unwrap_err()), (NOW, Reason::RuntimeExhausted));
+    let again = again(&first, Some(&runs[0]));
+    bench.xpert.fault(Fault::ErrorAfterAccept);
+    assert_eq!(class(&failure(bench.ask(&again).await)), (NOW, Reason::RuntimeExhausted));
+    assert_eq!(answer(bench.ask(&again).await).text, "You said: slow 2");
+    assert_eq!((bench.runs(), bench.xpert.overlaps()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_decision_whose_run_fails_is_not_asked_anew_without_a_word() {
+    let bench = Bench::start(config()).await;
+    let run = bench.interrupted().await;
+    let confirm = decision(ActionKind::Confirm, &run);
+    bench.xpert.fault(Fault::ErrorEvent);
+    let (outcome, names) = bench.ask(&confirm).await;
+    assert_eq!(class(&outcome.unwrap_err()), (NOW, Reason::RuntimeExhausted));
+    let late = failure(bench.ask(&again(&confirm, Some(&names[0]))).await);
+    assert_eq!(class(&late), (FailureClass::Permanent, Reason::RuntimePermanent));
+    assert_eq!(bench.runs(), 2, "the question and the decision");
+}
+
+#[tokio::test]
 async fn a_run_that_is_being_made_when_nobody_waits_any_more_is_cancelled_as_well() {
     let bench = Bench::start(config()).await;
     bench.xpert.fault(Fault::SlowCreate { ms: 500 });
