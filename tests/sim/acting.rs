@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dingtalk_trigger::domain::binding::{ActBy, QueuedNotice, Trigger};
 use dingtalk_trigger::domain::entry::{
-    Action, ActionKind, Control, ControlKind, Entry, Logged, Origin,
+    Action, ActionKind, Again, Control, ControlKind, Entry, Logged, Origin, Replay,
 };
 use dingtalk_trigger::domain::id::{IntegrationId, Seq};
 use dingtalk_trigger::domain::inbound::Message;
@@ -84,7 +84,12 @@ pub(crate) fn asker(broker: &Broker, place: Place, action: &Action) -> Option<Or
     for _ in 0..CHAIN_MAX {
         match broker.at(place, last)?.entry.clone() {
             Entry::Message(message) => return Some(message.origin()),
-            Entry::Replay(replay) => return replay.messages.last().map(Message::origin),
+            Entry::Replay(Replay { again: Again::Messages(messages), .. }) => {
+                return messages.last().map(Message::origin);
+            }
+            Entry::Replay(Replay { again: Again::Press { action, .. }, .. }) => {
+                last = action.turn.last;
+            }
             Entry::Action(earlier) => last = earlier.turn.last,
             Entry::Control(_) | Entry::Query(_) | Entry::Undecodable { .. } | Entry::Gone => {
                 return None;
