@@ -81,7 +81,7 @@ async fn nothing_is_lost_doubled_or_reordered_whatever_breaks() {
     let fleet = &world.fleet;
     report(&format!(
         "\nseed {seed}, {minutes} min: {} accepted ({} never were): {} delivered, {} stopped, {} dead, {} refused five times or more or behind such; all settled {:.1} s \
-         after the last fault; {} repeated sends counted, {} runs stopped by the fence, {} pods fell\n\n{}",
+         after the last fault; {} repeated sends counted, {} runs stopped by the fence, {} overlapped at Xpert, {} pods fell\n\n{}",
         verdict.accepted,
         verdict.given_up,
         verdict.delivered,
@@ -91,6 +91,7 @@ async fn nothing_is_lost_doubled_or_reordered_whatever_breaks() {
         settled.took.as_secs_f64(),
         fleet.counters.ambiguous(),
         fleet.counters.lost_runs(),
+        world.outside.xpert.overlaps(),
         fleet.fell,
         table::table(&struck, &verdict),
     ));
