@@ -65,8 +65,9 @@ impl Turning<'_> {
             return Ok(Event::Sent { webhook_free_at: None, at: clock.now() });
         };
         let now = clock.now();
-        let is_metered = self.hands.sender.is_by_webhook(origin);
-        let per_minute = if is_metered { self.hands.config.webhook_rate } else { 0 };
+        let rate = self.hands.config.webhook_rate;
+        let is_metered = rate > 0 && self.hands.sender.is_by_webhook(origin);
+        let per_minute = if is_metered { rate } else { 0 };
         let webhook_free_at = match rate::webhook(run.head().webhook_free_at, now, per_minute) {
             Ok(free_at) => free_at,
             Err(wait) => return Ok(Event::SendHeld { until: now.after(wait) }),
