@@ -33,6 +33,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Requests that are answered at once: threads, runs, their state.
     pub request_timeout: Duration,
+    /// How long each look for a run that nobody waits for any more may take: the person's command waits for it.
+    pub cancel_timeout: Duration,
     /// One file.
     pub upload_timeout: Duration,
     pub answer_max_bytes: usize,
@@ -44,6 +46,7 @@ impl Default for Config {
             total_timeout: Duration::from_mins(10),
             idle_timeout: Duration::from_mins(2),
             request_timeout: Duration::from_secs(15),
+            cancel_timeout: Duration::from_secs(5),
             upload_timeout: Duration::from_mins(1),
             answer_max_bytes: 600_000,
         }
@@ -163,7 +166,7 @@ impl Runtimes {
             client: self.egress.client(),
             context: &self.context,
             config: &self.config,
-            deadline: Instant::now() + self.config.request_timeout,
+            deadline: Instant::now() + self.config.cancel_timeout,
             line: &line,
         };
         let server = xpert::server::Server::new(base_url, api_key, organization_id.as_deref());

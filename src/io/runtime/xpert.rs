@@ -91,7 +91,7 @@ pub(super) async fn invoke(
                     outcome = &mut asked => drop(outcome), // nobody waits for it any more
                 }
             };
-            timeout(call.config.request_timeout, posted).await.ok(); // it may begin after all
+            timeout(call.config.cancel_timeout, posted).await.ok(); // it may begin after all
             Ok(Outcome::Cancelled)
         }
         outcome = &mut asked => outcome,
@@ -100,7 +100,7 @@ pub(super) async fn invoke(
     if matches!(outcome, Ok(Outcome::Cancelled)) || (outcome.is_err() && is_overdue) {
         // Best effort: what is not reached here ends by itself, and nobody reads its answer. The turn's
         // own time may be over, so this has a little of its own.
-        let last = Call { deadline: Instant::now() + call.config.request_timeout, ..*call };
+        let last = Call { deadline: Instant::now() + call.config.cancel_timeout, ..*call };
         if let Err(error) = cancel_runs(&last, server, &turn.session.thread_id).await {
             tracing::warn!(detail = %error.detail, "a run could not be cancelled");
         }
