@@ -288,9 +288,12 @@ impl Machine {
         self.turn.failed.note(FailedAttempt { tried, attempt, at, reason, detail });
     }
 
+    /// A run that the runtime has named may work on, or wait for an answer that nobody will give.
     pub(super) fn bury(mut self, reason: Reason, detail: String) -> Decision {
+        let named = self.turn.run.is_some();
+        let abandoned = named.then(|| question::abandon_run(&self.head, &self.turn)).flatten();
         let (record, commands) = opening::bury(&mut self.turn, reason, detail);
-        self.goes_on(record, commands)
+        self.goes_on(record, abandoned.into_iter().chain(commands).collect())
     }
 
     pub(super) fn buried(mut self) -> Decision {
