@@ -39,7 +39,12 @@ impl Handoffs {
     ) -> Result<(), PublishError> {
         let subject = subject::handoff(expert, conversation);
         let there = self.nats.last(STREAM, &subject).await?;
-        if there.is_some_and(|there| token::decode_waiting(&there.payload) == Ok(turn.first)) {
+        // The release before this one wrote the number as text.
+        let former = turn.first.to_string();
+        let is_it = |payload: &[u8]| {
+            token::decode_waiting(payload) == Ok(turn.first) || payload == former.as_bytes()
+        };
+        if there.is_some_and(|there| is_it(&there.payload)) {
             return Ok(());
         }
         let mut headers = HeaderMap::new();
