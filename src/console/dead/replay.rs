@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::super::body::Body;
 use super::super::problem::Problem;
 use super::filter::{Narrow, Wanted};
+use crate::domain::binding::RuntimeKind;
 use crate::domain::dead::DeadLetter;
 use crate::domain::entry::{Action, ActionKind, Again, Entry, Replay};
 use crate::domain::id::{ExpertId, Seq};
+use crate::domain::reason::Reason;
 use crate::domain::turn::Step;
 use crate::io::dead::{Buried, DeadLetters, What};
 use crate::io::journal::Journal;
@@ -211,16 +213,14 @@ async fn entry<'a>(
     };
     let messages: Vec<_> = letter.messages().cloned().collect();
     let again = match letter.action() {
-        Some(action) => press_again(state, letter, action).await?,
+        Some(action) => match press_again(state, letter, action).await? {
+            Ok(again) => again,
+            Err(why) => return Ok(Err(why.to_owned())),
+        },
         None if messages.is_empty() => {
             return Ok(Err("it holds no message that could be asked again".to_owned()));
         }
-        None => Some(Again::Messages(messages)),
-    };
-    let Some(again) = again else {
-        let why = "it is a press that no expert was asked by, or whose question nobody knows any \
-                   more: the person asks anew";
-        return Ok(Err(why.to_owned()));
+        None => Again::Messages(messages),
     };
     let Some((expert, epoch)) = target(state, letter).await? else {
         return Ok(Err("no trigger binds its integration to an expert; publish one".to_owned()));
@@ -228,28 +228,45 @@ async fn entry<'a>(
     Ok(Ok((letter, Replay { dead: buried.seq, expert, epoch, again })))
 }
 
-/// `None` for a press that did not count, or whose question is not on record: what waits by now may be
-/// another one.
+/// The inner error says why a press is not put to the expert again. What is asked next in a session answers
+/// its open question: a press of before must not answer a later one.
 async fn press_again(
     state: &super::super::State,
     letter: &DeadLetter,
     action: &Action,
-) -> Result<Option<Again>, Problem> {
+) -> Result<Result<Again, &'static str>, Problem> {
+    let Some(asked) = &letter.asked else {
+        return Ok(Err("no expert was asked by this press: the person asks anew"));
+    };
+    let journal = Journal::new(&state.nats);
+    let head = journal.last(&letter.turn.conversation).await?.head;
+    let is_of_session = head.session.is_some_and(|session| session.epoch == asked.epoch);
+    if is_of_session && head.interrupted.is_some_and(|open| open.turn != action.turn.last) {
+        return Ok(Err("a later question of the expert is open: replay it when that is answered"));
+    }
+    let is_decision = matches!(action.kind, ActionKind::Confirm | ActionKind::Reject);
+    let is_taken = matches!(letter.reason, Reason::ReplyPermanent | Reason::ReplyExhausted);
+    let runtime = state.routing.runtime(&asked.expert).await?;
+    let is_xpert = runtime.is_some_and(|it| matches!(it.kind, RuntimeKind::Xpert { .. }));
+    if is_decision && is_taken && is_xpert {
+        return Ok(Err("Xpert has taken this decision, which it does once: the person asks anew"));
+    }
     let of_before = letter.entries.last().map(|logged| &logged.entry);
     if let Some(Entry::Replay(Replay { again, .. })) = of_before {
-        return Ok(Some(again.clone()));
+        return Ok(Ok(again.clone()));
     }
-    if letter.asked.is_none() {
-        return Ok(None);
-    }
-    let question = Journal::new(&state.nats).question(&action.turn).await?;
-    let run = match (&action.kind, question) {
-        (_, Some(question)) => question.run,
+    let run = match journal.question(&action.turn).await? {
+        Some(question) => question.run,
+        // What is waited for by now may be another decision.
+        None if is_decision => {
+            return Ok(Err(
+                "nobody knows the question of this press any more: the person asks anew",
+            ));
+        }
         // It begins a run of its own.
-        (ActionKind::Custom(_), None) => None,
-        (ActionKind::Confirm | ActionKind::Reject | ActionKind::End, None) => return Ok(None),
+        None => None,
     };
-    Ok(Some(Again::Press { action: Box::new(action.clone()), run }))
+    Ok(Ok(Again::Press { action: Box::new(action.clone()), run }))
 }
 
 /// The session of its own time; for one that never had any, a session with who is bound now.

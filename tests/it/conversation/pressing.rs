@@ -292,12 +292,24 @@ async fn a_press_that_is_asked_again_answers_its_own_question_and_no_later_one()
         read.iter().filter(|text| text.contains("[End session]")).count() == 2
     })
     .await;
-    admin.done("POST", "/api/dead/replay", &json!({ "ids": [dead[0]["id"]] })).await;
+    let replay = json!({ "ids": [dead[0]["id"]] });
+    let skipped = admin.done("POST", "/api/dead/replay", &replay).await;
+    let why = skipped["skipped"][0]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("a later question"), "{skipped}");
+    let replies = outside.cloud.replies();
+    let later = replies.iter().rfind(|reply| reply.text.contains("[End session]")).unwrap();
+    assert_eq!(post(&link(later, "Confirm")).await, 200);
     outside.reply(&said.conversation, CONFIRMED).await;
+    admin.done("POST", "/api/dead/replay", &replay).await;
+    wait_until("the first question is answered too", LIMIT, async || {
+        let read = outside.read_in(&said.conversation);
+        read.iter().filter(|text| text.contains(CONFIRMED)).count() == 2
+    })
+    .await;
     let runs: Vec<_> = outside.xpert.calls().into_iter().map(|call| call.run).collect();
-    assert_eq!(runs.len(), 3, "{runs:?}");
+    assert_eq!(runs.len(), 4, "{runs:?}");
     assert_ne!(runs[0], runs[1]);
-    assert_eq!(runs[2], runs[0], "the decision is for the run that asked for it");
+    assert_eq!(runs[2..], runs[..2].iter().rev().cloned().collect::<Vec<_>>(), "each its own");
     service.finish().await;
 }
 
