@@ -33,7 +33,7 @@ const CONSUMERS: [(&str, &str); 3] = [
 ];
 
 /// How long a change waits for a cluster in which nodes are still coming, or that holds an election.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Fields without which the protocol does not hold.
@@ -165,7 +165,8 @@ pub async fn apply(nats: &Nats, config: Config, now: Timestamp) -> Result<Vec<Di
                 let mut stream = asset.config.clone();
                 if asset.stream == super::log::STREAM {
                     // Sequences and turn ids never repeat after a re-creation.
-                    let first = mark::first_of_new(now, Marks::new(nats).highest().await?);
+                    let highest = patiently(async || Marks::new(nats).highest().await).await?;
+                    let first = mark::first_of_new(now, highest);
                     stream.insert("first_seq".to_owned(), json!(first.0));
                 }
                 change(nats, &format!("STREAM.CREATE.{}", asset.stream), &stream).await?;

@@ -17,6 +17,8 @@ use crate::support::env;
 use crate::support::wait::{wait_for, wait_until};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(40);
+/// A command may wait for a cluster that elects.
+const ENDED: Duration = Duration::from_secs(90);
 
 /// Below the range from which the system gives ports to clients, so that a port stays free over a restart.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
@@ -129,7 +131,7 @@ impl Program {
     }
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let status = wait_for("the program ends", LIMIT, async || {
+        let status = wait_for("the program ends", ENDED, async || {
             self.child.try_wait().expect("look at the program")
         })
         .await;
