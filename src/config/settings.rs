@@ -36,7 +36,7 @@ pub const SETTINGS: [Setting; 52] = [
     setting(
         "DT_PUBLIC_URL",
         "http://127.0.0.1:8080",
-        "how DingTalk and browsers reach the edge; the port is that of DT_EDGE_ADDR where this is not set",
+        "how DingTalk and browsers reach the edge; where not set, at DT_EDGE_ADDR, on this machine",
     ),
     setting("DT_MASTER_KEY", "", "base64 of 32 bytes; seals secrets (`up` makes one)"),
     setting(

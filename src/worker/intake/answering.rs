@@ -2,8 +2,8 @@
 //! an expert.
 //!
 //! The entry has its timer or slot before; its turn ends without a word. Nothing is recorded about these
-//! words: an entry that comes again, as after a kill between the answer and the ack, is answered once more
-//! and counted as said twice.
+//! words: an entry that comes again, as after a kill between the answer and the ack, may have been
+//! answered before. It is answered once more, and counted.
 
 use std::time::Duration;
 
