@@ -197,7 +197,7 @@ async fn a_stop_ends_an_answer_between_two_of_its_messages() {
     let outside = Outside::start().await;
     let service = published(&outside, &json!({ "queuedNotice": "none" })).await;
     let mut slow = Fault::new("webhook", Outcome::Slow);
-    slow.delay_ms = 3000;
+    slow.delay_ms = 5000;
     outside.cloud.fault(slow);
     outside.say(Say::direct("robot", "ann", "long 40000"));
     wait_until("the first message is under way", LIMIT, async || {

@@ -75,7 +75,7 @@ async fn what_follows_a_turn_is_taken_up_although_the_log_is_away_when_that_one_
     // The sweep would find it as well, in two minutes.
     let stand = Stand::start(&[("DT_SWEEP_INTERVAL", "1m")]).await;
     let (outside, hands) = (&stand.outside, &stand.hands);
-    let busy = Next::Status { status: 503, retry_after: Some(4), body: String::new() };
+    let busy = Next::Status { status: 503, retry_after: Some(8), body: String::new() };
     outside.expert.next(busy);
     let idle = async || hands.last("DT_RUN", "dt.run.own.>").await.is_none();
     let said = outside.say(Say::direct("own", "ann", "first"));
@@ -90,6 +90,7 @@ async fn what_follows_a_turn_is_taken_up_although_the_log_is_away_when_that_one_
     hands.backup("DT_IN").await;
     let slowly = Fault { delay_ms: 3000, ..Fault::new("webhook", Outcome::Slow) };
     outside.cloud.fault(slowly);
+    assert_eq!(outside.expert.calls().len(), 1, "the fault is for the answer to come");
     assert!(outside.expert.called(2, LIMIT).await);
     wait_until("its answer is on its way", LIMIT, async || {
         let records = outside.cloud.book().since(0, usize::MAX);
