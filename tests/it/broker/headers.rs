@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use dingtalk_trigger::domain::debounce::{TimerKind, Token};
 use dingtalk_trigger::domain::id::{ExpertId, Seq};
 use dingtalk_trigger::domain::time::Timestamp;
@@ -13,6 +14,7 @@ use dingtalk_trigger::io::slot::Slots;
 use dingtalk_trigger::io::timer::{Left, Timers};
 use dingtalk_trigger::protocol::envelope;
 use dingtalk_trigger::protocol::record::Record;
+use dingtalk_trigger::protocol::subject;
 use dingtalk_trigger::protocol::token::{self, Slot};
 
 use super::{Broker, conversation, entry};
@@ -66,6 +68,10 @@ async fn who_waits_keeps_the_place_in_the_line_while_the_turn_grows() {
     let expert = ExpertId::parse("sales").expect("an id");
     let handoffs = Handoffs::new(&broker.nats);
     let (early, late) = (conversation("early"), conversation("late"));
+    // As the release before wrote it.
+    let subject = subject::handoff(&expert, &early);
+    let former = broker.nats.publish(&subject, HeaderMap::new(), "7".into()).await;
+    former.expect("enter");
     for (place, first, last) in [(&early, 7, 7), (&late, 8, 8), (&early, 7, 9)] {
         let turn = turn(Seq(first), Seq(last));
         handoffs.enter(&expert, place, &turn, Parked::Missing).await.expect("enter");

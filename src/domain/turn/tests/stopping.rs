@@ -3,7 +3,7 @@
 //! What a runtime has begun may outlive the attempt that asked for it, named or not, or wait for a decision:
 //! it is cancelled there. What was said to its end is settled, and what is being buried is buried.
 
-use super::{EXPIRY, LATER, burying, expert, head, parked, run, sending, told};
+use super::{EXPIRY, LATER, NOW, burying, expert, failed, head, parked, run, sending, told};
 use crate::domain::id::Seq;
 use crate::domain::turn::question::{Abandoned, Asking};
 use crate::domain::turn::{Command, Event, Interrupted, Parked, Phase, Sending, TurnKind};
@@ -77,5 +77,23 @@ fn a_press_that_is_stopped_takes_the_run_along_that_asked() {
         let cancel = Abandoned { expert: expert(), epoch: Seq(5), run: expected };
         let stopped = run(head, control());
         assert!(stopped.commands.contains(&Command::CancelRun(cancel)), "{stopped:?}");
+    }
+}
+
+#[test]
+fn a_turn_that_is_given_up_leaves_no_named_run_at_work() {
+    let asks = |asks| Phase::Sending(Sending { asks, ..sending(0) });
+    let refused = || Event::Failed { attempt: 2, failure: failed(None), at: NOW };
+    let unsaid = || Event::SendFailed { failure: failed(None), at: NOW };
+    for (phase, event, name, expected) in [
+        (Phase::Running, refused(), None, "burying burying: bury"),
+        (Phase::Running, refused(), Some("run-1"), "burying burying: cancel, bury"),
+        (asks(Asking::Nothing), unsaid(), Some("run-1"), "burying burying: bury"),
+        // It waits for the answer to a question that nobody can be asked.
+        (asks(Asking::Openly), unsaid(), Some("run-1"), "burying burying: cancel, bury"),
+    ] {
+        let mut head = head(phase.clone());
+        head.turn.as_mut().unwrap().run = name.map(ToOwned::to_owned);
+        assert_eq!(told(&run(head, event)), expected, "{phase:?} {name:?}");
     }
 }
