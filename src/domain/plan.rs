@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use super::binding::FormerWindow;
 use super::entry::{Entry, Logged};
 use super::id::Seq;
+use super::time::Timestamp;
 
 /// What bounds one turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,29 @@ pub fn plan(
     };
     let last = page.get(count.saturating_sub(1)).unwrap_or(first);
     Some(Planned { count, first: first.seq, last: last.seq, kind })
+}
+
+/// The same, where `page` begins under a window that another one has followed.
+///
+/// What was said until then is planned as it was said. What follows is not looked at, but for the first
+/// control entry.
+pub fn plan_apart(
+    page: &[Logged],
+    beyond: Option<Seq>,
+    former: FormerWindow,
+    limits: Limits,
+) -> Option<Planned> {
+    let before = said_before(page, former.until);
+    let mut after = page.iter().skip(before.len());
+    let control = after.find(|logged| matches!(logged.entry, Entry::Control(_)));
+    let beyond = control.map(|logged| logged.seq).or(beyond);
+    plan(before, beyond, former.window, limits)
+}
+
+/// The entries at the head of `page` that were stored before `until`.
+pub fn said_before(page: &[Logged], until: Timestamp) -> &[Logged] {
+    let count = page.iter().take_while(|logged| logged.at < until).count();
+    page.get(..count).unwrap_or_default()
 }
 
 /// The end of the first turn of `page` that a limit keeps from growing, where messages merge.

@@ -31,7 +31,7 @@ use crate::context::Context;
 use crate::domain::binding::{Integration, Language};
 use crate::domain::entry::{Entry, Logged};
 use crate::domain::id::{Conversation, Seq};
-use crate::domain::plan;
+use crate::domain::plan::{self, Planned, plan, plan_apart};
 use crate::domain::poison::{is_poisoned, leaves_rest};
 use crate::domain::press::Standing;
 use crate::domain::reply;
@@ -263,6 +263,21 @@ impl Dispatch {
                     }
                 }
             }
+        }
+    }
+
+    /// The next turn of `page`. What was said before a window came or went is planned by itself.
+    fn plan(
+        &self,
+        run: &Run,
+        page: &[Logged],
+        beyond: Option<Seq>,
+        window: Duration,
+    ) -> Option<Planned> {
+        let trigger = self.routing.trigger_of(&run.conversation.integration);
+        match trigger.and_then(|trigger| trigger.former_at(page.first()?.at, window)) {
+            Some(former) => plan_apart(page, beyond, former, self.config.plan),
+            None => plan(page, beyond, window, self.config.plan),
         }
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Limits, Planned, PlannedKind, filled, full, plan};
+use super::{Limits, Planned, PlannedKind, filled, full, plan, plan_apart};
+use crate::domain::binding::FormerWindow;
 use crate::domain::entry::{
     Action, ActionKind, Again, Control, ControlKind, Entry, Logged, Origin, Query, QueryKind,
     Replay,
@@ -110,6 +111,29 @@ fn turns(letters: &str, window: Duration) -> String {
         rest = &rest[count..];
     }
     words.join(" ")
+}
+
+#[test]
+fn what_was_said_before_a_window_came_or_went_is_a_turn_of_its_own_time() {
+    let window = Duration::from_secs;
+    let merges = FormerWindow { window: window(9), until: Timestamp(2) };
+    let splits = FormerWindow { window: window(0), until: Timestamp(2) };
+    // One entry a millisecond.
+    for (letters, former, beyond, count, kind) in [
+        ("aaa", merges, None, 2, PlannedKind::Messages),
+        ("aaa", splits, None, 1, PlannedKind::Messages),
+        ("aaC", merges, None, 2, PlannedKind::Stopped { by: Seq(16) }),
+        ("aaa", merges, Some(Seq(99)), 2, PlannedKind::Stopped { by: Seq(99) }),
+        ("aaC", merges, Some(Seq(99)), 2, PlannedKind::Stopped { by: Seq(16) }),
+        ("Aaa", merges, None, 1, PlannedKind::Action),
+    ] {
+        let mut page = page(letters);
+        for (at, logged) in (0..).zip(&mut page) {
+            logged.at = Timestamp(at);
+        }
+        let planned = plan_apart(&page, beyond, former, LIMITS).unwrap();
+        assert_eq!((planned.count, planned.kind), (count, kind), "{letters} {former:?} {beyond:?}");
+    }
 }
 
 #[test]

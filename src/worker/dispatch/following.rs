@@ -14,9 +14,9 @@ use super::deferring::is_of_broker;
 use super::turning::{Turning, thread, turn_id};
 use crate::domain;
 use crate::domain::debounce::{TimerKind, Token, wait_max};
-use crate::domain::entry::{Entry, Logged};
+use crate::domain::entry::Entry;
 use crate::domain::id::{Conversation, Seq};
-use crate::domain::plan::{Planned, full, plan};
+use crate::domain::plan::{full, said_before};
 use crate::domain::retry;
 use crate::domain::turn::{Head, OpenTurn};
 use crate::io::log::Found;
@@ -88,8 +88,7 @@ impl Dispatch {
         {
             let page = self.log.glance(conversation, position, newest.seq, self.config.page).await;
             let page = page.context("read what was said before")?;
-            let before = page.iter().take_while(|logged| logged.at < former.until).last();
-            if let Some(to) = before.map(|logged| logged.seq) {
+            if let Some(to) = said_before(&page, former.until).last().map(|logged| logged.seq) {
                 return Ok(Some(Slot { to, window: former.window }));
             }
         }
@@ -139,28 +138,6 @@ impl Dispatch {
             return Ok(Some(newest.seq));
         }
         Ok(full(&page, self.config.plan))
-    }
-}
-
-impl Dispatch {
-    /// The next turn of `page`. What was said before a window came or went is planned as it was said; what
-    /// follows it is not looked at, but for the first control entry, which `beyond` names otherwise.
-    pub(super) fn plan(
-        &self,
-        run: &Run,
-        page: &[Logged],
-        beyond: Option<Seq>,
-        window: Duration,
-    ) -> Option<Planned> {
-        let trigger = self.routing.trigger_of(&run.conversation.integration);
-        let former = trigger.zip(page.first());
-        let former = former.and_then(|(trigger, first)| trigger.former_at(first.at, window));
-        let Some(former) = former else { return plan(page, beyond, window, self.config.plan) };
-        let count = page.iter().take_while(|logged| logged.at < former.until).count();
-        let (before, after) = page.split_at(count);
-        let control = after.iter().find(|logged| matches!(logged.entry, Entry::Control(_)));
-        let beyond = control.map(|logged| logged.seq).or(beyond);
-        plan(before, beyond, former.window, self.config.plan)
     }
 }
 
