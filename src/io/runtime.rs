@@ -1,9 +1,9 @@
 //! Where an expert is asked: one way in for every kind of runtime.
 //!
-//! Guarantees that a call ends within the total time limit, and the time of two requests in which a run
-//! that is being made is waited for and cancelled; that every failure is classified; and that an answer is never longer than the journal
-//! can hold. Attempts, waiting and recording are the caller's; nothing is tried twice here but reading a
-//! run that goes on by itself.
+//! Guarantees that a call ends within the total time limit, and twice the time in which a run that is being
+//! made is waited for and cancelled; that every failure is classified; and that an answer is never longer
+//! than the journal can hold. Attempts, waiting and recording are the caller's; nothing is tried twice here
+//! but reading a run that goes on by itself.
 
 mod callback;
 mod echo;
@@ -33,7 +33,7 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Requests that are answered at once: threads, runs, their state.
     pub request_timeout: Duration,
-    /// How long each look for a run that nobody waits for any more may take: the person's command waits for it.
+    /// Each look for a run that nobody waits for any more: the person's command waits for it.
     pub cancel_timeout: Duration,
     /// One file.
     pub upload_timeout: Duration,

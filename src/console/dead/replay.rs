@@ -246,9 +246,11 @@ async fn press_again(
     }
     let is_decision = matches!(action.kind, ActionKind::Confirm | ActionKind::Reject);
     let is_taken = matches!(letter.reason, Reason::ReplyPermanent | Reason::ReplyExhausted);
-    let runtime = state.routing.runtime(&asked.expert).await?;
-    let is_xpert = runtime.is_some_and(|it| matches!(it.kind, RuntimeKind::Xpert { .. }));
-    if is_decision && is_taken && is_xpert {
+    if is_decision
+        && is_taken
+        && let Some(runtime) = state.routing.runtime(&asked.expert).await?
+        && matches!(runtime.kind, RuntimeKind::Xpert { .. })
+    {
         return Ok(Err("Xpert has taken this decision, which it does once: the person asks anew"));
     }
     let of_before = letter.entries.last().map(|logged| &logged.entry);

@@ -126,11 +126,15 @@ pub(super) async fn cancel(
 /// Cancels what runs in the thread, which is this turn's: a thread has one run at a time.
 async fn cancel_runs(call: &Call<'_>, server: &Server<'_>, thread: &str) -> Result<(), Failure> {
     for run in server.runs(call, thread).await? {
-        if matches!(run.status, Status::Pending | Status::Running) {
+        if is_working(run.status) {
             server.cancel(call, thread, &run.id).await?;
         }
     }
     Ok(())
+}
+
+fn is_working(status: Status) -> bool {
+    matches!(status, Status::Pending | Status::Running)
 }
 
 async fn ask(call: &Call<'_>, server: &Server<'_>, turn: &TurnRequest) -> Result<Outcome, Failure> {
@@ -146,7 +150,7 @@ async fn ask(call: &Call<'_>, server: &Server<'_>, turn: &TurnRequest) -> Result
             if joined.origin == RunOrigin::Found =>
         {
             let run = server.run(call, &turn.session.thread_id, &joined.run).await?;
-            if matches!(run.status, Status::Pending | Status::Running) {
+            if is_working(run.status) {
                 // A word about an error is not its end.
                 return Err(failure);
             }

@@ -16,7 +16,6 @@ use crate::domain::answer::{Failure, FailureClass};
 use crate::domain::attachment::Spoken;
 use crate::domain::entry::{Again, Entry, Logged, Replay};
 use crate::domain::id::Seq;
-use crate::domain::inbound::Message;
 use crate::domain::invocation::{Session, TurnRequest};
 use crate::domain::turn::decide::decide;
 use crate::domain::turn::failed::Failed;
@@ -222,10 +221,10 @@ impl Turning<'_> {
 
     /// The messages that the turn asks about.
     fn spoken(&self) -> Vec<Spoken> {
-        let spoken = |message: &Message, at| Spoken { message: message.clone(), at };
         let of = |logged: &Logged| {
-            let spoken = logged.entry.messages().iter().map(|message| spoken(message, logged.at));
-            spoken.collect::<Vec<_>>()
+            let messages = logged.entry.messages().to_vec().into_iter();
+            let at = logged.at;
+            messages.map(move |message| Spoken { message, at })
         };
         self.entries.iter().flat_map(of).collect()
     }
