@@ -12,7 +12,7 @@ use dingtalk_trigger::io::topology;
 use crate::support;
 use crate::support::hands::Cli;
 
-const STREAMS: [&str; 8] = [
+pub(crate) const STREAMS: [&str; 8] = [
     "DT_IN",
     "DT_TIMER",
     "DT_RUN",
@@ -22,7 +22,7 @@ const STREAMS: [&str; 8] = [
     "KV_DT_LIVE",
     "KV_DT_RATE",
 ];
-const CONSUMERS: [(&str, &str); 3] =
+pub(crate) const CONSUMERS: [(&str, &str); 3] =
     [("DT_IN", "intake"), ("DT_TIMER", "due"), ("DT_RUN", "dispatch")];
 
 async fn expect_no_drift(cli: &Cli) {

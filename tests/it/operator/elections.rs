@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::restored::put_back;
 use super::stand::{REDELIVERED, Stand};
+use crate::drift::{CONSUMERS, STREAMS};
 use crate::support::cluster::Cluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -19,22 +20,13 @@ async fn leaders_step_down_and_a_log_is_put_back_in_a_cluster_without_a_loss() {
 
 async fn work(stand: &Stand) {
     let bound = REDELIVERED;
-    for stream in [
-        "DT_IN",
-        "DT_TIMER",
-        "DT_RUN",
-        "DT_JOURNAL",
-        "DT_HANDOFF",
-        "DT_DEAD",
-        "KV_DT_LIVE",
-        "KV_DT_RATE",
-    ] {
+    for stream in STREAMS {
         let begun = Instant::now();
         stand.hands.step_down(stream).await;
         let what = format!("the leader of {stream} stepped down");
         stand.recovered_since(begun, &what, bound).await;
     }
-    for (stream, consumer) in [("DT_IN", "intake"), ("DT_TIMER", "due"), ("DT_RUN", "dispatch")] {
+    for (stream, consumer) in CONSUMERS {
         let begun = Instant::now();
         stand.hands.step_down_consumer(stream, consumer).await;
         let what = format!("the leader of {consumer} stepped down");

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::messages::parked;
 use super::stand::{REDELIVERED, SWEPT, Stand};
+use crate::drift::CONSUMERS;
 use crate::support::oracle::doubt;
 use crate::support::program::LIMIT;
 use crate::support::service::callback;
@@ -19,9 +20,6 @@ use crate::support::wait::wait_until;
 
 /// Without a wait for a redelivery, the longest of which is 15 s.
 const AT_ONCE: Duration = Duration::from_secs(14);
-
-const CONSUMERS: [(&str, &str); 3] =
-    [("DT_IN", "intake"), ("DT_TIMER", "due"), ("DT_RUN", "dispatch")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumers_and_limits_in_an_operators_hands_cost_seconds_and_no_message() {
