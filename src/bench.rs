@@ -9,6 +9,7 @@ pub mod http;
 pub mod memory;
 pub mod accept;
 pub mod pass;
+pub mod burst;
 pub mod latency;
 pub mod windows;
 #[cfg(feature = "sim")]
@@ -24,6 +25,8 @@ pub enum Scenario {
     Accept,
     /// Turns through the whole worker, against the bare broker operations of a turn
     Pass,
+    /// 3,000 people at once with one expert, against its share and against the rate of `pass`
+    Burst,
     /// Accepted to reply at 200/s, against raw publish to deliver
     Latency,
     /// 100,000 windows open at once: their lateness, against the same timers bare, and the memory
@@ -63,7 +66,7 @@ impl Figure {
         let sign = if self.is_less_better { "<=" } else { ">=" };
         let verdict = if self.is_met() { "met" } else { "MISSED" };
         format!(
-            "{:<10} {:>24}  against {:>24}  ratio {:>7.2}  asked {sign} {:.2}  {verdict}",
+            "{:<10} {:>26}  against {:>24}  ratio {:>7.2}  asked {sign} {:.2}  {verdict}",
             self.name, self.measured, self.baseline, self.ratio, self.asked
         )
     }
@@ -73,6 +76,7 @@ pub async fn run(scenario: Scenario) -> anyhow::Result<Vec<Figure>> {
     match scenario {
         Scenario::Accept => accept::run().await,
         Scenario::Pass => pass::run().await,
+        Scenario::Burst => burst::run().await,
         Scenario::Latency => latency::run().await,
         Scenario::Windows => windows::run().await,
         #[cfg(feature = "sim")]

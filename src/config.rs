@@ -14,6 +14,7 @@ use crate::domain::binding::Language;
 use crate::domain::plan;
 use crate::domain::reply;
 use crate::domain::secret::Secret;
+use crate::domain::share::Share;
 use crate::domain::turn::Policy;
 use crate::io::dingtalk::media;
 use crate::io::egress::host::{HostList, Scheme};
@@ -64,8 +65,7 @@ pub struct Limits {
     pub media_inline_max_bytes: u64,
     pub media_timeout: Duration,
     pub media_downloads_max: usize,
-    pub runs_max: usize,
-    pub expert_runs_max: usize,
+    pub share: Share,
     pub answer_max_bytes: usize,
     pub segments_max: usize,
     pub segment_max_bytes: usize,
@@ -239,8 +239,10 @@ fn limits<V: Fn(&str) -> Option<String>>(read: &mut Reader<V>) -> Limits {
         media_inline_max_bytes: read.number("DT_MEDIA_INLINE_MAX_BYTES", 0..=64 << 20),
         media_timeout: read.duration("DT_MEDIA_TIMEOUT", 1..=3600),
         media_downloads_max: read.number("DT_MEDIA_DOWNLOADS_MAX", 1..=10_000),
-        runs_max,
-        expert_runs_max: read.share("DT_EXPERT_RUNS_MAX", runs_max),
+        share: Share {
+            runs_max,
+            expert_runs_max: read.optional_number("DT_EXPERT_RUNS_MAX", 1..=runs_max),
+        },
         answer_max_bytes: read.number("DT_ANSWER_MAX_BYTES", 1024..=700_000),
         segments_max: read.number("DT_SEGMENTS_MAX", 1..=1000),
         segment_max_bytes: read.number("DT_SEGMENT_MAX_BYTES", 2000..=15_000),

@@ -30,6 +30,7 @@ pub mod reason;
 pub mod retry;
 pub mod poison;
 pub mod rate;
+pub mod share;
 pub mod skew;
 pub mod reply;
 pub mod route;

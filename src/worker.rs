@@ -13,6 +13,7 @@ pub mod lease;
 pub mod run;
 pub mod watch;
 pub mod bulkhead;
+pub mod waker;
 pub mod resolve;
 pub mod dispatch;
 pub mod handoff;
@@ -34,8 +35,11 @@ use self::intake::IntakeStage;
 use self::queued::QueuedNotices;
 use self::resolve::Resolver;
 use self::sweep::Sweep;
+use self::waker::Waker;
 use self::watch::Watch;
 use crate::context::Context;
+use crate::domain::id::Seq;
+use crate::domain::share::Share;
 use crate::io::dead::DeadLetters;
 use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::Sender;
@@ -95,10 +99,8 @@ impl Stage {
 pub struct Config {
     pub stages: Vec<Stage>,
     pub dispatch: dispatch::Config,
-    /// `DT_RUNS_MAX`.
-    pub runs_max: usize,
-    /// `DT_EXPERT_RUNS_MAX`.
-    pub expert_runs_max: usize,
+    /// `DT_RUNS_MAX` and `DT_EXPERT_RUNS_MAX`.
+    pub share: Share,
     pub dedupe_window: Duration,
     /// `DT_SWEEP_INTERVAL`.
     pub sweep_every: Duration,
@@ -119,17 +121,17 @@ pub struct Parts {
 
 /// Starts the stages; they end when the process stops.
 pub fn start(context: &Context, parts: &Parts, config: &Config) {
-    let bulkhead = Bulkhead::new(config.expert_runs_max);
     let gate = Gate::start(context, &parts.nats);
     for stage in &config.stages {
         match stage {
             Stage::Intake => start_intake(context, parts, config, gate.clone()),
             Stage::Due => start_due(context, parts, config, gate.clone()),
             Stage::Dispatch => {
-                let stage = dispatch(context, parts, config, bulkhead.clone());
-                start_dispatch(context, &parts.nats, gate.clone(), stage, config.runs_max);
+                let stage = dispatch(context, parts, config);
+                context.spawn(stage.waker.clone().run());
+                start_dispatch(context, &parts.nats, gate.clone(), stage, config.share.runs_max);
             }
-            Stage::Handoff => start_handoff(context, parts, bulkhead.clone()),
+            Stage::Handoff => start_handoff(context, parts),
             Stage::Sweep => start_sweep(context, parts, config, gate.clone()),
         }
     }
@@ -170,7 +172,9 @@ fn start_due(context: &Context, parts: &Parts, config: &Config, gate: Gate) {
     context.spawn(drive(context.clone(), parts.nats.clone(), gate, DUE, handle));
 }
 
-fn dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: Bulkhead) -> Dispatch {
+fn dispatch(context: &Context, parts: &Parts, config: &Config) -> Dispatch {
+    let bulkhead = Bulkhead::new(config.share);
+    let waker = Waker::new(context, &parts.nats, &parts.routing, bulkhead.clone());
     Dispatch {
         context: context.clone(),
         config: config.dispatch.clone(),
@@ -197,6 +201,7 @@ fn dispatch(context: &Context, parts: &Parts, config: &Config, bulkhead: Bulkhea
         notices: QueuedNotices::new(context, parts, &config.dispatch),
         writer: parts.writer.clone(),
         watch: Watch::start(context, &parts.nats),
+        waker,
         links: parts.links.clone(),
     }
 }
@@ -208,7 +213,7 @@ fn start_dispatch(context: &Context, nats: &Nats, gate: Gate, stage: Dispatch, r
     context.spawn(drive(context.clone(), nats.clone(), gate, source, handle));
 }
 
-fn start_handoff(context: &Context, parts: &Parts, bulkhead: Bulkhead) {
+fn start_handoff(context: &Context, parts: &Parts) {
     let stage = HandoffStage {
         context: context.clone(),
         handoffs: Handoffs::new(&parts.nats),
@@ -217,7 +222,6 @@ fn start_handoff(context: &Context, parts: &Parts, bulkhead: Bulkhead) {
         ticks: Ticks::new(&parts.nats),
         routing: parts.routing.clone(),
         live: Live::new(&parts.nats),
-        bulkhead,
     };
     context.spawn(stage.run());
 }
@@ -241,6 +245,21 @@ fn start_sweep(context: &Context, parts: &Parts, config: &Config, gate: Gate) {
     context.spawn(stage.run());
 }
 
+/// The age of the oldest message that was never handed out; zero if the stage is up to date.
+async fn oldest(
+    context: &Context,
+    nats: &Nats,
+    stream: &str,
+    read: &state::ConsumerState,
+) -> Duration {
+    if read.pending == 0 {
+        return Duration::ZERO;
+    }
+    let filter = if stream == DUE.stream { "dt.due.>" } else { ">" };
+    let first = nats.next(stream, Seq(read.delivered.0 + 1), filter).await.ok().flatten();
+    first.map_or(Duration::ZERO, |first| context.clock.now().since(first.at))
+}
+
 /// How far the stages are behind, for scaling and alerts.
 async fn lag(context: Context, nats: Nats) {
     let mut every = interval(LAG_EVERY);
@@ -258,6 +277,9 @@ async fn lag(context: Context, nats: Nats) {
                     let label = StageLabel { stage };
                     let gauge = context.metrics.consumer_pending.get_or_create(&label).clone();
                     gauge.set(i64::try_from(pending).unwrap_or(i64::MAX));
+                    let oldest = oldest(&context, &nats, stream, &read).await;
+                    let gauge = context.metrics.stage_oldest.get_or_create(&label).clone();
+                    gauge.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
                 }
                 Err(error) if error.is_not_found() => missing.push(format!("{stream}/{consumer}")),
                 // The connection's own state says that the broker is away.

@@ -45,15 +45,16 @@ pub async fn run() -> anyhow::Result<Vec<Figure>> {
     }])
 }
 
-async fn pass(round: usize) -> anyhow::Result<f64> {
+/// Turns a second through the whole worker.
+pub async fn pass(round: usize) -> anyhow::Result<f64> {
     let stand = Stand::start(&format!("pass{round}")).await?;
     stand.start_worker();
     // Every conversation has its first turn before the clock runs.
-    offer(&stand, CONVERSATIONS, "warm").await?;
+    offer(&stand, CONVERSATIONS, CONVERSATIONS, "warm").await?;
     let warm = u64::try_from(CONVERSATIONS).unwrap_or(u64::MAX);
     stand.replies(warm, Duration::from_secs(60)).await?;
     let began = Instant::now();
-    offer(&stand, TURNS, "turn").await?;
+    offer(&stand, TURNS, CONVERSATIONS, "turn").await?;
     let all = warm + u64::try_from(TURNS).unwrap_or(u64::MAX);
     stand.replies(all, Duration::from_secs(120)).await?;
     let rate = per_second(TURNS, began.elapsed().as_secs_f64());
@@ -61,9 +62,15 @@ async fn pass(round: usize) -> anyhow::Result<f64> {
     Ok(rate)
 }
 
-async fn offer(stand: &Stand, count: usize, word: &str) -> anyhow::Result<()> {
+/// Logs `count` messages of so many conversations in turn.
+pub async fn offer(
+    stand: &Stand,
+    count: usize,
+    conversations: usize,
+    word: &str,
+) -> anyhow::Result<()> {
     let messages: Vec<_> = (0..count)
-        .map(|number| stand.message(number % CONVERSATIONS, &format!("{word}{number}")))
+        .map(|number| stand.message(number % conversations, &format!("{word}{number}")))
         .collect();
     let (log, messages) = (stand.parts.log.clone(), std::sync::Arc::new(messages));
     measure(&stand.context, count, 64, move |_, number| {

@@ -59,7 +59,7 @@ pub struct Stand {
 }
 
 impl Stand {
-    /// Everything but the roles; send limits are off, and one expert may have all runs.
+    /// Everything but the roles; send limits are off.
     pub async fn start(name: &str) -> anyhow::Result<Self> {
         Self::start_with(name, Mode::Http, None).await
     }
@@ -87,7 +87,6 @@ impl Stand {
             "DT_ADMIN_TOKEN" => Some("bench-admin-token".to_owned()),
             "DT_EDGE_ADDR" | "DT_CONSOLE_ADDR" | "DT_HEALTH_ADDR" => Some("127.0.0.1:0".to_owned()),
             "DT_SEND_RATE" | "DT_WEBHOOK_RATE" => Some("0".to_owned()),
-            "DT_EXPERT_RUNS_MAX" => Some("256".to_owned()),
             "DT_DINGTALK_API_URL" | "DT_DINGTALK_OAPI_URL" => {
                 Some(dingtalk.clone().unwrap_or_else(|| sink.to_owned()))
             }

@@ -174,7 +174,6 @@ async fn start_worker(stand: &Stand, url: &str) -> anyhow::Result<Child> {
         .env("DT_REPLY_HOSTS", stand.sink_url.trim_start_matches("http://"))
         .env("DT_SEND_RATE", "0")
         .env("DT_WEBHOOK_RATE", "0")
-        .env("DT_EXPERT_RUNS_MAX", "256")
         .env("DT_LOG", "warn")
         .stderr(Stdio::inherit())
         .kill_on_drop(true)

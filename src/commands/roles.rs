@@ -180,8 +180,7 @@ pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: V
     let settings = worker::Config {
         stages,
         dispatch: config.dispatch(),
-        runs_max: config.limits.runs_max,
-        expert_runs_max: config.limits.expert_runs_max,
+        share: config.limits.share,
         dedupe_window: config.topology.dedupe_window,
         sweep_every: config.limits.sweep_every,
     };

@@ -125,12 +125,12 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         }
     }
 
-    /// A part of `whole`: a quarter where it is not set.
-    pub fn share(&mut self, name: &'static str, whole: usize) -> usize {
-        match self.given(name) {
-            Some(_) => self.number(name, 1..=whole),
-            None => (whole / 4).max(1),
-        }
+    /// `None` if it is not set.
+    pub fn optional_number<N>(&mut self, name: &'static str, range: RangeInclusive<N>) -> Option<N>
+    where
+        N: FromStr + PartialOrd + Copy + std::fmt::Display,
+    {
+        self.given(name).is_some().then(|| self.number(name, range))
     }
 
     /// `90`, `90s`, `10m`, `24h` or `5d`; `seconds` are the bounds.

@@ -117,7 +117,7 @@ pub const SETTINGS: [Setting; 52] = [
     setting(
         "DT_EXPERT_RUNS_MAX",
         "",
-        "runs of one expert at once in a worker; a quarter of DT_RUNS_MAX where it is not set",
+        "runs of one expert at once in a worker; if it is not set, all but one eighth, which only experts with fewer runs than that at work may use",
     ),
     setting(
         "DT_ANSWER_MAX_BYTES",

@@ -358,7 +358,11 @@ pub enum Command {
     },
     /// Enter the index of waiting conversations, then look at the expert once more.
     Index,
-    Unindex,
+    /// Leave the index of waiting conversations.
+    Unindex {
+        /// A timer may be armed that ends the wait.
+        has_expiry: bool,
+    },
     Bury,
     /// Delete the dead letter that this replay answered.
     SettleDead {

@@ -13,6 +13,7 @@ use super::nats::publish::PublishError;
 use super::nats::{self, Nats};
 use super::state::subjects;
 use crate::domain::id::{Conversation, ExpertId, IntegrationId, Seq};
+use crate::domain::time::Timestamp;
 use crate::domain::turn::{OpenTurn, Parked};
 use crate::protocol::{subject, token};
 
@@ -28,30 +29,37 @@ impl Handoffs {
         Self { nats: nats.clone() }
     }
 
-    /// Enters the conversation of `turn`; durable when this returns. A turn that is in the index keeps its
-    /// place in the line, and the name it had when it came.
+    /// Enters the conversation of `turn` and gives its place in the line; durable when this returns. A turn
+    /// that is in the index keeps its place, and the reason that it came with.
     pub async fn enter(
         &self,
         expert: &ExpertId,
         conversation: &Conversation,
         turn: &OpenTurn,
         why: Parked,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Seq, PublishError> {
         let subject = subject::handoff(expert, conversation);
-        let there = self.nats.last(STREAM, &subject).await?;
-        // The release before this one wrote the number as text.
-        let former = turn.first.to_string();
-        let is_it = |payload: &[u8]| {
-            token::decode_waiting(payload) == Ok(turn.first) || payload == former.as_bytes()
-        };
-        if there.is_some_and(|there| is_it(&there.payload)) {
-            return Ok(());
+        let mut expected = Seq(0);
+        loop {
+            let mut headers = HeaderMap::new();
+            headers.insert(KIND, why.as_str());
+            headers.insert(TURN, header::turn(conversation, turn.last));
+            let subject_sequence = async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+            headers.insert(subject_sequence, expected.to_string());
+            let payload = token::encode_waiting(turn.first).into();
+            // Most turns enter for the first time: the expectation spares them a read.
+            match self.nats.publish(&subject, headers, payload).await {
+                Ok(stored) => return Ok(stored.seq),
+                Err(PublishError::Conflict) => {}
+                Err(e) => return Err(e),
+            }
+            let there = self.nats.last(STREAM, &subject).await?;
+            let is_it = |payload: &[u8]| token::decode_waiting(payload) == Ok(turn.first);
+            match there {
+                Some(there) if is_it(&there.payload) => return Ok(there.seq),
+                there => expected = there.map_or(Seq(0), |there| there.seq),
+            }
         }
-        let mut headers = HeaderMap::new();
-        headers.insert(KIND, why.as_str());
-        headers.insert(TURN, header::turn(conversation, turn.last));
-        let payload = token::encode_waiting(turn.first).into();
-        self.nats.publish(&subject, headers, payload).await.map(|_| ())
     }
 
     pub async fn leave(
@@ -68,12 +76,14 @@ impl Handoffs {
         self.nats.delete(STREAM, seq).await
     }
 
-    /// How many conversations wait for each expert.
-    pub async fn waiting(&self) -> Result<BTreeMap<ExpertId, usize>, nats::Error> {
+    /// How many conversations of each integration wait for each expert.
+    pub async fn waiting(&self) -> Result<BTreeMap<(ExpertId, IntegrationId), usize>, nats::Error> {
         let mut waiting = BTreeMap::new();
         for text in subjects(&self.nats, STREAM, "dt.handoff.>").await?.keys() {
-            if let Some(expert) = expert_of(text) {
-                *waiting.entry(expert).or_default() += 1;
+            if let (Some(expert), Some(conversation)) =
+                (expert_of(text), subject::conversation_of(text))
+            {
+                *waiting.entry((expert, conversation.integration)).or_default() += 1;
             }
         }
         Ok(waiting)
@@ -89,26 +99,60 @@ impl Handoffs {
         Ok(subjects.keys().filter_map(|text| expert_of(text)).collect())
     }
 
-    /// The conversation that has waited longest for `expert` among those entered after `seq`. Somebody
-    /// else's message before it is taken out: it would stand there for ever.
-    pub async fn next(
+    /// The conversations that have waited longest for `expert` among those entered after `after`, at most
+    /// `count`. Any replica may answer: an entry may be gone already. A foreign message is taken out: it would
+    /// stay in the index for ever.
+    pub async fn page(
         &self,
         expert: &ExpertId,
-        seq: Seq,
-    ) -> Result<Option<(Seq, Conversation)>, nats::Error> {
+        after: Seq,
+        count: usize,
+    ) -> Result<Page, nats::Error> {
         let filter = format!("dt.handoff.{expert}.>");
-        let mut after = seq;
-        while let Some(found) = self.nats.next(STREAM, Seq(after.0 + 1), &filter).await? {
-            if let Some(conversation) = subject::conversation_of(&found.subject) {
-                return Ok(Some((found.seq, conversation)));
-            }
-            let subject = found.subject.as_str();
-            tracing::warn!(subject, "dropped a message whose subject names no conversation");
-            self.clear(found.seq).await?;
-            after = found.seq;
+        let found = self.nats.page(STREAM, Seq(after.0 + 1), &filter, count).await?;
+        let mut page =
+            Page { last: found.records.last().map(|(record, _)| record.seq), ..Page::default() };
+        for (record, headers) in found.records {
+            let Some(conversation) = subject::conversation_of(&record.subject) else {
+                let subject = record.subject.as_str();
+                tracing::warn!(subject, "dropped a message whose subject names no conversation");
+                self.clear(record.seq).await?;
+                continue;
+            };
+            let is_busy =
+                headers.get(KIND).is_some_and(|why| why.as_str() == Parked::Busy.as_str());
+            let first = token::decode_waiting(&record.payload).unwrap_or(Seq(0));
+            page.waiting.push(Waiting {
+                entry: record.seq,
+                conversation,
+                first,
+                is_busy,
+                at: record.at,
+            });
         }
-        Ok(None)
+        Ok(page)
     }
+}
+
+/// A conversation in the index.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// Its place in the line.
+    pub entry: Seq,
+    pub conversation: Conversation,
+    /// The first entry of the turn that waits.
+    pub first: Seq,
+    /// It came because the expert was busy; it may wait for something else by now.
+    pub is_busy: bool,
+    /// When it came.
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Default)]
+pub struct Page {
+    pub waiting: Vec<Waiting>,
+    /// The last place that was looked at; `None`: there are no more.
+    pub last: Option<Seq>,
 }
 
 fn expert_of(subject: &str) -> Option<ExpertId> {

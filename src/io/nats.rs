@@ -157,8 +157,8 @@ impl Nats {
 
     /// A core message: a hint, published without an acknowledgement.
     #[expect(clippy::disallowed_methods, reason = "hints may be lost, so nobody waits for them")]
-    pub async fn hint(&self, subject: String) {
-        if let Err(error) = self.client.publish(subject, Bytes::new()).await {
+    pub async fn hint(&self, subject: String, payload: Bytes) {
+        if let Err(error) = self.client.publish(subject, payload).await {
             tracing::debug!(%error, "a hint was not sent");
         }
     }

@@ -11,7 +11,7 @@ use super::nats::publish::PublishError;
 use super::nats::{self, Nats};
 use super::settled::{self, Queue};
 use super::timer::LEFT_SINCE;
-use crate::domain::id::Conversation;
+use crate::domain::id::{Conversation, ExpertId, Seq};
 use crate::domain::time::Timestamp;
 use crate::protocol::subject;
 use crate::protocol::token::{self, Slot};
@@ -20,6 +20,9 @@ pub const STREAM: &str = "DT_RUN";
 
 /// The header of a slot that a message brought, and not its coming back: nobody was told yet that it waits.
 const FIRST: &str = "Dt-First";
+
+/// The header of a slot that woke a conversation from the index: see [`Woken`].
+const WOKEN: &str = "Dt-Woken";
 
 const QUEUE: Queue = Queue { stream: STREAM, consumer: "dispatch", filter: "dt.run.>" };
 
@@ -61,6 +64,19 @@ impl Slots {
         self.publish(conversation, slot, headers).await
     }
 
+    /// Offers the slot of a conversation that waits in the index. That it is taken makes the offer the claim:
+    /// the subject holds one message, so one worker wins, and its death loses nothing.
+    pub async fn wake(
+        &self,
+        conversation: &Conversation,
+        slot: &Slot,
+        woken: &Woken,
+    ) -> Result<Offered, PublishError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(WOKEN, format!("{} {} {}", woken.worker, woken.entry, woken.expert));
+        self.publish(conversation, slot, headers).await
+    }
+
     /// Offers a slot for what has been left to a newer release since `since`.
     pub async fn offer_left(
         &self,
@@ -94,6 +110,24 @@ impl Slots {
     pub async fn clear(&self) -> Result<usize, nats::Error> {
         settled::clear(&self.nats, QUEUE).await
     }
+}
+
+/// What a slot says that woke a conversation: whose permit it has, and what it was woken from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Woken {
+    /// The worker process that keeps the permit.
+    pub worker: String,
+    /// The conversation's entry in the index of those who wait for `expert`.
+    pub entry: Seq,
+    pub expert: ExpertId,
+}
+
+/// `None` for a slot that woke nothing.
+pub fn woken(headers: &HeaderMap) -> Option<Woken> {
+    let mut words = headers.get(WOKEN)?.as_str().split(' ');
+    let worker = words.next()?.to_owned();
+    let entry = Seq(words.next()?.parse().ok()?);
+    Some(Woken { worker, entry, expert: ExpertId::parse(words.next()?).ok()? })
 }
 
 /// Whether a message brought this slot.

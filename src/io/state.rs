@@ -29,6 +29,8 @@ pub struct ConsumerState {
     pub ack_pending: u64,
     /// Everything up to here is acknowledged.
     pub ack_floor: Seq,
+    /// Everything up to here was handed out.
+    pub delivered: Seq,
 }
 
 pub async fn stream(nats: &Nats, name: &str) -> Result<(StreamState, i64), Error> {
@@ -54,6 +56,7 @@ pub async fn consumer(nats: &Nats, stream: &str, name: &str) -> Result<ConsumerS
         #[serde(default)]
         num_ack_pending: u64,
         ack_floor: Floor,
+        delivered: Floor,
     }
     #[derive(Deserialize)]
     struct Floor {
@@ -65,6 +68,7 @@ pub async fn consumer(nats: &Nats, stream: &str, name: &str) -> Result<ConsumerS
         pending: info.num_pending,
         ack_pending: info.num_ack_pending,
         ack_floor: Seq(info.ack_floor.stream_seq),
+        delivered: Seq(info.delivered.stream_seq),
     })
 }
 

@@ -78,11 +78,17 @@ pub fn control(conversation: &Conversation) -> String {
     format!("dt.control.{conversation}")
 }
 
+/// `dt.woken.<worker>.<integration>.<conversation>`: a core hint to the worker that woke a conversation: it
+/// runs elsewhere.
+pub fn woken(worker: &str, conversation: &Conversation) -> String {
+    format!("dt.woken.{worker}.{conversation}")
+}
+
 /// The conversation that a subject of ours names in its third and fourth token, or in its fourth and
 /// fifth where something stands before it.
 pub fn conversation_of(subject: &str) -> Option<Conversation> {
     let mut tokens = subject.split('.').skip(1);
-    if matches!(tokens.next()?, "handoff" | "dead") {
+    if matches!(tokens.next()?, "handoff" | "dead" | "woken") {
         tokens.next()?;
     }
     let integration = IntegrationId::parse(tokens.next()?).ok()?;
@@ -118,6 +124,7 @@ mod tests {
             journal(&conversation),
             handoff(&expert, &conversation),
             dead("dispatch", &conversation),
+            woken("1f", &conversation),
         ] {
             assert_eq!(conversation_of(&subject).as_ref(), Some(&conversation), "{subject}");
         }

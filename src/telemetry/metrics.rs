@@ -63,6 +63,12 @@ pub struct Dead {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Reason {
+    /// `missing`, `busy`, `paused`.
+    pub reason: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Limit {
     pub limit: &'static str,
 }
@@ -92,7 +98,9 @@ pub struct Metrics {
     pub sends: Family<Send, Counter>,
     pub ambiguous_sends: Counter,
     pub dead: Family<Dead, Counter>,
-    pub parked: Gauge,
+    pub parked: Family<Reason, Gauge>,
+    pub parked_oldest: Family<Reason, Gauge>,
+    pub stage_oldest: Family<Stage, Gauge>,
     pub limit_breaches: Family<Limit, Counter>,
     /// Files of messages, by what became of them.
     pub media: Family<Outcome, Counter>,
@@ -120,7 +128,9 @@ impl Default for Metrics {
             sends: Family::default(),
             ambiguous_sends: Counter::default(),
             dead: Family::default(),
-            parked: Gauge::default(),
+            parked: Family::default(),
+            parked_oldest: Family::default(),
+            stage_oldest: Family::default(),
             limit_breaches: Family::default(),
             media: Family::default(),
             entries_gone: Counter::default(),
@@ -170,13 +180,30 @@ impl Metrics {
             self.ambiguous_sends.clone(),
         );
         r.register("dt_dead", "Buried turns", self.dead.clone());
-        r.register("dt_parked", "Conversations that wait for an expert", self.parked.clone());
+        self.register_waiting();
+        let r = &mut self.registry;
         r.register("dt_limit_breaches", "Limits met", self.limit_breaches.clone());
         r.register("dt_media", "Files of messages, by result", self.media.clone());
         r.register("dt_entries_gone", "Entries missing from the log", self.entries_gone.clone());
         r.register("dt_runs_lost", "Runs stopped by the fence", self.runs_lost.clone());
         r.register("dt_newer_left", "Records left to a newer release", self.newer_left.clone());
         r.register("dt_spans", "Spans for the collector, by result", self.spans.clone());
+    }
+
+    /// What waits, and for how long: the same in every worker.
+    fn register_waiting(&mut self) {
+        let r = &mut self.registry;
+        r.register("dt_parked", "Conversations that wait for an expert", self.parked.clone());
+        r.register(
+            "dt_parked_oldest_seconds",
+            "Age of the oldest wait for an expert",
+            self.parked_oldest.clone(),
+        );
+        r.register(
+            "dt_stage_oldest_seconds",
+            "Age of the oldest message that a stage has yet to take",
+            self.stage_oldest.clone(),
+        );
     }
 
     /// The exposition text.

@@ -26,6 +26,7 @@ use super::lease::Lease;
 use super::queued::QueuedNotices;
 use super::resolve::{Question, Resolved, Resolver};
 use super::run::{Patience, Run, Stopped};
+use super::waker::Waker;
 use super::watch::Watch;
 use crate::context::Context;
 use crate::domain::binding::{Integration, Language};
@@ -35,7 +36,7 @@ use crate::domain::plan::{self, Planned, plan, plan_apart};
 use crate::domain::poison::{is_poisoned, leaves_rest};
 use crate::domain::press::Standing;
 use crate::domain::reply;
-use crate::domain::turn::{Availability, Event, Head, Policy};
+use crate::domain::turn::{Availability, Event, Head, Phase, Policy};
 use crate::io::dead::DeadLetters;
 use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::Sender;
@@ -46,7 +47,7 @@ use crate::io::nats::Nats;
 use crate::io::nats::pull::Delivery;
 use crate::io::routing::Routing;
 use crate::io::runtime::Runtimes;
-use crate::io::slot::{self, Slots};
+use crate::io::slot::{self, Slots, Woken};
 use crate::io::store::writer::Writer;
 use crate::io::timer::Timers;
 use crate::protocol::envelope;
@@ -93,6 +94,7 @@ pub struct Dispatch {
     pub notices: QueuedNotices,
     pub writer: Writer,
     pub watch: Watch,
+    pub waker: Waker,
     pub links: crate::protocol::action::Key,
 }
 
@@ -111,7 +113,15 @@ impl Dispatch {
         };
         let lease = Lease::hold(&self.context, &self.nats, &delivery);
         let held = lease.held().clone();
-        match self.take(&conversation, &delivery, lease).await {
+        let woken = slot::woken(&delivery.headers);
+        if let Some(woken) = &woken {
+            self.waker.admit(&conversation, woken).await;
+        }
+        let taken = self.take(&conversation, &delivery, lease).await;
+        if let Some(woken) = &woken {
+            self.waker.settle(&conversation, woken);
+        }
+        match taken {
             Err(error) if deferring::is_of_broker(&error) => {
                 self.put_off(&conversation, &delivery, &held, error).await
             }
@@ -153,6 +163,9 @@ impl Dispatch {
         let mut run = Run::new(conversation.clone(), self.journal.clone(), last, lease);
         run.patience = patience;
         self.tell_queued(&run, slot, delivery);
+        if let Some(woken) = slot::woken(&delivery.headers) {
+            self.clear_stale(&run, &woken).await?;
+        }
         match self.work(&mut run, slot, delivery.deliveries).await {
             Ok(Worked::Through) => {
                 run.check()?;
@@ -185,6 +198,15 @@ impl Dispatch {
             }
             Err(Stopped::Failed(error)) => Err(error),
         }
+    }
+
+    /// Takes out the index entry of a run that died: nothing else would, and it would be woken for ever.
+    async fn clear_stale(&self, run: &Run, woken: &Woken) -> anyhow::Result<()> {
+        let turn = run.head().turn.as_ref();
+        if turn.is_some_and(|turn| matches!(turn.phase, Phase::Parked { .. })) {
+            return Ok(());
+        }
+        self.handoffs.clear(woken.entry).await.context("clear the hand-off index")
     }
 
     /// A message that came behind an open turn waits, also where that one had released its slot.

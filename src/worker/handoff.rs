@@ -1,17 +1,16 @@
-//! The hand-off stage: brings waiting conversations back when their expert is there again, and those that
-//! wait for something else when it is gone.
+//! The hand-off stage: brings conversations back whose missing or paused expert can be asked again, and
+//! those of a busy expert when it is gone.
 //!
 //! Hints are fast and may be lost; the index is read every 10 s anyway. The conversation that has waited
-//! longest comes first.
+//! longest comes first. Conversations of a busy expert are woken by its freed permits, see `waker`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use super::bulkhead::Bulkhead;
 use crate::context::Context;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::{Conversation, ExpertId, IntegrationId, Seq};
@@ -24,12 +23,17 @@ use crate::io::nats;
 use crate::io::routing::{Change, Routing};
 use crate::io::tick::Ticks;
 use crate::io::timer::Timers;
+use crate::telemetry::metrics::{Reason, Stage};
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// While an expert is away nearly all know it, and who does not loses nothing in a minute.
 const LOOK_EVERY_AWAY: Duration = Duration::from_secs(60);
 /// Two hints within this time are one.
 const HINT_INTERVAL: Duration = Duration::from_millis(300);
+/// Entries of the index that one request brings.
+const PAGE: usize = 100;
+/// Experts whose oldest conversation is looked up for the metrics; those of further experts are counted only.
+const MEASURED_MAX: usize = 100;
 /// One token in this time: 50 a second for each expert.
 const PACE: Duration = Duration::from_millis(20);
 
@@ -42,7 +46,6 @@ pub struct HandoffStage {
     pub ticks: Ticks,
     pub routing: Routing,
     pub live: Live,
-    pub bulkhead: Bulkhead,
 }
 
 impl HandoffStage {
@@ -51,11 +54,10 @@ impl HandoffStage {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // Cancel safe: a change that is not taken stays in its channel, a freed expert stays noted.
+            // Cancel safe: a change that is not taken stays in its channel.
             let (experts, every) = tokio::select! {
                 () = self.context.stop().cancelled() => return,
                 _ = look.tick() => (self.waiting().await, LOOK_EVERY / 2),
-                freed = self.bulkhead.freed() => (freed, HINT_INTERVAL),
                 change = changes.recv() => match change {
                     Ok(Change::Runtime(expert)) => (BTreeSet::from([expert]), HINT_INTERVAL),
                     Ok(Change::Integration(id)) => (self.waiting_of(&id).await, HINT_INTERVAL),
@@ -79,14 +81,61 @@ impl HandoffStage {
     async fn waiting(&self) -> BTreeSet<ExpertId> {
         match self.handoffs.waiting().await {
             Ok(waiting) => {
-                let count: usize = waiting.values().sum();
-                self.context.metrics.parked.set(i64::try_from(count).unwrap_or(i64::MAX));
-                waiting.into_keys().collect()
+                self.measure(&waiting).await;
+                waiting.into_keys().map(|(expert, _)| expert).collect()
             }
             Err(error) => {
                 tracing::debug!(%error, "the index of waiting conversations does not answer");
                 BTreeSet::new()
             }
+        }
+    }
+
+    /// How many wait, why, and since when the first of them.
+    async fn measure(&self, waiting: &BTreeMap<(ExpertId, IntegrationId), usize>) {
+        let mut parked = BTreeMap::<_, (usize, u64)>::new();
+        let now = self.context.clock.now();
+        let mut before = None;
+        let mut oldest = BTreeMap::new();
+        for ((expert, integration), count) in waiting {
+            let why = self.reason(expert, integration).await;
+            let (all, seconds) = parked.entry(why).or_default();
+            *all += count;
+            if before.replace(expert) == Some(expert) || oldest.len() >= MEASURED_MAX {
+                continue;
+            }
+            if let Ok(page) = self.handoffs.page(expert, Seq(0), 1).await
+                && let Some(first) = page.waiting.first()
+            {
+                *seconds = (*seconds).max(now.since(first.at).as_secs());
+                oldest.insert(expert, first.at);
+            }
+        }
+        let metrics = &self.context.metrics;
+        for why in [Parked::Missing, Parked::Busy, Parked::Paused] {
+            let (count, seconds) = parked.remove(&why).unwrap_or_default();
+            let label = Reason { reason: why.as_str() };
+            metrics.parked.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+            let oldest = i64::try_from(seconds).unwrap_or(i64::MAX);
+            metrics.parked_oldest.get_or_create(&label).set(oldest);
+        }
+        let seconds = oldest.into_values().min().map_or(0, |at| now.since(at).as_secs());
+        let oldest = metrics.stage_oldest.get_or_create(&Stage { stage: "handoff" }).clone();
+        oldest.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
+    /// Why conversations of this integration wait for this expert now.
+    async fn reason(&self, expert: &ExpertId, integration: &IntegrationId) -> Parked {
+        if self.is_paused(integration).await {
+            return Parked::Paused;
+        }
+        match self.routing.runtime(expert).await {
+            Ok(Some(runtime)) if runtime.is_paused => Parked::Paused,
+            Ok(Some(runtime)) => {
+                let alive = lease::is_alive(&self.live, &runtime, self.context.clock.now()).await;
+                if alive.unwrap_or(true) { Parked::Busy } else { Parked::Missing }
+            }
+            Ok(None) | Err(_) => Parked::Missing,
         }
     }
 
@@ -150,7 +199,7 @@ impl HandoffStage {
     /// Tokens for all that wait for `expert`, if it is there. If it is away, for those that do not know it
     /// yet: they wait because it was busy or paused, and are to wait for an expert that is missing.
     async fn resume(&self, expert: &ExpertId, every: Duration) -> anyhow::Result<()> {
-        if self.handoffs.next(expert, Seq(0)).await.context("read the index")?.is_none() {
+        if self.handoffs.page(expert, Seq(0), 1).await.context("read the index")?.last.is_none() {
             return Ok(());
         }
         let runtime = self.routing.runtime_fresh(expert).await.context("read runtime")?;
@@ -173,26 +222,31 @@ impl HandoffStage {
         }
         let mut after = Seq(0);
         let mut due = Instant::now();
-        while let Some((seq, conversation)) =
-            self.handoffs.next(expert, after).await.context("read the index")?
-        {
-            after = seq;
-            if self.is_paused(&conversation.integration).await {
-                continue;
+        loop {
+            let page = self.handoffs.page(expert, after, PAGE).await.context("read the index")?;
+            for waiting in &page.waiting {
+                // An expert that is there and busy wakes its own by freed permits: see `waker`.
+                if (is_there && waiting.is_busy)
+                    || self.is_paused(&waiting.conversation.integration).await
+                {
+                    continue;
+                }
+                let parked = self.parked(&waiting.conversation, waiting.entry).await?;
+                let Some((to, why)) = parked else { continue };
+                if (why == Parked::Missing && !is_there) || (why == Parked::Busy && is_there) {
+                    continue;
+                }
+                let window = Duration::ZERO;
+                let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
+                self.timers.fire(&waiting.conversation, &token).await.context("fire token")?;
+                due += PACE;
+                tokio::select! {
+                    () = self.context.stop().cancelled() => return Ok(()),
+                    () = sleep_until(due) => {}
+                }
             }
-            let Some((to, why)) = self.parked(&conversation, seq).await? else { continue };
-            if why == Parked::Missing && !is_there {
-                continue;
-            }
-            let window = Duration::ZERO;
-            let token = Token { seq: to, kind: TimerKind::Now, window, refusals: 0 };
-            self.timers.fire(&conversation, &token).await.context("fire token")?;
-            due += PACE;
-            tokio::select! {
-                () = self.context.stop().cancelled() => return Ok(()),
-                () = sleep_until(due) => {}
-            }
+            let Some(last) = page.last else { return Ok(()) };
+            after = last;
         }
-        Ok(())
     }
 }

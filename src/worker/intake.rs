@@ -8,6 +8,7 @@ mod answering;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 
 use super::driver::Disposition;
 use super::queued::QueuedNotices;
@@ -88,7 +89,7 @@ impl IntakeStage {
         }
         match kind {
             EntryKind::Control => {
-                self.nats.hint(subject::control(&conversation)).await;
+                self.nats.hint(subject::control(&conversation), Bytes::new()).await;
                 // Nobody knows the id of a command later; its turn is its own.
                 let turn = TurnId { conversation: conversation.clone(), last: delivery.seq };
                 self.project(&conversation, &delivery, Some(turn));
@@ -99,7 +100,7 @@ impl IntakeStage {
             }
             // A run in flight may have to take it in.
             EntryKind::Message if self.may_join(&conversation) => {
-                self.nats.hint(subject::control(&conversation)).await;
+                self.nats.hint(subject::control(&conversation), Bytes::new()).await;
             }
             EntryKind::Message | EntryKind::Action | EntryKind::Replay => {}
         }

@@ -41,7 +41,7 @@ pub struct Resolver {
 pub struct Reach {
     pub availability: Availability,
     pub runtime: Option<Arc<Runtime>>,
-    pub place: Option<bulkhead::Place>,
+    pub permit: Option<bulkhead::Permit>,
 }
 
 pub enum Resolved {
@@ -229,7 +229,7 @@ impl Resolver {
         Resolved::Turn { turn, reach: Some(reach), says: None }
     }
 
-    /// Whether the expert can be asked now; holds a place among its runs where it can.
+    /// Whether the expert can be asked now; holds one of its permits if it can.
     pub async fn reach(
         &self,
         conversation: &Conversation,
@@ -237,7 +237,7 @@ impl Resolver {
         head: &Head,
     ) -> Reach {
         let away =
-            |why| Reach { availability: Availability::Away(why), runtime: None, place: None };
+            |why| Reach { availability: Availability::Away(why), runtime: None, permit: None };
         let integration = self.routing.integration(&conversation.integration).await;
         if integration.ok().flatten().is_some_and(|integration| integration.is_paused) {
             return away(Parked::Paused);
@@ -249,14 +249,14 @@ impl Resolver {
             Err(error) => {
                 tracing::warn!(expert = %expert, %error, "the expert's runtime is unknown");
                 let availability = Availability::Unknown;
-                return Reach { availability, runtime: None, place: None };
+                return Reach { availability, runtime: None, permit: None };
             }
         };
-        match self.bulkhead.enter(expert).await {
-            Some(place) => Reach {
+        match self.bulkhead.enter(conversation, expert).await {
+            Some(permit) => Reach {
                 availability: Availability::Ready,
                 runtime: Some(runtime),
-                place: Some(place),
+                permit: Some(permit),
             },
             None => away(Parked::Busy),
         }

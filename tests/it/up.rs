@@ -7,6 +7,7 @@ mod windows;
 mod trace;
 mod spans;
 mod waiting;
+mod burst;
 mod reasons;
 mod attempts;
 mod controls;

@@ -312,7 +312,7 @@ impl World {
                     return Ok(Some(Event::Taken { runtime, at }));
                 }
             }
-            Command::Unindex => {
+            Command::Unindex { .. } => {
                 self.broker.index.remove(&place);
             }
             Command::Bury => {

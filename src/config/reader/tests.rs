@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::config::{Config, Need};
+use crate::domain::share::Share;
 
 fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     read_for(pairs, &[])
@@ -19,7 +20,7 @@ fn read_for(pairs: &[(&str, &str)], needs: &[Need]) -> Result<Config, Vec<String
 #[test]
 fn nothing_set_is_a_good_configuration() {
     let config = read(&[]).unwrap();
-    assert_eq!(config.limits.expert_runs_max, 64);
+    assert_eq!(config.limits.share, Share { runs_max: 256, expert_runs_max: None });
     assert_eq!(config.limits.handoff_age_max, Duration::from_secs(24 * 3600));
     assert_eq!(config.drain, Duration::from_secs(25));
 }

@@ -340,7 +340,8 @@ impl Machine {
             }
             (phase, _) => {
                 let is_parked = matches!(phase, Phase::Parked { .. });
-                let unindex = is_parked.then_some(Command::Unindex).into_iter();
+                let unindex =
+                    is_parked.then_some(Command::Unindex { has_expiry: true }).into_iter();
                 let commands =
                     unindex.chain(question::abandon_run(&self.head, &self.turn)).collect();
                 self.ends(record, commands)

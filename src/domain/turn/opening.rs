@@ -124,6 +124,6 @@ fn ask(
 pub(super) fn bury(turn: &mut OpenTurn, reason: Reason, detail: String) -> (Step, Vec<Command>) {
     let was_parked = matches!(turn.phase, Phase::Parked { .. });
     turn.phase = Phase::Burying { reason, detail };
-    let unindex = was_parked.then_some(Command::Unindex);
+    let unindex = was_parked.then_some(Command::Unindex { has_expiry: true });
     (Step::Burying, unindex.into_iter().chain([Command::Bury]).collect())
 }

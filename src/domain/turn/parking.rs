@@ -47,7 +47,11 @@ impl Machine {
         at: Timestamp,
     ) -> Decision {
         match runtime {
-            Availability::Ready => self.runs(vec![Command::Unindex, Command::Invoke]),
+            Availability::Ready => {
+                // A sender who was told that the expert is away waits under an expiry.
+                let has_expiry = why == Parked::Missing || self.head.is_told_away;
+                self.runs(vec![Command::Unindex { has_expiry }, Command::Invoke])
+            }
             Availability::Away(now) if now == why => {
                 self.again(std::iter::once(Command::Index).chain(expiry(why, until)).collect())
             }

@@ -119,7 +119,7 @@ fn told(decision: &Decision) -> String {
             }
             Command::Arm { purpose: Purpose::Expiry, .. } => "arm x".to_owned(),
             Command::Index => "index".to_owned(),
-            Command::Unindex => "unindex".to_owned(),
+            Command::Unindex { .. } => "unindex".to_owned(),
             Command::Bury => "bury".to_owned(),
             Command::SettleDead { .. } => "settle".to_owned(),
             Command::Tell(notice) => format!("tell {notice:?}"),

@@ -161,13 +161,15 @@ impl<'a> Turning<'a> {
             }
             (Command::Arm { at, purpose }, Some(turn)) => self.arm(run, turn, at, purpose).await?,
             (Command::Index, Some(_)) => return self.index(run).await,
-            (Command::Unindex, Some(turn)) => {
+            (Command::Unindex { has_expiry }, Some(turn)) => {
                 if let Some(asked) = &turn.asked {
                     let left = self.hands.handoffs.leave(&asked.expert, &run.conversation).await;
                     left.context("leave the hand-off index")?;
                 }
-                let disarmed = self.hands.timers.disarm_expiry(&run.conversation).await;
-                disarmed.context("take back the end of the wait")?;
+                if has_expiry {
+                    let disarmed = self.hands.timers.disarm_expiry(&run.conversation).await;
+                    disarmed.context("take back the end of the wait")?;
+                }
             }
             (Command::Bury, Some(turn)) => {
                 self.bury(run, turn).await?;
@@ -211,11 +213,13 @@ impl<'a> Turning<'a> {
         let Some(asked) = &turn.asked else { return Ok(None) };
         let handoffs = &self.hands.handoffs;
         let entered = handoffs.enter(&asked.expert, &run.conversation, turn, why).await;
-        entered.context("enter the hand-off index")?;
+        let entry = entered.context("enter the hand-off index")?;
+        let resolver = &self.hands.resolver;
         if why == Parked::Busy {
+            // A permit may have been freed before the entry was there to be woken.
+            resolver.bulkhead.parked(&asked.expert, entry);
             return Ok(None);
         }
-        let resolver = &self.hands.resolver;
         let reach = resolver.reach(&run.conversation, &asked.expert, run.head()).await;
         if reach.availability != Availability::Ready {
             return Ok(None);

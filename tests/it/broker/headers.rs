@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use dingtalk_trigger::domain::debounce::{TimerKind, Token};
 use dingtalk_trigger::domain::id::{ExpertId, Seq};
 use dingtalk_trigger::domain::time::Timestamp;
@@ -14,7 +13,6 @@ use dingtalk_trigger::io::slot::Slots;
 use dingtalk_trigger::io::timer::{Left, Timers};
 use dingtalk_trigger::protocol::envelope;
 use dingtalk_trigger::protocol::record::Record;
-use dingtalk_trigger::protocol::subject;
 use dingtalk_trigger::protocol::token::{self, Slot};
 
 use super::{Broker, conversation, entry};
@@ -68,20 +66,20 @@ async fn who_waits_keeps_the_place_in_the_line_while_the_turn_grows() {
     let expert = ExpertId::parse("sales").expect("an id");
     let handoffs = Handoffs::new(&broker.nats);
     let (early, late) = (conversation("early"), conversation("late"));
-    // As the release before wrote it.
-    let subject = subject::handoff(&expert, &early);
-    let former = broker.nats.publish(&subject, HeaderMap::new(), "7".into()).await;
-    former.expect("enter");
+    let mut entries = vec![];
     for (place, first, last) in [(&early, 7, 7), (&late, 8, 8), (&early, 7, 9)] {
         let turn = turn(Seq(first), Seq(last));
-        handoffs.enter(&expert, place, &turn, Parked::Missing).await.expect("enter");
+        entries.push(handoffs.enter(&expert, place, &turn, Parked::Missing).await.expect("enter"));
     }
-    let first = handoffs.next(&expert, Seq(0)).await.expect("read").map(|(_, place)| place);
-    assert_eq!(first, Some(early.clone()));
+    assert_eq!(entries[0], entries[2], "it keeps its place");
+    let waiting = async || {
+        let page = handoffs.page(&expert, Seq(0), 10).await.expect("read");
+        page.waiting.into_iter().map(|it| it.conversation).collect::<Vec<_>>()
+    };
+    assert_eq!(waiting().await, [early.clone(), late.clone()]);
     // The next turn of the same conversation goes to the end.
     handoffs.enter(&expert, &early, &turn(Seq(10), Seq(10)), Parked::Missing).await.expect("enter");
-    let first = handoffs.next(&expert, Seq(0)).await.expect("read").map(|(_, place)| place);
-    assert_eq!(first, Some(late));
+    assert_eq!(waiting().await, [late, early]);
 }
 
 fn turn(first: Seq, last: Seq) -> OpenTurn {

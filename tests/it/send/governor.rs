@@ -136,7 +136,7 @@ async fn a_rate_of_zero_costs_no_message_to_the_broker() {
     }
     governor.slow_down(&id(), Api::Direct, PAUSE).await.unwrap();
     assert_eq!(governor.permit(&id(), Api::Direct).await.unwrap(), Permit::Granted);
-    broker.hint("it.marker".to_owned()).await;
+    broker.hint("it.marker".to_owned(), bytes::Bytes::new()).await;
     let first = timeout(LIMIT, all.next()).await.unwrap().unwrap();
     assert_eq!(first.subject.as_str(), "it.marker");
 }

@@ -12,7 +12,7 @@ use crate::support::service::{Service, callback};
 use crate::support::wait::wait_until;
 
 /// The series that dashboards and alerts are made of, each with its labels.
-const SERIES: [&str; 14] = [
+const SERIES: [&str; 16] = [
     r#"dt_inbound_total{integration="robot",mode="stream",result="accepted"}"#,
     "dt_accept_seconds_count",
     r#"dt_stage_seconds_count{stage="intake"}"#,
@@ -25,7 +25,9 @@ const SERIES: [&str; 14] = [
     r#"dt_sends_total{route="webhook",result="ok"}"#,
     "dt_ambiguous_sends_total",
     r#"dt_dead_total{stage="dispatch",reason="runtime_permanent"}"#,
-    "dt_parked",
+    r#"dt_parked{reason="busy"}"#,
+    r#"dt_parked_oldest_seconds{reason="missing"}"#,
+    r#"dt_stage_oldest_seconds{stage="dispatch"}"#,
     r#"dt_limit_breaches_total{limit="body_bytes"}"#,
 ];
 

@@ -121,7 +121,7 @@ proptest! {
                 let is_last_word = matches!(
                     command,
                     Command::Tell(_)
-                        | Command::Unindex
+                        | Command::Unindex { .. }
                         | Command::CancelRun(_)
                         | Command::Close { .. }
                 );
