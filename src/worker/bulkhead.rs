@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::domain::id::{Conversation, ExpertId, Seq};
 use crate::domain::share::Share;
@@ -51,6 +51,8 @@ struct Expert {
     used: usize,
     /// Runs that wait here for a moment, in the order of their coming.
     queue: VecDeque<oneshot::Sender<()>>,
+    /// When the last of them parks.
+    queue_until: Option<Instant>,
     /// Conversations may wait in the index.
     has_waiting: bool,
     /// Kept for the index, and not yet claimed.
@@ -94,7 +96,7 @@ impl Bulkhead {
     /// A permit for a run of `conversation`, or `None`: the expert is busy. A woken conversation finds the
     /// one that was kept for it.
     pub async fn enter(&self, conversation: &Conversation, expert: &ExpertId) -> Option<Permit> {
-        let mut turn = {
+        let (mut turn, until) = {
             let mut state = self.shared.lock();
             if state.claims.get(conversation).is_some_and(|claim| claim.expert == *expert) {
                 state.claims.remove(conversation);
@@ -104,14 +106,18 @@ impl Bulkhead {
                 return Some(self.permit(expert));
             }
             let waiting = state.expert(expert);
-            if waiting.has_waiting {
-                return None;
+            // Behind runs that are about to park it parks after them, and not before.
+            match (waiting.has_waiting, waiting.is_asked()) {
+                (false, _) => waiting.queue_until = Some(Instant::now() + PATIENCE),
+                (true, true) => {}
+                (true, false) => return None,
             }
             let (sender, receiver) = oneshot::channel();
             waiting.queue.push_back(sender);
-            receiver
+            (receiver, waiting.queue_until)
         };
-        let given = matches!(timeout(PATIENCE, &mut turn).await, Ok(Ok(())));
+        let until = until.unwrap_or_else(Instant::now);
+        let given = matches!(timeout_at(until, &mut turn).await, Ok(Ok(())));
         // It may have been given in the moment that the wait ended.
         turn.close();
         (given || turn.try_recv().is_ok()).then(|| self.permit(expert))
@@ -313,13 +319,12 @@ impl State {
 }
 
 impl Expert {
-    /// The runs in the queue came after the entry that waits now: they go behind it.
+    /// An entry waits behind `before`.
     fn wait(&mut self, before: Seq) {
         self.cursor = self.cursor.min(before);
         self.came_back = Some(self.came_back.map_or(before, |low| low.min(before)));
         self.has_waiting = true;
         self.version += 1;
-        self.queue.clear();
     }
 
     fn is_asked(&self) -> bool {
