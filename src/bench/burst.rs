@@ -18,6 +18,7 @@ use super::{Figure, pass};
 use crate::domain::binding::{Runtime, RuntimeKind};
 use crate::domain::id::ExpertId;
 use crate::domain::secret::Secret;
+use crate::io::routing::Change;
 use crate::io::store::audit::Note;
 
 const PEOPLE: usize = 3000;
@@ -115,5 +116,6 @@ async fn register(stand: &Stand, takes: Duration) -> anyhow::Result<()> {
         detail: "{}".to_owned(),
     };
     stand.parts.store.put_runtime(&runtime, &note).await?;
+    stand.parts.routing.announce(Change::Runtime(runtime.expert)).await;
     Ok(())
 }

@@ -61,10 +61,10 @@ pub fn decode(bytes: &[u8]) -> Result<DeadLetter, Error> {
     });
     Ok(DeadLetter {
         turn: letter.turn.parse().map_err(invalid)?,
-        reason: letter.reason.try_into().map_err(invalid)?,
+        reason: letter.reason.into(),
         detail: letter.detail,
         attempts: letter.attempts,
-        failed: failed::read(failed).map_err(invalid)?,
+        failed: failed::read(failed),
         asked: letter.asked.map(TryInto::try_into).transpose().map_err(invalid)?,
         entries: entries.collect::<Result<_, Error>>()?,
     })

@@ -33,9 +33,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record, Error> {
     let invalid = |e: InvalidId| Error::Undecodable(e.to_string());
     let (record, failed) = envelope::decode_with::<wire::Record, _>(bytes)?;
     let mut record = Record::try_from(record).map_err(invalid)?;
-    let failed = failed::read(failed).map_err(invalid)?;
     if let Some(turn) = &mut record.head.turn {
-        turn.failed = failed;
+        turn.failed = failed::read(failed);
     }
     Ok(record)
 }

@@ -22,9 +22,18 @@ pub struct Slot {
 #[derive(Serialize, Deserialize)]
 struct WireToken {
     seq: u64,
-    is_window: bool,
+    kind: WireKind,
     window_ms: u64,
     refusals: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireKind {
+    Now,
+    Window,
+    /// What a later release writes in place of the others.
+    #[cfg(feature = "wire-next")]
+    Later(Box<WireKind>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,7 +54,7 @@ fn millis(duration: Duration) -> u64 {
 pub fn encode_token(token: &Token) -> Vec<u8> {
     envelope::encode(&WireToken {
         seq: token.seq.0,
-        is_window: token.kind == TimerKind::Window,
+        kind: token.kind.into(),
         window_ms: millis(token.window),
         refusals: token.refusals,
     })
@@ -55,10 +64,33 @@ pub fn decode_token(bytes: &[u8]) -> Result<Token, Error> {
     let wire: WireToken = envelope::decode(bytes)?;
     Ok(Token {
         seq: Seq(wire.seq),
-        kind: if wire.is_window { TimerKind::Window } else { TimerKind::Now },
+        kind: wire.kind.into(),
         window: Duration::from_millis(wire.window_ms),
         refusals: wire.refusals,
     })
+}
+
+impl From<TimerKind> for WireKind {
+    fn from(kind: TimerKind) -> Self {
+        let kind = match kind {
+            TimerKind::Now => Self::Now,
+            TimerKind::Window => Self::Window,
+        };
+        #[cfg(feature = "wire-next")]
+        let kind = Self::Later(Box::new(kind));
+        kind
+    }
+}
+
+impl From<WireKind> for TimerKind {
+    fn from(kind: WireKind) -> Self {
+        match kind {
+            WireKind::Now => Self::Now,
+            WireKind::Window => Self::Window,
+            #[cfg(feature = "wire-next")]
+            WireKind::Later(kind) => (*kind).into(),
+        }
+    }
 }
 
 pub fn encode_slot(slot: &Slot) -> Vec<u8> {

@@ -6,7 +6,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::wire;
-use crate::domain::id::InvalidId;
 use crate::domain::time::Timestamp;
 use crate::domain::turn::failed::{FailedAttempt, FailedAttempts, Tried};
 
@@ -34,15 +33,13 @@ pub(in crate::protocol) fn write(failed: &FailedAttempts) -> Vec<Attempt> {
     failed.as_slice().iter().map(attempt).collect()
 }
 
-pub(in crate::protocol) fn read(attempts: Vec<Attempt>) -> Result<FailedAttempts, InvalidId> {
-    let met = |wire: Attempt| {
-        Ok(FailedAttempt {
-            tried: wire.segment.map_or(Tried::Ask, |segment| Tried::Send { segment }),
-            attempt: wire.attempt,
-            at: Timestamp(wire.at),
-            reason: wire.reason.try_into()?,
-            detail: wire.detail,
-        })
+pub(in crate::protocol) fn read(attempts: Vec<Attempt>) -> FailedAttempts {
+    let met = |wire: Attempt| FailedAttempt {
+        tried: wire.segment.map_or(Tried::Ask, |segment| Tried::Send { segment }),
+        attempt: wire.attempt,
+        at: Timestamp(wire.at),
+        reason: wire.reason.into(),
+        detail: wire.detail,
     };
     attempts.into_iter().map(met).collect()
 }

@@ -24,7 +24,7 @@ pub(super) struct Record {
     answer: Option<(String, Option<(String, String)>)>,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 enum Step {
     Started,
     Running,
@@ -41,6 +41,9 @@ enum Step {
     Noted,
     Merged,
     Steered,
+    /// What a later release writes in place of every other one.
+    #[cfg(feature = "wire-next")]
+    Later(Box<Step>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,13 +130,15 @@ enum Parked {
     Paused,
 }
 
-/// Named on the wire by its word, so that the taxonomy may grow in any order.
-#[derive(Serialize, Deserialize)]
-pub(in crate::protocol) struct Reason(String);
+/// Named on the wire by its word, so that the taxonomy may grow in any order. An unknown word is an error of
+/// deserializing, as an unknown variant is: a newer release wrote it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(in crate::protocol) struct Reason(reason::Reason);
 
 /// Writes the two directions between enums whose variants have the same names.
 macro_rules! same_variants {
-    ($wire:ty, $domain:ty, $($variant:ident),+) => {
+    ($wire:ty, $domain:ty, $($variant:ident),+ $(; $later:ident)?) => {
         impl From<$domain> for $wire {
             fn from(value: $domain) -> Self {
                 match value { $(<$domain>::$variant => Self::$variant),+ }
@@ -141,7 +146,13 @@ macro_rules! same_variants {
         }
         impl From<$wire> for $domain {
             fn from(value: $wire) -> Self {
-                match value { $(<$wire>::$variant => Self::$variant),+ }
+                match value {
+                    $(<$wire>::$variant => Self::$variant,)+
+                    $(
+                        #[cfg(feature = "wire-next")]
+                        Step::$later(value) => (*value).into(),
+                    )?
+                }
             }
         }
     };
@@ -164,7 +175,8 @@ same_variants!(
     Dead,
     Noted,
     Merged,
-    Steered
+    Steered;
+    Later
 );
 same_variants!(Parked, turn::Parked, Missing, Busy, Paused);
 same_variants!(Asking, turn::question::Asking, Nothing, Openly, InPrivate);
@@ -178,7 +190,10 @@ impl From<&super::Record> for Record {
         Self {
             nonce: record.nonce,
             count: record.count,
+            #[cfg(not(feature = "wire-next"))]
             step: record.step.into(),
+            #[cfg(feature = "wire-next")]
+            step: Step::Later(Box::new(record.step.into())),
             head: (&record.head).into(),
             answer: record.answer.as_ref().map(|answer| {
                 let interrupt = answer.interrupt.as_ref();
@@ -353,9 +368,7 @@ impl TryFrom<Phase> for turn::Phase {
                 not_before: sending.not_before.map(Timestamp),
                 asks: sending.asks.into(),
             }),
-            Phase::Burying { reason, detail } => {
-                Self::Burying { reason: reason.try_into()?, detail }
-            }
+            Phase::Burying { reason, detail } => Self::Burying { reason: reason.into(), detail },
         })
     }
 }
@@ -386,15 +399,28 @@ impl TryFrom<Asked> for turn::Asked {
 
 impl From<reason::Reason> for Reason {
     fn from(reason: reason::Reason) -> Self {
-        Self(reason.as_str().to_owned())
+        Self(reason)
     }
 }
 
-impl TryFrom<Reason> for reason::Reason {
+impl From<Reason> for reason::Reason {
+    fn from(wire: Reason) -> Self {
+        wire.0
+    }
+}
+
+impl From<Reason> for String {
+    fn from(wire: Reason) -> Self {
+        wire.0.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for Reason {
     type Error = InvalidId;
 
-    fn try_from(wire: Reason) -> Result<Self, InvalidId> {
+    fn try_from(word: String) -> Result<Self, InvalidId> {
         let unknown = InvalidId { what: "reason", pattern: "a reason of this release" };
-        Self::ALL.into_iter().find(|reason| reason.as_str() == wire.0).ok_or(unknown)
+        let found = reason::Reason::ALL.into_iter().find(|reason| reason.as_str() == word);
+        found.map(Self).ok_or(unknown)
     }
 }
