@@ -80,15 +80,16 @@ fn opened(bytes: &[u8]) -> Result<&[u8], Error> {
 /// under way and drop its session. Damage that looks like one waits for `DT_NEWER_MAX_AGE`.
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn unreadable(error: postcard::Error) -> Error {
-    match error {
+    let is_unknown = matches!(
+        error,
         // Of an enum's variant, and of our own words.
         postcard::Error::SerdeDeCustom
-        // A flag or an option that has become an enum keeps its first two bytes.
-        | postcard::Error::DeserializeBadBool
-        | postcard::Error::DeserializeBadOption
-        | postcard::Error::DeserializeBadEnum => Error::Newer(VERSION),
-        error => Error::Undecodable(error.to_string()),
-    }
+            // A flag or an option that has become an enum keeps its first two bytes.
+            | postcard::Error::DeserializeBadBool
+            | postcard::Error::DeserializeBadOption
+            | postcard::Error::DeserializeBadEnum
+    );
+    if is_unknown { Error::Newer(VERSION) } else { Error::Undecodable(error.to_string()) }
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ fn check_record<T: PartialEq + Debug>(
 ) {
     match decode(data) {
         Ok(value) => assert_eq!(decode(&encode(&value)).as_ref(), Ok(&value)),
-        // A dead letter holds entries of any version.
-        Err(Error::Newer(version)) => assert!(version > VERSION),
+        // A variant that this release does not know has its own version. A dead letter holds entries of any.
+        Err(Error::Newer(version)) => assert!(version >= VERSION),
         Err(Error::Empty) => assert!(data.is_empty() || data.first() == Some(&VERSION)),
         Err(Error::Undecodable(_)) => {
             assert!(data.first().is_some_and(|version| *version <= VERSION));

@@ -124,10 +124,10 @@ fn no_record_is_empty_and_no_version_is_forgotten() {
     assert_eq!(record::decode(&[]), Err(Error::Empty));
     assert!(matches!(record::decode(&[0]), Err(Error::Undecodable(_))));
     assert_eq!(record::decode(&[255, 1, 2]), Err(Error::Newer(255)));
-    let read = entry::decode(&[envelope::VERSION, 77]);
-    assert!(
-        matches!(read, Ok(Entry::Undecodable { bytes, .. }) if bytes == [envelope::VERSION, 77])
-    );
+    let unknown_variant = entry::decode(&[envelope::VERSION, 77]);
+    assert_eq!(unknown_variant, Err(Error::Newer(envelope::VERSION)));
+    let cut = entry::decode(&[envelope::VERSION, 0]);
+    assert!(matches!(cut, Ok(Entry::Undecodable { bytes, .. }) if bytes == [envelope::VERSION, 0]));
 }
 
 /// All golden bytes, to be damaged.

@@ -22,7 +22,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::{Console, broker, error};
-use crate::support::wait::wait_for;
+use crate::support::wait::{wait_for, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -366,7 +366,11 @@ async fn what_the_broker_gave_up_is_listed_by_its_consumer() {
             ..pull::Config::try_from_consumer_config(known).unwrap()
         };
         stream.update_consumer(limited).await.unwrap();
-        jetstream.publish(subject, "2".into()).await.unwrap().await.unwrap();
+        // A work queue takes the terminated message out a moment later.
+        wait_until("the next one is stored", LIMIT, async || {
+            jetstream.publish(subject.clone(), "2".into()).await.unwrap().await.is_ok()
+        })
+        .await;
         let _never_acknowledged = take(&consumed).await;
         for reason in reasons {
             let query = format!("/api/dead?reason={reason}&stage={consumer}");

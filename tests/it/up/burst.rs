@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dingtalk_trigger::sim::dingtalk::message::Say;
-use dingtalk_trigger::sim::expert::Next;
+use dingtalk_trigger::sim::expert::{Call, Next};
 use dingtalk_trigger::sim::script::{Act, End};
 use serde_json::json;
 
@@ -51,14 +51,12 @@ async fn people_who_wait_for_a_busy_expert_are_answered_in_order_and_woken_by_fr
         assert_eq!(outside.read_in(conversation), ["answer"]);
     }
     // Runs that park at the same moment may change places with their neighbours.
-    let asked: Vec<usize> = outside
-        .expert
-        .calls()
-        .iter()
-        .map(|call| {
-            call.body["input"]["text"].as_str().expect("a text")[6..].parse().expect("its number")
-        })
-        .collect();
+    let number = |call: &Call| {
+        let text = call.body["input"]["text"].as_str()?;
+        text.strip_prefix("person")?.parse::<usize>().ok()
+    };
+    let calls = outside.expert.calls();
+    let asked: Vec<_> = calls.iter().map(|call| number(call).expect("a person's number")).collect();
     let displaced = asked.iter().enumerate().map(|(place, &number)| place.abs_diff(number)).max();
     assert!(displaced <= Some(PEOPLE / 3), "first come first served: {asked:?}");
     service.idle().await;
