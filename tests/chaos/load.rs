@@ -36,9 +36,9 @@ pub(crate) const ROBOTS: [Robot; 4] = [
 pub(crate) const CONVERSATIONS: usize = 160;
 const PER_SECOND: u64 = 20;
 const TICK: Duration = Duration::from_millis(50);
-const BURST: usize = 200;
-/// A burst comes after a random time up to this.
-const BURST_WITHIN_MS: u64 = 40_000;
+/// Messages at once; each burst comes after a random time up to its limit.
+const BURSTS: [Burst; 2] =
+    [Burst { messages: 200, within_ms: 40_000 }, Burst { messages: 1000, within_ms: 100_000 }];
 const LONG_LINES: usize = 1000;
 /// Stands before the number of a line.
 const LINE: &str = "line";
@@ -83,6 +83,11 @@ fn mark_of(word: &str) -> Option<Mark> {
     is_mark.then_some((conversation.parse().ok()?, number.parse().ok()?))
 }
 
+struct Burst {
+    messages: usize,
+    within_ms: u64,
+}
+
 pub(crate) struct Load {
     cloud: Sim,
     rng: Rng,
@@ -97,16 +102,19 @@ impl Load {
     /// Until it is told to end.
     pub(crate) async fn run(mut self, end: CancellationToken) {
         let mut next = Instant::now();
-        let mut burst = next + Duration::from_millis(self.rng.below(BURST_WITHIN_MS));
+        let mut wait = |burst: &Burst| Duration::from_millis(self.rng.below(burst.within_ms));
+        let mut bursts = BURSTS.each_ref().map(|burst| next + wait(burst));
         while !end.is_cancelled() {
             // On average as many as fit into a tick; none or several at once.
             let mut count = 0;
             while self.rng.below(1000 + PER_SECOND * 50) < PER_SECOND * 50 {
                 count += 1;
             }
-            if Instant::now() >= burst {
-                count += BURST;
-                burst = Instant::now() + Duration::from_millis(self.rng.below(BURST_WITHIN_MS));
+            for (burst, at) in BURSTS.iter().zip(&mut bursts) {
+                if Instant::now() >= *at {
+                    count += burst.messages;
+                    *at = Instant::now() + Duration::from_millis(self.rng.below(burst.within_ms));
+                }
             }
             for _ in 0..count {
                 self.say();

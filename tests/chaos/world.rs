@@ -82,6 +82,8 @@ impl World {
             ("DT_SEND_RATE", "50"),
             ("DT_WEBHOOK_RATE", "120"),
             ("DT_SQL_CONNECTIONS", "4"),
+            // Fewer than conversations write at once: bursts wait for busy experts.
+            ("DT_EXPERT_RUNS_MAX", "8"),
             ("DT_RUNTIME_TIMEOUT", "20s"),
             ("DT_RUNTIME_IDLE_TIMEOUT", "5s"),
             ("DT_LOG", "warn,dingtalk_trigger=info"),
