@@ -34,12 +34,10 @@ pub(crate) struct Field {
 impl Field {
     /// The case of that file; DingTalk, the expert and the service are ready, and nothing is said yet.
     pub(crate) async fn start(name: &str) -> Self {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/field");
-        let text = std::fs::read_to_string(fixtures.join(name)).expect("the case exists");
-        Self::play(serde_json::from_str(&text).expect("a case is JSON")).await
+        Self::play(case(name)).await
     }
 
-    /// A case that has no file.
+    /// A case that has no file, or another form of one that has.
     pub(crate) async fn play(case: Value) -> Self {
         let outside = Outside::start().await;
         let settings = pairs(&case["env"]);
@@ -124,6 +122,13 @@ impl Field {
     pub(crate) async fn finish(self) {
         self.service.finish().await;
     }
+}
+
+/// The case of that file.
+pub(crate) fn case(name: &str) -> Value {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/field");
+    let text = std::fs::read_to_string(fixtures.join(name)).expect("the case exists");
+    serde_json::from_str(&text).expect("a case is JSON")
 }
 
 fn raw(runtime: &Value) -> Next {
