@@ -15,6 +15,7 @@ pub mod rate;
 pub mod live;
 pub mod trace;
 // DingTalk
+pub mod surrogate;
 pub mod loose;
 pub mod callback;
 pub mod robot;

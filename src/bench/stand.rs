@@ -159,6 +159,7 @@ impl Stand {
                 id: "sender".into(),
                 staff_id: Some("staff".into()),
                 name: "N".into(),
+                corp_id: None,
             },
             robot_code: None,
             created_at: None,
@@ -227,6 +228,7 @@ pub async fn bind(
         queued_notice: QueuedNotice::None,
         allow_conversations: vec![],
         allow_senders: vec![],
+        corp_id: None,
         mention_asker: false,
         act_by: ActBy::Asker,
     };
@@ -249,6 +251,7 @@ pub fn robot(id: IntegrationId, client_id: &str, mode: Mode) -> Integration {
         card_template_id: None,
         language: Language::En,
         receiver_id: None,
+        corp_id: None,
         scope: Scope::Sender,
         is_paused: false,
     }

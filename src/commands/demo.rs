@@ -158,6 +158,7 @@ fn trigger(expert: ExpertId, integration: IntegrationId) -> Trigger {
         queued_notice: QueuedNotice::Reaction,
         allow_conversations: vec![],
         allow_senders: vec![],
+        corp_id: None,
         mention_asker: true,
         act_by: ActBy::Asker,
     }
@@ -177,6 +178,7 @@ fn robot(id: IntegrationId, config: &Config, played: &Played) -> Integration {
         card_template_id: Some("demo.schema".to_owned()),
         language: config.language,
         receiver_id: None,
+        corp_id: None,
         scope: Scope::Sender,
         is_paused: false,
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::body::nullable;
 use super::problem::Problem;
-use crate::domain::binding::{Integration, Language, Mode, Scope};
+use crate::domain::binding::{Integration, Language, Mode, Scope, is_robot_code};
 use crate::domain::id::IntegrationId;
 use crate::domain::secret::Secret;
 use crate::protocol::callback;
@@ -33,6 +33,7 @@ pub(super) struct New {
     card_template_id: Option<String>,
     language: Option<String>,
     receiver_id: Option<String>,
+    corp_id: Option<String>,
     scope: Option<String>,
 }
 
@@ -55,6 +56,8 @@ pub(super) struct Patch {
     language: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     receiver_id: Option<Option<String>>,
+    #[serde(default, deserialize_with = "nullable")]
+    corp_id: Option<Option<String>>,
     scope: Option<String>,
 }
 
@@ -78,6 +81,7 @@ impl New {
             card_template_id: optional("cardTemplateId", self.card_template_id)?,
             language: one_of("language", language, Language::parse, Language::WORDS)?,
             receiver_id: optional("receiverId", self.receiver_id)?,
+            corp_id: optional("corpId", self.corp_id)?,
             scope: one_of("scope", scope, Scope::parse, Scope::WORDS)?,
             is_paused: false,
         };
@@ -118,6 +122,9 @@ impl Patch {
         }
         if let Some(given) = &self.receiver_id {
             next.receiver_id = optional("receiverId", given.clone())?;
+        }
+        if let Some(given) = &self.corp_id {
+            next.corp_id = optional("corpId", given.clone())?;
         }
         if let Some(given) = &self.scope {
             next.scope = one_of("scope", given, Scope::parse, Scope::WORDS)?;
@@ -174,9 +181,8 @@ fn optional(field: &'static str, text: Option<String>) -> Result<Option<String>,
     text.filter(|text| !text.trim().is_empty()).map(|text| required(field, &text)).transpose()
 }
 
-/// `normal` is what DingTalk's console shows where there is none.
 fn robot_code(text: Option<String>) -> Result<Option<String>, Problem> {
-    optional("robotCode", text.filter(|text| !text.trim().eq_ignore_ascii_case("normal")))
+    optional("robotCode", text.filter(|text| is_robot_code(text)))
 }
 
 fn aes_key(text: Option<String>) -> Result<Option<Secret>, Problem> {

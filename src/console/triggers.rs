@@ -183,6 +183,7 @@ impl Publish {
             queued_notice: policy.1,
             allow_conversations,
             allow_senders,
+            corp_id: None,
             mention_asker: self.mention_asker.unwrap_or(true),
             act_by: policy.2,
         };

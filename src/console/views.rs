@@ -31,6 +31,7 @@ pub(super) struct IntegrationView {
     card_template_id: Option<String>,
     language: &'static str,
     receiver_id: Option<String>,
+    corp_id: Option<String>,
     scope: &'static str,
     paused: bool,
     callback_url: String,
@@ -70,6 +71,7 @@ pub(super) fn integration(state: &super::State, record: integrations::Record) ->
         created_at: rfc3339(record.created_at),
         updated_at: rfc3339(record.updated_at),
         receiver_id: record.integration.receiver_id,
+        corp_id: record.integration.corp_id,
     }
 }
 

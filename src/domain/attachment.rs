@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::binding::Language;
 use super::id::MsgId;
-use super::inbound::{Media, MediaKind, Message, Part};
+use super::inbound::{Media, MediaKind, Message, Missing, Part};
 use super::invocation::{Asked, Content, File, Quoted, Unread};
 use super::time::Timestamp;
 use super::words::Word;
@@ -80,7 +80,10 @@ pub fn compose(
     let mut composed = Composed::default();
     for Spoken { message, at } in spoken {
         let quoted = message.quote.as_ref().map(|quote| {
-            let (text, files) = writer.write(&quote.parts);
+            let (mut text, files) = writer.write(&quote.parts);
+            if text.is_empty() && files.is_empty() {
+                text = writer.unread(Word::MarkQuote);
+            }
             Quoted { msg_id: quote.msg_id.clone(), text, files }
         });
         let (text, files) = writer.write(&message.parts);
@@ -106,6 +109,7 @@ pub fn is_only_too_large(spoken: &[Spoken], files: &BTreeMap<u32, File>) -> bool
     let is_said = |part: &Part| match part {
         Part::Text(text) => !text.trim().is_empty(),
         Part::Media(media) => !is_file(media),
+        Part::Missing(_) => false,
     };
     let quoted =
         |message: &Message| message.quote.iter().flat_map(|quote| &quote.parts).any(is_said);
@@ -200,6 +204,10 @@ impl Writer {
                     continue;
                 }
                 Part::Media(media) => media,
+                Part::Missing(missing) => {
+                    text.push_str(&self.missing(*missing));
+                    continue;
+                }
             };
             if let Some(words) = words_of(media) {
                 text.push_str(words);
@@ -216,21 +224,33 @@ impl Writer {
             }
         }
         if left_out > 0 {
-            let note = Word::MarkLeftOut.text(self.language).replace("{n}", &left_out.to_string());
             text.push('\n');
-            text.push_str(&note);
+            text.push_str(&self.left_out(left_out));
         }
         (text.trim().to_owned(), files)
     }
 
+    fn left_out(&self, count: u32) -> String {
+        Word::MarkLeftOut.text(self.language).replace("{n}", &count.to_string())
+    }
+
+    /// Where something stood that nothing is known of but its kind, e.g. `[picture (could not be read)]`.
+    fn missing(&self, missing: Missing) -> String {
+        match missing {
+            Missing::Media(kind) => self.unread(media_word(kind)),
+            Missing::Content => self.unread(Word::MarkContent),
+            Missing::Rest(count) => self.left_out(count),
+        }
+    }
+
+    fn unread(&self, what: Word) -> String {
+        let label = what.text(self.language).replace("{n}", "");
+        format!("[{} ({})]", label.trim(), Word::MarkUnreadable.text(self.language))
+    }
+
     /// Where a file stood, e.g. `[picture 1]` or `[file 2 plan.pdf (too large)]`.
     fn marker(&self, file: &File, is_named: bool) -> String {
-        let word = match file.kind {
-            MediaKind::Picture => Word::MarkPicture,
-            MediaKind::Audio => Word::MarkVoice,
-            MediaKind::Video => Word::MarkVideo,
-            MediaKind::File => Word::MarkFile,
-        };
+        let word = media_word(file.kind);
         let mut more = String::new();
         if is_named {
             more = format!(" {}", file.name);
@@ -248,6 +268,15 @@ impl Writer {
         }
         let label = word.text(self.language).replace("{n}", &file.number.to_string());
         format!("[{label}{more}]")
+    }
+}
+
+fn media_word(kind: MediaKind) -> Word {
+    match kind {
+        MediaKind::Picture => Word::MarkPicture,
+        MediaKind::Audio => Word::MarkVoice,
+        MediaKind::Video => Word::MarkVideo,
+        MediaKind::File => Word::MarkFile,
     }
 }
 

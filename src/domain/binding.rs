@@ -31,18 +31,25 @@ pub struct Integration {
     pub language: Language,
     /// What an encrypted callback must name where that is not the client id (corpId, suiteKey).
     pub receiver_id: Option<String>,
+    /// The organisation whose people the allow lists name; absent: any.
+    pub corp_id: Option<String>,
     pub scope: Scope,
     pub is_paused: bool,
 }
 
 impl Integration {
     pub fn robot_code(&self) -> &str {
-        self.robot_code.as_deref().unwrap_or(&self.client_id)
+        self.robot_code.as_deref().filter(|code| is_robot_code(code)).unwrap_or(&self.client_id)
     }
 
     pub fn receiver_id(&self) -> &str {
         self.receiver_id.as_deref().unwrap_or(&self.client_id)
     }
+}
+
+/// DingTalk writes `normal` for a robot that has no code.
+pub fn is_robot_code(code: &str) -> bool {
+    !code.trim().eq_ignore_ascii_case("normal")
 }
 
 /// How DingTalk reaches us.
@@ -82,6 +89,8 @@ pub struct Trigger {
     pub allow_conversations: Vec<String>,
     /// Staff ids; empty allows all.
     pub allow_senders: Vec<String>,
+    /// The integration's, as routing joins it: staff ids repeat across organisations.
+    pub corp_id: Option<String>,
     pub mention_asker: bool,
     pub act_by: ActBy,
 }
@@ -115,7 +124,17 @@ impl Trigger {
             PlaceKind::Private => true,
             PlaceKind::Group => is_listed(&self.allow_conversations, &place.id),
         };
-        is_place_fine && is_listed(&self.allow_senders, sender.user_id())
+        let is_sender_fine = self.allow_senders.is_empty()
+            || (is_listed(&self.allow_senders, sender.user_id()) && !self.is_foreign(sender));
+        is_place_fine && is_sender_fine
+    }
+
+    /// Of an organisation that is known and is not the one whose people are listed.
+    fn is_foreign(&self, sender: &Sender) -> bool {
+        match (&self.corp_id, &sender.corp_id) {
+            (Some(ours), Some(theirs)) => ours != theirs,
+            (Some(_) | None, _) => false,
+        }
     }
 
     /// Who is not listed ends nothing, least of all what others in a group asked. An operator's hand does.
@@ -226,6 +245,7 @@ mod tests {
             queued_notice: QueuedNotice::None,
             allow_conversations: vec![],
             allow_senders: vec![],
+            corp_id: None,
             mention_asker: true,
             act_by: ActBy::Asker,
         }
@@ -261,6 +281,30 @@ mod tests {
     }
 
     #[test]
+    fn a_listed_person_of_another_organisation_is_not_listed() {
+        let cases = [
+            (Some("a"), Some("a"), &["ann"][..], true),
+            (Some("a"), Some("b"), &["ann"][..], false),
+            (Some("a"), None, &["ann"][..], true),
+            (None, Some("b"), &["ann"][..], true),
+            (Some("a"), Some("b"), &[][..], true),
+        ];
+        for (ours, theirs, people, expected) in cases {
+            let corp_id = |id: Option<&str>| id.map(str::to_owned);
+            let allow_senders = people.iter().map(|id| (*id).to_owned()).collect();
+            let trigger = Trigger { allow_senders, corp_id: corp_id(ours), ..trigger() };
+            let place = Place { id: "cid".to_owned(), kind: PlaceKind::Private, title: None };
+            let sender = Sender {
+                id: "$:x".to_owned(),
+                staff_id: Some("ann".to_owned()),
+                name: String::new(),
+                corp_id: corp_id(theirs),
+            };
+            assert_eq!(trigger.allows(&place, &sender), expected, "{ours:?} {theirs:?} {people:?}");
+        }
+    }
+
+    #[test]
     fn a_trigger_listens_to_the_listed_groups_and_people() {
         use PlaceKind::{Group, Private};
         let (any, cid, ann) = (&[][..], &["cid-1"][..], &["ann"][..]);
@@ -283,7 +327,8 @@ mod tests {
             };
             let place = Place { id: place.to_owned(), kind, title: None };
             let staff_id = Some(staff_id.to_owned());
-            let sender = Sender { id: "$:x".to_owned(), staff_id, name: String::new() };
+            let sender =
+                Sender { id: "$:x".to_owned(), staff_id, name: String::new(), corp_id: None };
             assert_eq!(trigger.allows(&place, &sender), expected, "{groups:?} {people:?}");
         }
     }

@@ -3,7 +3,7 @@
 //! Only a whole message is a command: a word inside a sentence never is.
 
 use super::entry::{Control, ControlKind, Entry, Query, QueryKind};
-use super::inbound::Message;
+use super::inbound::{Message, Part, PlaceKind};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
@@ -37,12 +37,15 @@ impl Command {
         }
     }
 
-    /// The command that `message` is; a file beside the word makes it an ordinary message.
+    /// The command that `message` is; a file beside the word makes it an ordinary message. In a group a
+    /// client may leave the mention of the robot in front of the word.
     pub fn of(message: &Message) -> Option<Self> {
-        if message.media().next().is_some() {
+        if !message.parts.iter().all(|part| matches!(part, Part::Text(_))) {
             return None;
         }
-        Self::parse(&message.text())
+        let text = message.text();
+        let is_group = message.place.kind == PlaceKind::Group;
+        Self::parse(if is_group { without_mention(&text) } else { &text })
     }
 
     /// What the log keeps of the command that `message` gave: some end unfinished turns, the others are
@@ -60,9 +63,64 @@ impl Command {
     }
 }
 
+/// What follows one leading `@name`: no message tells the robot's name. `text` is trimmed.
+fn without_mention(text: &str) -> &str {
+    let Some(named) = text.strip_prefix(['@', '＠']) else { return text };
+    let is_gap = |c: char| c.is_whitespace();
+    named.split_once(is_gap).map_or(text, |(name, rest)| if name.is_empty() { text } else { rest })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::MsgId;
+    use crate::domain::inbound::{Media, MediaKind, Missing, Place, Sender};
+
+    fn message(kind: PlaceKind, parts: Vec<Part>) -> Message {
+        Message {
+            msg_id: MsgId::parse("m==").unwrap(),
+            place: Place { id: "cid".into(), kind, title: None },
+            sender: Sender { id: "s".into(), staff_id: None, name: String::new(), corp_id: None },
+            robot_code: None,
+            created_at: None,
+            kind: "text".into(),
+            parts,
+            quote: None,
+            webhook: None,
+        }
+    }
+
+    #[test]
+    fn a_mention_that_a_client_left_in_front_is_no_part_of_a_command() {
+        use PlaceKind::{Group, Private};
+        let cases = [
+            (Group, "@Robot /new", Some(Command::New)),
+            (Group, " @Robot\u{2005}/new", Some(Command::New)),
+            (Group, "＠小助手\u{3000}停止", Some(Command::Stop)),
+            (Group, "@Robot\n /end ", Some(Command::End)),
+            (Group, "/new", Some(Command::New)),
+            (Group, "@Robot", None),
+            (Group, "@ /new", None),
+            (Group, "@Robot/new", None),
+            (Group, "@Robot @Tom /new", None),
+            (Group, "@Robot please /new", None),
+            (Private, "@Robot /new", None),
+        ];
+        for (kind, text, command) in cases {
+            let message = message(kind, vec![Part::Text(text.into())]);
+            assert_eq!(Command::of(&message), command, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_the_word_makes_it_an_ordinary_message() {
+        let (kind, code) = (MediaKind::Picture, "c".into());
+        let media = Part::Media(Media { kind, code, name: None, recognition: None });
+        for beside in [media, Part::Missing(Missing::Content)] {
+            let parts = vec![Part::Text("/new".into()), beside];
+            assert_eq!(Command::of(&message(PlaceKind::Private, parts)), None);
+        }
+    }
 
     #[test]
     fn only_a_whole_message_is_a_command() {

@@ -84,7 +84,8 @@ mod tests {
     const QUESTION: u64 = 12;
 
     fn origin(of: &str) -> Origin {
-        let sender = Sender { id: of.to_owned(), staff_id: None, name: String::new() };
+        let sender =
+            Sender { id: of.to_owned(), staff_id: None, name: String::new(), corp_id: None };
         let place = Place { id: "cid".to_owned(), kind: PlaceKind::Group, title: None };
         Origin { place, sender, robot_code: None, webhook: None }
     }
@@ -154,6 +155,7 @@ mod tests {
             queued_notice: QueuedNotice::None,
             allow_conversations: vec![],
             allow_senders: vec!["ann".to_owned(), "bob".to_owned()],
+            corp_id: None,
             mention_asker: true,
             act_by: ActBy::Asker,
         }

@@ -16,7 +16,7 @@ pub struct Message {
     pub created_at: Option<Timestamp>,
     /// DingTalk's `msgtype`, e.g. `text`, `richText`, `picture`.
     pub kind: String,
-    /// What was said, in order. Empty where the kind is not supported.
+    /// What was said, in order. Empty if the kind is not supported.
     pub parts: Vec<Part>,
     pub quote: Option<Quote>,
     pub webhook: Option<SessionWebhook>,
@@ -44,6 +44,8 @@ pub struct Sender {
     /// The organisation's user id; absent for people outside it.
     pub staff_id: Option<String>,
     pub name: String,
+    /// `senderCorpId`: the organisation that `staff_id` belongs to. Buttons and links do not tell it.
+    pub corp_id: Option<String>,
 }
 
 impl Sender {
@@ -57,6 +59,8 @@ impl Sender {
 pub enum Part {
     Text(String),
     Media(Media),
+    /// Something was sent that is not handed on; the expert reads a marker in its place.
+    Missing(Missing),
 }
 
 impl Part {
@@ -67,6 +71,7 @@ impl Part {
                 let said = name.iter().chain(recognition).map(String::len);
                 code.len() + said.sum::<usize>()
             }
+            Self::Missing(_) => 0,
         }
     }
 }
@@ -79,6 +84,16 @@ pub struct Media {
     pub name: Option<String>,
     /// What DingTalk heard in an audio message.
     pub recognition: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// A file without a code that the robot may use.
+    Media(MediaKind),
+    /// Of a kind that cannot be read.
+    Content,
+    /// So many lines over a limit.
+    Rest(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +118,11 @@ pub struct SessionWebhook {
     pub expires_at: Timestamp,
 }
 
+impl SessionWebhook {
+    /// DingTalk named no time: the webhook is tried, and its answer tells.
+    pub const UNKNOWN_EXPIRY: Timestamp = Timestamp(i64::MAX);
+}
+
 impl Message {
     /// What an expert is asked: the texts and recognitions, joined as written and trimmed.
     pub fn text(&self) -> String {
@@ -118,13 +138,14 @@ impl Message {
     pub fn media(&self) -> impl Iterator<Item = &Media> {
         self.parts.iter().filter_map(|part| match part {
             Part::Media(media) => Some(media),
-            Part::Text(_) => None,
+            Part::Text(_) | Part::Missing(_) => None,
         })
     }
 
     /// Nothing in it can be handed to an expert.
     pub fn is_unsupported(&self) -> bool {
-        let is_quoting = self.quote.as_ref().is_some_and(|quote| !quote.parts.is_empty());
+        let is_read = |part: &Part| !matches!(part, Part::Missing(_));
+        let is_quoting = self.quote.as_ref().is_some_and(|quote| quote.parts.iter().any(is_read));
         let is_silent = self.media().next().is_none() && self.text().is_empty();
         self.parts.is_empty() || (is_silent && !is_quoting)
     }
@@ -137,6 +158,7 @@ pub fn text_of(parts: &[Part]) -> String {
         match part {
             Part::Text(said) => text.push_str(said),
             Part::Media(media) => text.push_str(media.recognition.as_deref().unwrap_or_default()),
+            Part::Missing(_) => {}
         }
     }
     text.trim().to_owned()

@@ -102,7 +102,7 @@ mod tests {
 
     fn sender(id: &str, staff_id: Option<&str>) -> Sender {
         let staff_id = staff_id.map(ToOwned::to_owned);
-        Sender { id: id.to_owned(), staff_id, name: String::new() }
+        Sender { id: id.to_owned(), staff_id, name: String::new(), corp_id: None }
     }
 
     fn action(kind: ActionKind, turn: u64, by: &Sender) -> Action {
@@ -141,6 +141,7 @@ mod tests {
             queued_notice: QueuedNotice::None,
             allow_conversations: vec![],
             allow_senders: allowed.iter().map(|id| (*id).to_owned()).collect(),
+            corp_id: None,
             mention_asker: true,
             act_by,
         }

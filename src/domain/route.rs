@@ -82,6 +82,7 @@ mod tests {
                 id: "$:LWCP".into(),
                 staff_id: staff_id.map(Into::into),
                 name: "N".into(),
+                corp_id: None,
             },
             robot_code: None,
             webhook: expires_at.map(|at| SessionWebhook {

@@ -60,7 +60,12 @@ mod tests {
     /// service, `C` a control entry.
     fn entry(letter: char) -> Entry {
         let place = Place { id: "c".to_owned(), kind: PlaceKind::Group, title: None };
-        let sender = |id: &str| Sender { id: id.to_owned(), staff_id: None, name: String::new() };
+        let sender = |id: &str| Sender {
+            id: id.to_owned(),
+            staff_id: None,
+            name: String::new(),
+            corp_id: None,
+        };
         let part = match letter {
             'q' => {
                 let origin = Origin { place, sender: sender("a"), robot_code: None, webhook: None };

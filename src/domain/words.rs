@@ -68,10 +68,13 @@ pub enum Word {
     MarkTooLarge,
     MarkUnreadable,
     MarkLeftOut,
+    /// What cannot be read and is no file; what is quoted.
+    MarkContent,
+    MarkQuote,
 }
 
 impl Word {
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::Unbound,
         Self::ExpertAway,
         Self::Failed,
@@ -114,6 +117,8 @@ impl Word {
         Self::MarkTooLarge,
         Self::MarkUnreadable,
         Self::MarkLeftOut,
+        Self::MarkContent,
+        Self::MarkQuote,
     ];
 
     pub fn text(self, language: Language) -> &'static str {

@@ -128,8 +128,12 @@ pub fn card(integration: &Integration, value: &Value<'_>) -> Result<Decision, Ma
 
 /// A verified link; `signature` is its own, so that it acts once.
 pub fn link(integration: &Integration, link: &Link, signature: &str) -> Publish {
-    let sender =
-        Sender { id: link.sender_id.clone(), staff_id: link.staff_id.clone(), name: String::new() };
+    let sender = Sender {
+        id: link.sender_id.clone(),
+        staff_id: link.staff_id.clone(),
+        name: String::new(),
+        corp_id: None,
+    };
     let place =
         link.place_kind.map(|kind| Place { id: link.conversation_id.clone(), kind, title: None });
     let conversation = match &link.turn {

@@ -5,6 +5,8 @@
 //! arrives, at the latest with the reload every 30 s; and that an id which is not known is asked for
 //! each time. A read that began before a change never overwrites what was read after it.
 
+mod tables;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -15,6 +17,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::tables::{Tables, differences, put};
 use super::store::{Error, Page, Store};
 use crate::context::Context;
 use crate::domain::binding::{Integration, Runtime, Trigger};
@@ -76,14 +79,6 @@ struct Inner {
     read_again: Mutex<BTreeMap<IntegrationId, Instant>>,
     changes: broadcast::Sender<Change>,
     reload: Notify,
-}
-
-#[derive(Default)]
-struct Tables {
-    integrations: BTreeMap<IntegrationId, Arc<Integration>>,
-    /// The enabled ones, by integration.
-    triggers: BTreeMap<IntegrationId, Arc<Trigger>>,
-    runtimes: BTreeMap<ExpertId, Arc<Runtime>>,
 }
 
 impl Routing {
@@ -252,13 +247,13 @@ impl Routing {
             match change {
                 Change::Integration(id) => {
                     let row = store.integration(id).await?.map(|record| record.integration);
-                    if self.keep(began, |tables| put(&mut tables.integrations, id, row)) {
+                    if self.keep(began, |tables| tables.put_integration(id, row)) {
                         return Ok(());
                     }
                 }
                 Change::Trigger(id) => {
                     let row = store.trigger_of(id).await?.map(|record| record.trigger);
-                    if self.keep(began, |tables| put(&mut tables.triggers, id, row)) {
+                    if self.keep(began, |tables| tables.put_trigger(id, row)) {
                         return Ok(());
                     }
                 }
@@ -335,40 +330,6 @@ async fn subscribe(nats: &async_nats::Client) -> Option<async_nats::Subscriber> 
     hints
 }
 
-fn put<K: Ord + Clone, V: PartialEq>(map: &mut BTreeMap<K, Arc<V>>, id: &K, row: Option<V>) {
-    match row {
-        // An equal value keeps its address, so that holders can compare by it.
-        Some(row) if map.get(id).is_some_and(|known| **known == row) => {}
-        Some(row) => {
-            map.insert(id.clone(), Arc::new(row));
-        }
-        None => {
-            map.remove(id);
-        }
-    }
-}
-
-fn differences(before: &Tables, after: &Tables) -> Vec<Change> {
-    let integrations = differing(&before.integrations, &after.integrations);
-    let triggers = differing(&before.triggers, &after.triggers);
-    let runtimes = differing(&before.runtimes, &after.runtimes);
-    integrations
-        .into_iter()
-        .map(Change::Integration)
-        .chain(triggers.into_iter().map(Change::Trigger))
-        .chain(runtimes.into_iter().map(Change::Runtime))
-        .collect()
-}
-
-fn differing<K: Ord + Clone, V: PartialEq>(
-    before: &BTreeMap<K, V>,
-    after: &BTreeMap<K, V>,
-) -> Vec<K> {
-    let gone = before.keys().filter(|id| !after.contains_key(id));
-    let new = after.iter().filter(|(id, row)| before.get(id) != Some(row)).map(|(id, _)| id);
-    gone.chain(new).cloned().collect()
-}
-
 async fn load(store: &Store) -> Result<Tables, Error> {
     let mut tables = Tables::default();
     let mut page = Page { after: None, limit: PAGE_ROWS };
@@ -385,7 +346,9 @@ async fn load(store: &Store) -> Result<Tables, Error> {
         let Some(last) = rows.last() else { break };
         page.after = Some(last.trigger.expert.to_string());
         let rows = rows.into_iter().map(|row| row.trigger).filter(|row| row.is_enabled);
-        tables.triggers.extend(rows.map(|row| (row.integration.clone(), Arc::new(row))));
+        for row in rows {
+            tables.put_trigger(&row.integration.clone(), Some(row));
+        }
     }
     page.after = None;
     loop {

@@ -64,8 +64,12 @@ pub fn inspect(integration: &IntegrationId, value: &Value<'_>) -> Result<Outcome
         other => json!(other).to_string(),
     };
     let message_id = format!("{integration}:card:{}", fingerprint(&[&track, &user, &raw]));
-    let by =
-        Sender { staff_id: is_staff(value).then(|| user.clone()), id: user, name: String::new() };
+    let by = Sender {
+        staff_id: is_staff(value).then(|| user.clone()),
+        id: user,
+        name: String::new(),
+        corp_id: loose::text(value, "corpId"),
+    };
     let params = if params.is_null() { "{}".to_owned() } else { params.to_string() };
     let entry = entry(&turn, &action, by, params);
     Ok(Outcome::Pressed(Box::new(Press { turn, entry, message_id })))

@@ -3,34 +3,72 @@
 //! Any bytes are read as something: what no release can read is an entry too, so that nothing in the
 //! log is skipped. Variants are appended, never reordered.
 
+mod part;
 mod press;
 
 use serde::{Deserialize, Serialize};
 
+use self::part::WirePart;
 use self::press::{WireAction, WirePressAgain};
 use super::envelope::{self, Error};
 use crate::domain::entry::{Again, Control, ControlKind, Entry, Origin, Query, QueryKind, Replay};
 use crate::domain::id::{ExpertId, InvalidId, MsgId, Seq};
-use crate::domain::inbound::{
-    Media, MediaKind, Message, Part, Place, PlaceKind, Quote, Sender, SessionWebhook,
-};
+use crate::domain::inbound::{Message, Place, PlaceKind, Quote, Sender, SessionWebhook};
 use crate::domain::time::Timestamp;
 
-pub fn encode(entry: Entry) -> Vec<u8> {
-    envelope::encode(&WireEntry::from(entry))
+pub fn encode(mut entry: Entry) -> Vec<u8> {
+    let corps: Vec<_> = senders(&mut entry).map(|sender| sender.corp_id.take()).collect();
+    let is_known = corps.iter().any(Option::is_some);
+    let appended = is_known.then_some(Appended::Corps(corps));
+    envelope::encode_with(&WireEntry::from(entry), appended.as_slice())
 }
 
 /// Bytes of a newer release are an error; bytes that nobody can read are an entry to be buried.
 pub fn decode(bytes: &[u8]) -> Result<Entry, Error> {
     let undecodable = |why| Ok(Entry::Undecodable { bytes: bytes.to_vec(), why });
-    match envelope::decode::<WireEntry>(bytes) {
-        Ok(wire) => match Entry::try_from(wire) {
-            Ok(entry) => Ok(entry),
+    match envelope::decode_with::<WireEntry, Appended>(bytes) {
+        Ok((wire, appended)) => match Entry::try_from(wire) {
+            Ok(entry) => Ok(with(entry, appended)),
             Err(e) => undecodable(e.to_string()),
         },
         Err(Error::Newer(version)) => Err(Error::Newer(version)),
         Err(e @ (Error::Empty | Error::Undecodable(_))) => undecodable(e.to_string()),
     }
+}
+
+/// What stands behind an entry since its form was first written.
+#[derive(Serialize, Deserialize)]
+enum Appended {
+    /// The organisations of its senders, in the order of the entry.
+    Corps(Vec<Option<String>>),
+}
+
+fn with(mut entry: Entry, appended: Vec<Appended>) -> Entry {
+    for Appended::Corps(corps) in appended {
+        for (sender, corp_id) in senders(&mut entry).zip(corps) {
+            sender.corp_id = corp_id;
+        }
+    }
+    entry
+}
+
+/// All people in it whose organisation may be known, always in one order.
+fn senders(entry: &mut Entry) -> impl Iterator<Item = &mut Sender> {
+    let (mut one, mut many) = (None, Default::default());
+    match entry {
+        Entry::Message(message) => one = Some(&mut message.sender),
+        Entry::Action(action) => one = Some(&mut action.by),
+        Entry::Control(Control { origin, .. }) => one = origin.as_mut().map(|it| &mut it.sender),
+        Entry::Query(Query { origin, .. }) => one = Some(&mut origin.sender),
+        Entry::Replay(Replay { again: Again::Messages(messages), .. }) => {
+            many = messages.iter_mut();
+        }
+        Entry::Replay(Replay { again: Again::Press { action, .. }, .. }) => {
+            one = Some(&mut action.by);
+        }
+        Entry::Undecodable { .. } | Entry::Gone => {}
+    }
+    one.into_iter().chain(many.map(|message| &mut message.sender))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,22 +117,6 @@ struct WireSender {
     id: String,
     staff_id: Option<String>,
     name: String,
-}
-
-#[derive(Serialize, Deserialize)]
-enum WirePart {
-    Text(String),
-    Picture(WireMedia),
-    Audio(WireMedia),
-    Video(WireMedia),
-    File(WireMedia),
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireMedia {
-    code: String,
-    name: Option<String>,
-    recognition: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -308,38 +330,7 @@ impl From<Sender> for WireSender {
 
 impl From<WireSender> for Sender {
     fn from(wire: WireSender) -> Self {
-        Self { id: wire.id, staff_id: wire.staff_id, name: wire.name }
-    }
-}
-
-impl From<Part> for WirePart {
-    fn from(part: Part) -> Self {
-        let media = match part {
-            Part::Text(text) => return Self::Text(text),
-            Part::Media(media) => media,
-        };
-        let Media { kind, code, name, recognition } = media;
-        let wire = WireMedia { code, name, recognition };
-        match kind {
-            MediaKind::Picture => Self::Picture(wire),
-            MediaKind::Audio => Self::Audio(wire),
-            MediaKind::Video => Self::Video(wire),
-            MediaKind::File => Self::File(wire),
-        }
-    }
-}
-
-impl From<WirePart> for Part {
-    fn from(wire: WirePart) -> Self {
-        let (kind, media) = match wire {
-            WirePart::Text(text) => return Self::Text(text),
-            WirePart::Picture(media) => (MediaKind::Picture, media),
-            WirePart::Audio(media) => (MediaKind::Audio, media),
-            WirePart::Video(media) => (MediaKind::Video, media),
-            WirePart::File(media) => (MediaKind::File, media),
-        };
-        let WireMedia { code, name, recognition } = media;
-        Self::Media(Media { kind, code, name, recognition })
+        Self { id: wire.id, staff_id: wire.staff_id, name: wire.name, corp_id: None }
     }
 }
 

@@ -6,7 +6,10 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde_json_borrow::Value;
+
+use super::surrogate;
 
 /// A field of an object.
 pub fn field<'a>(from: &'a Value<'a>, name: &str) -> Option<&'a Value<'a>> {
@@ -45,14 +48,22 @@ pub fn is_set(from: &Value<'_>, name: &str) -> bool {
     }
 }
 
+/// JSON, also with half an emoji in it.
+pub fn parse(text: &str) -> Option<Value<'_>> {
+    serde_json::from_str(text).ok().or_else(|| {
+        let mended: serde_json::Value = surrogate::mended(text.as_bytes())?;
+        Value::deserialize(mended).ok()
+    })
+}
+
 /// An object or array, also where it came as JSON in a string; any other text stays a text.
 pub fn nested<'a>(from: &'a Value<'a>, name: &str) -> Option<Cow<'a, Value<'a>>> {
     let value = field(from, name)?;
     match value {
         Value::Null => None,
-        Value::Str(text) => match serde_json::from_str::<Value<'_>>(text) {
-            Ok(inner) if inner.is_object() || inner.is_array() => Some(Cow::Owned(inner)),
-            Ok(_) | Err(_) => Some(Cow::Borrowed(value)),
+        Value::Str(text) => match parse(text) {
+            Some(inner) if inner.is_object() || inner.is_array() => Some(Cow::Owned(inner)),
+            Some(_) | None => Some(Cow::Borrowed(value)),
         },
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
             Some(Cow::Borrowed(value))
@@ -92,6 +103,9 @@ mod tests {
         }
         assert_eq!(nested(&from, "word").as_deref(), Some(&Value::Str("hi".into())));
         assert_eq!(nested(&from, "no"), None);
+        let cut = json!({ "js": r#"{"a":"b\ud83d"}"# });
+        let read = nested(&Value::from(&cut), "js").map(|read| read.to_string());
+        assert_eq!(read.as_deref(), Some("{\"a\":\"b\u{fffd}\"}"));
         assert_eq!((items(&from, "list").len(), items(&from, "word").len()), (1, 0));
     }
 }

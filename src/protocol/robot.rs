@@ -5,6 +5,7 @@
 //! read is in [`content`], what it replies to in [`quote`]. Deciding about it is left to others.
 
 pub mod content;
+pub mod forwarded;
 pub mod quote;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ mod tests;
 use serde_json_borrow::Value;
 
 use super::loose;
+use crate::domain::binding::is_robot_code;
 use crate::domain::id::MsgId;
 use crate::domain::inbound::{Message, Place, PlaceKind, Sender, SessionWebhook};
 use crate::domain::time::Timestamp;
@@ -88,13 +90,14 @@ fn read(value: &Value<'_>) -> Result<Message, Malformed> {
             id: sender_id.ok_or(Malformed("senderId"))?,
             staff_id,
             name: loose::text(value, "senderNick").unwrap_or_default(),
+            corp_id: loose::text(value, "senderCorpId"),
         },
-        robot_code: loose::text(value, "robotCode"),
+        robot_code: loose::text(value, "robotCode").filter(|code| is_robot_code(code)),
         created_at: ["createAt", "createA"]
             .iter()
             .find_map(|field| loose::number(value, field))
             .map(Timestamp),
-        parts: content::parts(&kind, body.as_deref(), robot.as_deref()),
+        parts: content::parts(value, &kind, robot.as_deref()),
         quote: quote::read(value, body.as_deref()),
         webhook: webhook(value),
         kind: kind.into_owned(),
@@ -113,6 +116,7 @@ fn place(value: &Value<'_>) -> Result<Place, Malformed> {
 
 fn webhook(value: &Value<'_>) -> Option<SessionWebhook> {
     let url = loose::text(value, "sessionWebhook")?;
-    let expires_at = Timestamp(loose::number(value, "sessionWebhookExpiredTime")?);
+    let expires_at = loose::number(value, "sessionWebhookExpiredTime").filter(|&at| at > 0);
+    let expires_at = expires_at.map_or(SessionWebhook::UNKNOWN_EXPIRY, Timestamp);
     Some(SessionWebhook { url, expires_at })
 }

@@ -5,8 +5,6 @@
 
 mod attachment;
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::error::Category;
@@ -18,6 +16,7 @@ use crate::domain::entry::ActionKind;
 use crate::domain::inbound::PlaceKind;
 use crate::domain::invocation::{Asked, TurnRequest};
 use crate::domain::time::Timestamp;
+use crate::protocol::surrogate;
 
 use attachment::{Attachment, attachment};
 
@@ -186,9 +185,8 @@ fn rfc3339(at: Timestamp) -> String {
 }
 
 #[derive(Deserialize)]
-struct Reply<'a> {
-    #[serde(borrow)]
-    text: Cow<'a, str>,
+struct Reply {
+    text: String,
     interrupt: Option<Pause>,
 }
 
@@ -214,11 +212,11 @@ pub fn body_max_bytes(answer_max_bytes: usize) -> usize {
 
 /// The answer of a 200 with JSON, or of a late `POST` to the turn's reply address.
 pub fn decode(body: &[u8]) -> Result<Answer, Error> {
-    let reply: Reply<'_> = serde_json::from_slice(body)?;
-    Ok(Answer { text: reply.text.into_owned(), interrupt: reply.interrupt.map(Into::into) })
+    let reply: Reply = surrogate::from_foreign(body)?;
+    Ok(Answer { text: reply.text, interrupt: reply.interrupt.map(Into::into) })
 }
 
-/// One event of a streamed answer.
+/// One event of a streamed answer. Its texts may end in half an emoji: see [`whole`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Step {
     pub delta: String,
@@ -235,155 +233,18 @@ pub fn decode_step(data: &str) -> Result<Step, Error> {
         done: bool,
         interrupt: Option<Pause>,
     }
-    let wire: Wire = serde_json::from_str(data)?;
+    let wire: Wire = surrogate::parsed_in_pieces(data.as_bytes())?;
     Ok(Step { delta: wire.delta, is_done: wire.done, interrupt: wire.interrupt.map(Into::into) })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::binding::Language;
-    use crate::domain::id::{ExpertId, MsgId};
-    use crate::domain::inbound;
-    use crate::domain::invocation;
-    use serde_json::json;
-
-    fn turn() -> TurnRequest {
-        TurnRequest {
-            turn: "robot-1.abcdefghijklmnopqrstuvwx23.42".parse().unwrap(),
-            attempt: 2,
-            expert: ExpertId::parse("expert-1").unwrap(),
-            place: inbound::Place {
-                id: "cidA==".into(),
-                kind: PlaceKind::Group,
-                title: Some("组".into()),
-            },
-            sender: inbound::Sender {
-                id: "$:LWCP".into(),
-                staff_id: Some("staff1".into()),
-                name: "Ann".into(),
-            },
-            session: invocation::Session {
-                thread_id: "t-1".into(),
-                is_new: true,
-                expires_at: Timestamp(1_700_000_000_000),
-            },
-            action: None,
-            params: None,
-            resumes: None,
-            text: "hello".into(),
-            messages: vec![Asked {
-                msg_id: MsgId::parse("msg1==").unwrap(),
-                at: Timestamp(1_700_000_000_123),
-                kind: "text".into(),
-                text: "hello".into(),
-                files: vec![],
-                quoted: None,
-            }],
-            reply_url: "https://edge/api/turns/x/reply".into(),
-            language: Language::En,
-            started_at: Timestamp(0),
-            is_repeat: false,
-            run: None,
-            resumed_run: None,
-        }
-    }
-
-    #[test]
-    fn the_request_has_exactly_the_fields_of_the_contract() {
-        let found: Value = serde_json::from_slice(&encode(&turn())).unwrap();
-        let expected = json!({
-            "version": 1,
-            "turnId": "robot-1.abcdefghijklmnopqrstuvwx23.42",
-            "attempt": 2,
-            "xpertId": "expert-1",
-            "integrationId": "robot-1",
-            "conversation": {
-                "key": "abcdefghijklmnopqrstuvwx23", "id": "cidA==", "type": "group", "title": "组"
-            },
-            "sender": {"id": "staff1", "name": "Ann"},
-            "session": {"threadId": "t-1", "isNew": true, "expiresAt": "2023-11-14T22:13:20Z"},
-            "action": null,
-            "input": {"text": "hello", "messages": [{
-                "msgId": "msg1==", "at": "2023-11-14T22:13:20.123Z", "type": "text", "text": "hello",
-                "files": []
-            }]},
-            "replyUrl": "https://edge/api/turns/x/reply",
-        });
-        assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn a_quote_stands_beside_the_message_that_quotes() {
-        let mut turn = turn();
-        let (msg_id, text) = (Some("q==".into()), "q".into());
-        turn.messages[0].quoted = Some(invocation::Quoted { msg_id, text, files: vec![] });
-        let found: Value = serde_json::from_slice(&encode(&turn)).unwrap();
-        let expected = json!({"msgId": "q==", "text": "q", "files": []});
-        assert_eq!(found["input"]["messages"][0]["quoted"], expected);
-    }
-
-    #[test]
-    fn an_action_names_itself_and_the_turn_it_answers() {
-        let mut turn = turn();
-        turn.resumes = Some("robot-1.abcdefghijklmnopqrstuvwx23.41".parse().unwrap());
-        let table = [
-            (ActionKind::Confirm, "confirm"),
-            (ActionKind::Reject, "reject"),
-            (ActionKind::Custom("later".into()), "later"),
-        ];
-        for (kind, expected) in table {
-            turn.action = Some(kind);
-            let found: Value = serde_json::from_slice(&encode(&turn)).unwrap();
-            assert_eq!(found["action"], expected);
-            assert_eq!(found["resumes"], "robot-1.abcdefghijklmnopqrstuvwx23.41");
-        }
-    }
-
-    #[test]
-    fn answers_read_with_and_without_an_interrupt_and_nothing_else_passes() {
-        let interrupt = Some(Interrupt { title: "T".into(), text: "Q?".into() });
-        let table = [
-            (r#"{"text":"hi"}"#, Some(Answer { text: "hi".into(), interrupt: None })),
-            (r#"{"text":"a\nb","more":1}"#, Some(Answer { text: "a\nb".into(), interrupt: None })),
-            (
-                r#"{"text":"","interrupt":{"title":"T","text":"Q?"}}"#,
-                Some(Answer { text: String::new(), interrupt }),
-            ),
-            (r#"{"interrupt":null}"#, None),
-            (r#"{"text":1}"#, None),
-            ("<html>", None),
-            ("", None),
-        ];
-        for (body, expected) in table {
-            assert_eq!(decode(body.as_bytes()).ok(), expected, "{body}");
-        }
-    }
-
-    #[test]
-    fn why_something_is_no_answer_is_said_without_what_it_says() {
-        let table = [
-            (r#"{"text":{"key":"hidden"}}"#, "other fields or types, line 1, column "),
-            (r#"{"text":"hidden","text":"hidden"}"#, "other fields or types"),
-            (r#""hidden""#, "other fields or types"),
-            (r#"{"text":"hidden"#, "it ends too early, line 1"),
-            ("hidden", "no JSON, line 1, column 1"),
-        ];
-        for (body, expected) in table {
-            for error in [decode(body.as_bytes()).err(), decode_step(body).err()] {
-                let Some(said) = error.map(|error| error.to_string()) else { continue };
-                assert!(said.contains(expected) && !said.contains("hidden"), "{said}");
-            }
-            assert!(decode(body.as_bytes()).is_err());
-        }
-    }
-
-    #[test]
-    fn streamed_steps_read_as_deltas_and_an_end() {
-        let delta = Step { delta: "a".into(), ..Step::default() };
-        assert_eq!(decode_step(r#"{"delta":"a"}"#).unwrap(), delta);
-        let end = decode_step(r#"{"done":true,"interrupt":{"title":"T"}}"#).unwrap();
-        assert!(end.is_done && end.interrupt.is_some());
-        assert!(decode_step("[DONE]").is_err());
-    }
+/// An answer whose deltas were put together.
+pub fn whole(answer: Answer) -> Answer {
+    let interrupt = answer.interrupt.map(|asked| Interrupt {
+        title: surrogate::joined(asked.title),
+        text: surrogate::joined(asked.text),
+    });
+    Answer { text: surrogate::joined(answer.text), interrupt }
 }
+
+#[cfg(test)]
+mod tests;

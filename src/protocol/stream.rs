@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::surrogate;
+
 /// The topic of messages to the robot.
 pub const BOT_TOPIC: &str = "/v1.0/im/bot/messages/get";
 /// The topic of pressed card buttons.
@@ -88,7 +90,7 @@ struct Raw {
 
 /// Reads one message of the socket, text or binary.
 pub fn read(bytes: &[u8]) -> Frame {
-    let Ok(raw) = serde_json::from_slice::<Raw>(bytes) else {
+    let Ok(raw) = surrogate::from_slice::<Raw>(bytes) else {
         return Frame::Skipped { why: Skip::NotJson, id: None };
     };
     let id = header(&raw.headers, "messageId");
@@ -114,16 +116,23 @@ fn with_id(id: Option<String>, frame: impl FnOnce(String) -> Frame) -> Frame {
     id.map_or(Frame::Skipped { why: Skip::NoMessageId, id: None }, frame)
 }
 
+/// A message without an id of its own has that of its frame.
 fn callback(kind: Kind, id: Option<String>, data: Value) -> Frame {
     let Some(id) = id else {
         return Frame::Skipped { why: Skip::NoMessageId, id: None };
     };
-    let payload = match data {
-        Value::String(json) => serde_json::from_str(&json).unwrap_or_default(),
+    let mut payload = match data {
+        Value::String(json) => surrogate::from_slice(json.as_bytes()).unwrap_or_default(),
         // Documented as a string; an object says the same.
         Value::Object(_) => data,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Value::Null,
     };
+    if let (Kind::Bot, Some(fields)) = (kind, payload.as_object_mut()) {
+        let has_id = fields.get("msgId").is_some_and(|id| !text(id).trim().is_empty());
+        if !has_id {
+            fields.insert("msgId".to_owned(), Value::String(id.clone()));
+        }
+    }
     if payload.is_object() {
         Frame::Callback { kind, id, payload }
     } else {
@@ -221,6 +230,40 @@ mod tests {
             r#"{"type":"CALLBACK","time":1,"headers":{"topic":"/v1.0/card/instances/callback","messageId":"7","x":null},"data":{"outTrackId":"t"}}"#,
         ] {
             assert_eq!(card(frame), expected);
+        }
+    }
+
+    #[test]
+    fn a_message_without_an_id_has_that_of_its_frame() {
+        let message = |topic: &str, data: &str| {
+            let headers = json!({"topic": topic, "messageId": "frame_1"});
+            let frame = json!({"type": "CALLBACK", "headers": headers, "data": data});
+            let read = read(frame.to_string().as_bytes());
+            let Frame::Callback { payload, .. } = read else {
+                panic!("{data} was read as {read:?}")
+            };
+            payload
+        };
+        for (data, expected) in [
+            (r#"{"msgId":"own"}"#, "own"),
+            ("{}", "frame_1"),
+            (r#"{"msgId":" "}"#, "frame_1"),
+            (r#"{"msgId":null}"#, "frame_1"),
+        ] {
+            assert_eq!(message(BOT_TOPIC, data)["msgId"], expected, "{data}");
+        }
+        assert_eq!(message(CARD_TOPIC, r#"{"outTrackId":"t"}"#), json!({"outTrackId": "t"}));
+    }
+
+    #[test]
+    fn half_an_emoji_on_either_level_of_a_frame_is_replaced() {
+        for cut in ["\\ud83d", "\\\\ud83d"] {
+            let frame = format!(
+                r#"{{"type":"CALLBACK","headers":{{"topic":"{BOT_TOPIC}","messageId":"m"}},"data":"{{\"msgId\":\"i\",\"senderNick\":\"a{cut}\"}}"}}"#
+            );
+            let read = read(frame.as_bytes());
+            let Frame::Callback { payload, .. } = read else { panic!("{frame}: {read:?}") };
+            assert_eq!(payload["senderNick"], "a\u{fffd}");
         }
     }
 

@@ -13,6 +13,7 @@ use crate::domain::entry::ActionKind;
 use crate::domain::id::TurnId;
 use crate::domain::time::Timestamp;
 use crate::protocol::sse::Event;
+use crate::protocol::surrogate;
 
 /// Makes the thread of a session, or does nothing where it is there.
 pub fn thread_body(thread_id: &str, expert: &str) -> Value {
@@ -35,7 +36,7 @@ pub fn send_body(expert: &str, turn: &str, text: &str, files: &[Value]) -> Value
 
 /// The server's record of a file that it was given: an object, whatever is in it.
 pub fn decode_file(body: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(body).ok()?;
+    let value: Value = surrogate::from_foreign(body).ok()?;
     value.is_object().then(|| value.to_string())
 }
 
@@ -111,7 +112,7 @@ struct WireRun {
 }
 
 pub fn decode_run(body: &[u8]) -> Option<Run> {
-    serde_json::from_slice::<WireRun>(body).ok().map(run)
+    surrogate::from_foreign::<WireRun>(body).ok().map(run)
 }
 
 /// The runs of a thread, in whatever order the server lists them.
@@ -122,7 +123,7 @@ pub fn decode_runs(body: &[u8]) -> Option<Vec<Run>> {
         List(Vec<WireRun>),
         Page { items: Vec<WireRun> },
     }
-    let list = match serde_json::from_slice(body).ok()? {
+    let list = match surrogate::from_foreign(body).ok()? {
         Wire::List(list) | Wire::Page { items: list } => list,
     };
     Some(list.into_iter().map(run).collect())
@@ -149,13 +150,13 @@ fn time_of(text: &str) -> Option<Timestamp> {
 
 /// The conversation of a thread.
 pub fn decode_thread(body: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(body).ok()?;
+    let value: Value = surrogate::from_foreign(body).ok()?;
     text_at(value.get("metadata")?, "id").map(ToOwned::to_owned)
 }
 
 /// How many messages a conversation has, and what the expert said last on this page of them.
 pub fn decode_last_message(body: &[u8]) -> (u64, Option<String>) {
-    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let value: Value = surrogate::from_foreign(body).unwrap_or_default();
     let total = value.get("total").and_then(Value::as_u64).unwrap_or_default();
     let last = value.get("items").and_then(Value::as_array).and_then(|items| items.last());
     let content = last.filter(|item| text_at(item, "role") == Some("ai"));
@@ -236,7 +237,7 @@ impl Fold {
             return;
         }
         // Some servers send their keep-alive as data.
-        let Ok(value) = serde_json::from_str::<Value>(&event.data) else { return };
+        let Some(value) = read(event.data.as_bytes()) else { return };
         let data = value.get("data").unwrap_or(&Value::Null);
         if self.beginning == Beginning::Unknown {
             let is_first = text_at(&value, "event") == Some("on_conversation_start");
@@ -307,8 +308,17 @@ impl Fold {
 
     /// The answer so far.
     pub fn into_answer(self, interrupt: Option<Interrupt>) -> Answer {
-        Answer { text: self.text, interrupt }
+        Answer { text: surrogate::joined(self.text), interrupt }
     }
+}
+
+/// The JSON of an event. A piece of the answer may end in half an emoji, whose other half begins the next.
+fn read(data: &[u8]) -> Option<Value> {
+    serde_json::from_slice(data).ok().or_else(|| {
+        let mended: Value = surrogate::mended(data)?;
+        let is_piece = text_at(&mended, "type") == Some("message");
+        if is_piece { surrogate::parsed_in_pieces(data).ok() } else { Some(mended) }
+    })
 }
 
 /// Of the event that a run has read what was said into it.

@@ -8,7 +8,7 @@ use dingtalk_trigger::domain::reply::{Limits, segments};
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::protocol::sse::{Error, Event, Parser};
 use dingtalk_trigger::protocol::xpert::{self, Fold};
-use dingtalk_trigger::protocol::{http, media, runtime, send};
+use dingtalk_trigger::protocol::{http, media, runtime, send, surrogate};
 
 /// Of one answer; small, so that the limit is met.
 const TEXT_MAX_BYTES: usize = 3000;
@@ -56,7 +56,7 @@ fn check_answers(events: &[Event]) {
             streamed.push_str(&step.delta);
         }
     }
-    check_segments(&streamed);
+    check_segments(&surrogate::joined(streamed));
     let mut fold = Fold::new(TEXT_MAX_BYTES, None);
     for event in events {
         fold.push(event);

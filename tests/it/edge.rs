@@ -200,6 +200,7 @@ fn integration(id: &str, mode: Mode) -> Integration {
         card_template_id: None,
         language: Language::En,
         receiver_id: None,
+        corp_id: None,
         scope: Scope::Sender,
         is_paused: false,
     }

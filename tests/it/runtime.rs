@@ -29,7 +29,7 @@ pub(crate) fn turn(text: &str) -> TurnRequest {
         attempt: 1,
         expert: ExpertId::parse("expert-1").unwrap(),
         place: Place { id: "cid".into(), kind: PlaceKind::Private, title: None },
-        sender: Sender { id: "s".into(), staff_id: None, name: "Ann".into() },
+        sender: Sender { id: "s".into(), staff_id: None, name: "Ann".into(), corp_id: None },
         session: Session {
             thread_id: "6f2d9a52-3c0e-4c55-9a43-1c7e2f1d8b11".into(),
             is_new: true,

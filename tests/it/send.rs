@@ -106,6 +106,7 @@ impl Bench {
                 id: "$:LWCP_v1:$x".into(),
                 staff_id: Some("alice".into()),
                 name: "Alice".into(),
+                corp_id: None,
             },
             robot_code: None,
             webhook: Some(SessionWebhook { url, expires_at: self.context.clock.now().after(HOUR) }),
@@ -181,6 +182,7 @@ fn integration(secret: &str) -> Integration {
         card_template_id: None,
         language: Language::En,
         receiver_id: None,
+        corp_id: None,
         scope: Scope::Sender,
         is_paused: false,
     }

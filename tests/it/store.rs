@@ -87,6 +87,7 @@ pub(crate) fn integration(id: &str) -> Integration {
         card_template_id: None,
         language: Language::ZhHans,
         receiver_id: None,
+        corp_id: None,
         scope: Scope::Sender,
         is_paused: false,
     }
@@ -104,6 +105,7 @@ pub(crate) fn trigger(expert: &str, integration: &str) -> Trigger {
         queued_notice: QueuedNotice::None,
         allow_conversations: vec!["cid\"1\"".to_owned()],
         allow_senders: Vec::new(),
+        corp_id: None,
         mention_asker: true,
         act_by: ActBy::Anyone,
     }

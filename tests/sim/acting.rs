@@ -112,6 +112,7 @@ pub(crate) fn trigger(place: Place) -> Trigger {
         queued_notice: QueuedNotice::None,
         allow_conversations: vec![],
         allow_senders: vec![],
+        corp_id: None,
         mention_asker: true,
         act_by: if place == 1 { ActBy::Anyone } else { ActBy::Asker },
     }

@@ -151,7 +151,12 @@ impl World {
 fn origin(person: &str) -> Origin {
     Origin {
         place: Where { id: "c".to_owned(), kind: PlaceKind::Group, title: None },
-        sender: Sender { id: person.to_owned(), staff_id: None, name: String::new() },
+        sender: Sender {
+            id: person.to_owned(),
+            staff_id: None,
+            name: String::new(),
+            corp_id: None,
+        },
         robot_code: None,
         webhook: None,
     }

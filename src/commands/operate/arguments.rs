@@ -76,6 +76,9 @@ pub struct NewIntegration {
     pub language: Option<String>,
     #[arg(long)]
     pub receiver_id: Option<String>,
+    /// The organisation whose people allowSenders lists
+    #[arg(long)]
+    pub corp_id: Option<String>,
     /// sender or group
     #[arg(long)]
     pub scope: Option<String>,

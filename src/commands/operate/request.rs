@@ -79,6 +79,7 @@ fn new_integration(new: NewIntegration) -> Result<Value, String> {
         ("cardTemplateId", text(new.card_template_id)),
         ("language", text(new.language)),
         ("receiverId", text(new.receiver_id)),
+        ("corpId", text(new.corp_id)),
         ("scope", text(new.scope)),
     ]))
 }

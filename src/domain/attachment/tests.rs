@@ -14,6 +14,10 @@ fn sent(kind: MediaKind, name: Option<&str>) -> Part {
     Part::Media(Media { kind, code: "code".into(), name, recognition: None })
 }
 
+fn absent(missing: Missing) -> Part {
+    Part::Missing(missing)
+}
+
 fn voice(words: &str) -> Part {
     let recognition = Some(words.into());
     Part::Media(Media { kind: MediaKind::Audio, code: "code".into(), name: None, recognition })
@@ -24,7 +28,7 @@ fn spoken(parts: Vec<Part>, quoted: Option<Vec<Part>>) -> Spoken {
     let message = Message {
         msg_id: MsgId::parse("m==").unwrap(),
         place: Place { id: "cid".into(), kind: PlaceKind::Private, title: None },
-        sender: Sender { id: "s".into(), staff_id: None, name: "Ann".into() },
+        sender: Sender { id: "s".into(), staff_id: None, name: "Ann".into(), corp_id: None },
         robot_code: Some("robot".into()),
         created_at: None,
         kind: "richText".into(),
@@ -81,7 +85,27 @@ fn texts_files_and_quotes_read_in_the_order_they_were_written() {
             "> one\n> two[picture 1]\n\nsum up",
             "> one\n> two[图片1]\n\nsum up",
         ),
-        (vec![spoken(vec![said("what?")], Some(vec![]))], vec![], "what?", "what?"),
+        (
+            vec![spoken(vec![said("what?")], Some(vec![]))],
+            vec![],
+            "> [quoted message (could not be read)]\n\nwhat?",
+            "> [引用的消息 (无法读取)]\n\nwhat?",
+        ),
+        (
+            vec![spoken(vec![said("see"), absent(Missing::Content), said("!")], None)],
+            vec![],
+            "see[content (could not be read)]!",
+            "see[内容 (无法读取)]!",
+        ),
+        (
+            vec![spoken(
+                vec![said("Tom: "), absent(Missing::Media(Picture)), absent(Missing::Rest(3))],
+                Some(vec![absent(Missing::Media(Document))]),
+            )],
+            vec![],
+            "> [file (could not be read)]\n\nTom: [picture (could not be read)][3 more not passed on: too many]",
+            "> [文件 (无法读取)]\n\nTom: [图片 (无法读取)][另有3个未传送：数量过多]",
+        ),
         (
             vec![spoken(vec![said("see"), sent(Picture, None), sent(Picture, None)], None)],
             vec![fine()],

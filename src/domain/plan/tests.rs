@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 const LIMITS: Limits = Limits { messages_max: 3, bytes_max: 10 };
 
 fn sender(id: &str) -> Sender {
-    Sender { id: id.to_owned(), staff_id: None, name: String::new() }
+    Sender { id: id.to_owned(), staff_id: None, name: String::new(), corp_id: None }
 }
 
 fn message(from: &str, text: &str) -> Entry {

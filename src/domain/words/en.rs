@@ -59,6 +59,8 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::MarkFile => "file {n}",
         Word::MarkTooLarge => "too large",
         Word::MarkUnreadable => "could not be read",
+        Word::MarkContent => "content",
+        Word::MarkQuote => "quoted message",
         Word::MarkLeftOut => "[{n} more not passed on: too many]",
     }
 }

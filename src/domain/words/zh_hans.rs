@@ -51,6 +51,8 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::MarkFile => "文件{n}",
         Word::MarkTooLarge => "超过大小上限",
         Word::MarkUnreadable => "无法读取",
+        Word::MarkContent => "内容",
+        Word::MarkQuote => "引用的消息",
         Word::MarkLeftOut => "[另有{n}个未传送：数量过多]",
     }
 }

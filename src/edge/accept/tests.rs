@@ -34,6 +34,7 @@ fn integration(scope: Scope) -> Integration {
         card_template_id: None,
         language: Language::En,
         receiver_id: None,
+        corp_id: None,
         scope,
         is_paused: false,
     }

@@ -131,7 +131,7 @@ fn signed_at(stamp: &str) -> Timestamp {
 fn read<'a>(bytes: &'a [u8], what: &'static str) -> Result<Value<'a>, Error> {
     // All of it at once is checked sooner than text by text.
     let text = std::str::from_utf8(bytes).map_err(|_| Error::Malformed(what))?;
-    serde_json::from_str(text).map_err(|_| Error::Malformed(what))
+    loose::parse(text).ok_or(Error::Malformed(what))
 }
 
 fn decide(

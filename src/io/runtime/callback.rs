@@ -118,7 +118,7 @@ async fn read_stream(call: &Call<'_>, mut response: Response) -> Result<Answer, 
             }
             if step.is_done {
                 answer.interrupt = step.interrupt;
-                return Ok(answer);
+                return Ok(wire::whole(answer));
             }
         }
     }

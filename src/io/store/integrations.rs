@@ -43,8 +43,8 @@ impl Store {
              INSERT INTO integrations
              (id, name, mode, client_id, client_secret, robot_code, callback_token,
               callback_aes_key, card_template_id, language, receiver_id, scope, is_paused,
-              version, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15)",
+              version, created_at, updated_at, corp_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15, $16)",
         )
         .bind(new.id.as_str())
         .bind(new.name.as_str())
@@ -61,6 +61,7 @@ impl Store {
         .bind(i16::from(new.is_paused))
         .bind(note.at.0)
         .bind(note.at.0)
+        .bind(new.corp_id.as_deref())
         .execute(&mut *tx)
         .await;
         match written {
@@ -88,9 +89,9 @@ impl Store {
              UPDATE integrations SET name = $1, mode = $2, client_id = $3, client_secret = $4,
               robot_code = $5, callback_token = $6, callback_aes_key = $7, card_template_id = $8,
               language = $9, receiver_id = $10, scope = $11, is_paused = $12,
-              version = version + 1, updated_at = $13
-             WHERE id = $14 AND version = $15 AND (scope = $16 OR NOT EXISTS
-              (SELECT 1 FROM trigger_bindings WHERE integration_id = $17 AND is_enabled = 1))",
+              version = version + 1, updated_at = $13, corp_id = $14
+             WHERE id = $15 AND version = $16 AND (scope = $17 OR NOT EXISTS
+              (SELECT 1 FROM trigger_bindings WHERE integration_id = $18 AND is_enabled = 1))",
         )
         .bind(next.name.as_str())
         .bind(next.mode.as_str())
@@ -105,6 +106,7 @@ impl Store {
         .bind(next.scope.as_str())
         .bind(i16::from(next.is_paused))
         .bind(note.at.0)
+        .bind(next.corp_id.as_deref())
         .bind(next.id.as_str())
         .bind(on.version)
         .bind(next.scope.as_str())
@@ -190,7 +192,7 @@ impl Store {
             "-- integrations::integration
              SELECT id, name, mode, client_id, client_secret, robot_code, callback_token,
               callback_aes_key, card_template_id, language, receiver_id, scope, is_paused,
-              version, created_at, updated_at
+              version, created_at, updated_at, corp_id
              FROM integrations WHERE id = $1",
         )
         .bind(id.as_str())
@@ -205,7 +207,7 @@ impl Store {
             "-- integrations::integrations
              SELECT id, name, mode, client_id, client_secret, robot_code, callback_token,
               callback_aes_key, card_template_id, language, receiver_id, scope, is_paused,
-              version, created_at, updated_at
+              version, created_at, updated_at, corp_id
              FROM integrations WHERE id > $1 ORDER BY id LIMIT $2",
         )
         .bind(page.after.as_deref().unwrap_or_default())
@@ -251,6 +253,7 @@ impl Store {
                 card_template_id: row.try_get("card_template_id")?,
                 language: word(row, (TABLE, "language"), Language::parse)?,
                 receiver_id: row.try_get("receiver_id")?,
+                corp_id: row.try_get("corp_id")?,
                 scope: word(row, (TABLE, "scope"), Scope::parse)?,
                 is_paused: flag(row, "is_paused")?,
                 id: IntegrationId::parse(&id).map_err(|_| Error::Unreadable {

@@ -186,6 +186,7 @@ fn record(row: &AnyRow) -> Result<Record, Error> {
             queued_notice: word(row, (TABLE, "queued_notice"), QueuedNotice::parse)?,
             allow_conversations: list(row, "allow_conversations")?,
             allow_senders: list(row, "allow_senders")?,
+            corp_id: None,
             mention_asker: flag(row, "mention_asker")?,
             act_by: word(row, (TABLE, "act_by"), ActBy::parse)?,
         },

@@ -207,6 +207,7 @@ mod tests {
                 id: "$:x".to_owned(),
                 staff_id: staff_id.map(ToOwned::to_owned),
                 name: "Ann".to_owned(),
+                corp_id: None,
             },
             robot_code: None,
             webhook: None,

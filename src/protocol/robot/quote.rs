@@ -1,7 +1,8 @@
 //! The message that a message replies to, in each shape DingTalk has sent it.
 //!
-//! Most often `repliedMsg` beside the text, or beside what else is said; in older payloads `quoteMessage` at the top; for a card
-//! of the robot itself nothing but ids. What cannot be read leaves the quote without parts.
+//! Most often `repliedMsg` beside the text, or beside what else is said; in older payloads `quoteMessage` at
+//! the top; for a card of the robot itself nothing but ids. What cannot be read leaves the quote without
+//! parts: whoever composes the turn says that it is there.
 
 use serde_json_borrow::Value;
 
@@ -12,22 +13,24 @@ use crate::protocol::loose;
 /// `body` is the object that holds what the message itself says.
 pub fn read(message: &Value<'_>, body: Option<&Value<'_>>) -> Option<Quote> {
     let original = loose::text(message, "originalMsgId");
-    // Seen beside a text only: where it stands beside a file or a picture, nobody has told.
+    // Seen beside a text only: where it stands beside a file or a picture is not documented.
     let text = loose::nested(message, "text");
-    let replied = [body, text.as_deref(), Some(message)]
+    let places = [body, text.as_deref(), Some(message)];
+    let replied = places
         .into_iter()
         .flatten()
         .find_map(|place| loose::nested(place, "repliedMsg"))
         .or_else(|| loose::nested(message, "quoteMessage"))
         .filter(|replied| replied.is_object());
     let Some(replied) = replied else {
-        return original.map(|id| Quote { msg_id: Some(id), parts: Vec::new() });
+        let is_reply = places.into_iter().flatten().any(|it| loose::is_set(it, "isReplyMsg"));
+        let is_there = original.is_some() || is_reply;
+        return is_there.then(|| Quote { msg_id: original, parts: Vec::new() });
     };
     let kind = ["msgType", "msgtype"].iter().find_map(|name| loose::said(&replied, name));
     let kind = kind.as_deref().unwrap_or("text");
-    let said = content::body(&replied, kind);
     Some(Quote {
         msg_id: loose::text(&replied, "msgId").or(original),
-        parts: content::parts(kind, said.as_deref(), None),
+        parts: content::parts(&replied, kind, None),
     })
 }

@@ -2,22 +2,28 @@
 //!
 //! Lines change a captured message in the fields they name.
 
+mod kinds;
+mod quotes;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::inbound::{Media, MediaKind, Part, Quote, text_of};
+use crate::domain::inbound::{Media, MediaKind, Missing, Part};
 
 macro_rules! fixture {
     ($name:literal) => {
         serde_json::from_str::<Value>(include_str!(concat!(
-            "../../../tests/fixtures/dingtalk/",
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/dingtalk/",
             $name,
             ".json"
         )))
         .unwrap()
     };
 }
+
+use fixture;
 
 const ROBOT: &str = "$:LWCP_v1:$01B/44e/ph+R21B/X+43WLnAcUVO5BKL";
 
@@ -50,6 +56,10 @@ fn private(changes: &Value) -> Value {
 
 fn said(text: &str) -> Part {
     Part::Text(text.to_owned())
+}
+
+fn absent() -> Part {
+    Part::Missing(Missing::Content)
 }
 
 fn media(kind: MediaKind, code: &str) -> Media {
@@ -143,7 +153,7 @@ fn content_in_every_odd_shape_is_read() {
         ),
         (
             json!({"msgtype": "richText", "content": {"richText": [5, {"type": "x"}, {"text": "a"}]}}),
-            vec![said("a")],
+            vec![absent(), said("a")],
         ),
         (json!({"msgtype": "markdown", "content": {"title": "t", "text": "m"}}), vec![said("m")]),
         (
@@ -154,7 +164,8 @@ fn content_in_every_odd_shape_is_read() {
             json!({"msgtype": "interactiveCard", "content": {"biz_custom_action_url": "dingtalk://x"}}),
             vec![],
         ),
-        (json!({"msgtype": "actionCard", "content": "?"}), vec![]),
+        (json!({"msgtype": "actionCard", "content": "?"}), vec![said("?")]),
+        (json!({"msgtype": "actionCard", "content": {"buttons": 2}}), vec![]),
         (json!({"msgtype": "tomorrow", "text": null}), vec![]),
     ];
     for (changes, parts) in cases {
@@ -175,79 +186,21 @@ fn fields_in_other_types_or_absent_are_no_obstacle() {
     );
     assert_eq!((odd.sender.staff_id, odd.robot_code), (None, None));
     assert_eq!(odd.sender.name, "");
+    for none in [json!(null), json!(0), json!("0"), json!("soon")] {
+        let open = message(&private(&json!({"sessionWebhookExpiredTime": none})));
+        let expires_at = open.webhook.map(|webhook| webhook.expires_at);
+        assert_eq!(expires_at, Some(SessionWebhook::UNKNOWN_EXPIRY), "{none}");
+    }
+    for none in ["normal", "Normal "] {
+        assert_eq!(message(&private(&json!({"robotCode": none}))).robot_code, None);
+    }
+    assert_eq!(plain.sender.corp_id.as_deref(), Some("dinge19e25c0b3f73fd635c2f4657eb6378f"));
     let misspelt = message(&private(&json!({"createAt": null, "createA": 5})));
     assert_eq!(misspelt.created_at, Some(Timestamp(5)));
-    let bare = message(&private(
-        &json!({"createAt": null, "sessionWebhookExpiredTime": null, "senderId": null}),
-    ));
+    let bare =
+        message(&private(&json!({"createAt": null, "sessionWebhook": null, "senderId": null})));
     assert_eq!((bare.created_at, bare.webhook), (None, None));
     assert_eq!(bare.sender.id, "032615015535634423");
-}
-
-#[test]
-fn quotes_are_read_in_every_shape() {
-    let quoted = |id: &str, parts: Vec<Part>| Some(Quote { msg_id: Some(id.to_owned()), parts });
-    let reply = |replied: Value| {
-        private(&json!({"text": {"content": "q", "isReplyMsg": true, "repliedMsg": replied}}))
-    };
-    let tree = json!([{"elementType": "ROOT", "children": [
-        {"elementType": "TEXT", "value": "one"}, {"elementType": "BOX", "children": [{"elementType": "TEXT", "value": "two"}]}]}]);
-    // What is said is in `content`, and the quote in this field or at the top.
-    let beside = |place: &str| {
-        let replied = json!({"msgType": "text", "msgId": "m", "content": {"text": "x"}});
-        let mut message = json!({"msgtype": "richText", "text": null,
-            "content": {"richText": [{"text": "q"}]}});
-        match place {
-            "" => message["repliedMsg"] = replied,
-            place => message[place]["repliedMsg"] = replied,
-        }
-        private(&message)
-    };
-    let cases = [
-        (fixture!("robot_quote"), quoted("msg5Lkj==", vec![said("被引用内容")])),
-        (fixture!("robot_quote_legacy"), quoted("msg5Lkj==", vec![said("被引用内容")])),
-        (private(&json!({"originalMsgId": "o"})), quoted("o", vec![])),
-        (
-            reply(json!({"msgType": "text", "msgId": "m", "content": {"content": "x"}})),
-            quoted("m", vec![said("x")]),
-        ),
-        (
-            reply(json!({"msgType": "richText", "msgId": "m", "content": {"richText": [
-                {"msgType": "text", "content": "x"}, {"msgType": "picture", "downloadCode": "p"}]}})),
-            quoted("m", vec![said("x"), Part::Media(media(MediaKind::Picture, "p"))]),
-        ),
-        (
-            reply(
-                json!({"msgType": "video", "msgId": "m", "content": {"downloadCode": "v", "duration": "1"}}),
-            ),
-            quoted("m", vec![Part::Media(media(MediaKind::Video, "v"))]),
-        ),
-        (reply(json!({"msgType": "interactiveCard", "msgId": "m"})), quoted("m", vec![])),
-        (
-            reply(
-                json!({"msgType": "interactiveCard", "msgId": "m", "content": {"cardContent": tree}}),
-            ),
-            quoted("m", vec![said("one\ntwo")]),
-        ),
-        (
-            reply(json!({"msgType": "interactiveCard", "msgId": "m",
-                "content": {"cardData": {"cardParamMap": {"msgContent": "shown"}}}})),
-            quoted("m", vec![said("shown")]),
-        ),
-        (
-            reply(json!({"msgType": "unknownMsgType", "msgId": "m", "content": {}})),
-            quoted("m", vec![]),
-        ),
-        (reply(json!("?")), None),
-        (beside("text"), quoted("m", vec![said("x")])),
-        (beside("content"), quoted("m", vec![said("x")])),
-        (beside(""), quoted("m", vec![said("x")])),
-    ];
-    for (value, quote) in cases {
-        let message = message(&value);
-        assert_eq!(message.quote, quote, "{value}");
-        assert!(!text_of(&message.parts).is_empty(), "the question itself stays");
-    }
 }
 
 #[test]

@@ -15,6 +15,30 @@ fn fold(events: &[&str]) -> Fold {
 }
 
 #[test]
+fn half_an_emoji_is_joined_with_the_other_or_replaced() {
+    let part = |id: &str, text: &str| {
+        format!(r#"{{"type":"message","data":{{"type":"text","id":"{id}","text":"{text}"}}}}"#)
+    };
+    let plain = |text: &str| format!(r#"{{"type":"message","data":"{text}"}}"#);
+    let table: [(Vec<String>, &str); 4] = [
+        (vec![part("1", r"a\ud83d"), part("1", r"\ude00b")], "a😀b"),
+        (vec![part("1", r"a\ud83d"), part("2", r"\ude00b")], "a\u{fffd}\n\u{fffd}b"),
+        (vec![plain(r"\ud83d"), plain(r"\ude00"), plain(r"\ud83d")], "😀\u{fffd}"),
+        (vec![part("1", r"\ud83d")], "\u{fffd}"),
+    ];
+    for (events, expected) in table {
+        let events: Vec<_> = events.iter().map(String::as_str).collect();
+        assert_eq!(fold(&events).into_answer(None).text, expected, "{events:?}");
+    }
+    let end = r#"{"type":"event","event":"on_conversation_end","data":{"status":"error","error":"cut \ud83d"}}"#;
+    assert_eq!(fold(&[end]).end, Some(End::Failed("cut \u{fffd}".to_owned())));
+    let last = br#"{"total":1,"items":[{"role":"ai","content":"a\ud83d"}]}"#;
+    assert_eq!(decode_last_message(last), (1, Some("a\u{fffd}".to_owned())));
+    let last = b"{\"total\":1,\"items\":[{\"role\":\"ai\",\"content\":\"a\xff\"}]}";
+    assert_eq!(decode_last_message(last), (1, Some("a\u{fffd}".to_owned())));
+}
+
+#[test]
 fn chunks_join_by_their_stream() {
     let part = |id: &str, text: &str| {
         json!({"type":"message","data":{"type":"text","id":id,"text":text}}).to_string()

@@ -146,7 +146,12 @@ impl Story {
     /// The last turn is dead, and was this text.
     fn bury(&mut self, reason: Reason, text: &str) {
         self.end(3, Step::Dead);
-        let person = inbound::Sender { id: String::new(), staff_id: None, name: String::new() };
+        let person = inbound::Sender {
+            id: String::new(),
+            staff_id: None,
+            name: String::new(),
+            corp_id: None,
+        };
         let kind = inbound::PlaceKind::Private;
         let message = inbound::Message {
             msg_id: MsgId::parse("msg3").unwrap(),

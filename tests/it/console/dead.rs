@@ -30,7 +30,12 @@ fn message(id: &str) -> Message {
     Message {
         msg_id: MsgId::parse(id).unwrap(),
         place: Place { id: "cid".to_owned(), kind: PlaceKind::Private, title: None },
-        sender: Sender { id: "u".to_owned(), staff_id: None, name: "Ann".to_owned() },
+        sender: Sender {
+            id: "u".to_owned(),
+            staff_id: None,
+            name: "Ann".to_owned(),
+            corp_id: None,
+        },
         robot_code: None,
         created_at: None,
         kind: "text".to_owned(),

@@ -81,6 +81,8 @@ async fn a_patch_changes_what_it_names_and_keeps_the_whole_valid() {
         (status, &shown["name"], &shown["receiverId"]),
         (200, &json!("New"), &json!("corp"))
     );
+    let (_, shown) = console.patch("/api/integrations/r", json!({ "corpId": "ding-corp" })).await;
+    assert_eq!(shown["corpId"], "ding-corp");
     let (_, shown) = console.patch("/api/integrations/r", json!({ "receiverId": null })).await;
     assert_eq!((&shown["name"], &shown["receiverId"]), (&json!("New"), &Value::Null));
     let (status, answer) =

@@ -205,6 +205,7 @@ fn integration() -> Integration {
         card_template_id: None,
         language: Language::En,
         receiver_id: None,
+        corp_id: None,
         scope: Scope::Sender,
         is_paused: false,
     }
@@ -216,7 +217,7 @@ fn request() -> TurnRequest {
         attempt: 1,
         expert: ExpertId::parse("expert-1").expect("an id"),
         place: Place { id: "cidA==".into(), kind: PlaceKind::Private, title: None },
-        sender: Sender { id: "s".into(), staff_id: None, name: "Ann".into() },
+        sender: Sender { id: "s".into(), staff_id: None, name: "Ann".into(), corp_id: None },
         session: Session {
             thread_id: "0b7e3f7e-6f7c-5d3c-9a3e-0d6a7c1f2b11".into(),
             is_new: true,

@@ -50,6 +50,7 @@ async fn an_integration_reads_back_as_it_was_written(url: &str) {
         callback_aes_key: None,
         card_template_id: Some("card".to_owned()),
         receiver_id: Some("corp".to_owned()),
+        corp_id: Some("ding-corp".to_owned()),
         language: Language::En,
         scope: Scope::Group,
         is_paused: true,

@@ -114,6 +114,7 @@ pub(crate) fn integration(id: &str, secret: &str) -> Arc<Integration> {
         card_template_id: None,
         language: Language::En,
         receiver_id: None,
+        corp_id: None,
         scope: Scope::Sender,
         is_paused: false,
     })

@@ -11,7 +11,7 @@ use dingtalk_trigger::domain::entry::{
 };
 use dingtalk_trigger::domain::id::{ExpertId, MsgId, Seq, TurnId};
 use dingtalk_trigger::domain::inbound::{
-    Media, MediaKind, Message, Part, Place, PlaceKind, Quote, Sender, SessionWebhook,
+    Media, MediaKind, Message, Missing, Part, Place, PlaceKind, Quote, Sender, SessionWebhook,
 };
 use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::session::Session;
@@ -39,7 +39,12 @@ fn place(kind: PlaceKind) -> Place {
 }
 
 fn sender() -> Sender {
-    Sender { id: "$:1".to_owned(), staff_id: Some("s1".to_owned()), name: "小明".to_owned() }
+    Sender {
+        id: "$:1".to_owned(),
+        staff_id: Some("s1".to_owned()),
+        name: "小明".to_owned(),
+        corp_id: None,
+    }
 }
 
 fn media(kind: MediaKind) -> Part {
@@ -72,7 +77,7 @@ fn bare() -> Message {
     Message {
         msg_id: MsgId::parse("m").expect("a message id"),
         place: Place { id: "c".to_owned(), kind: PlaceKind::Private, title: None },
-        sender: Sender { id: "s".to_owned(), staff_id: None, name: String::new() },
+        sender: Sender { id: "s".to_owned(), staff_id: None, name: String::new(), corp_id: None },
         robot_code: None,
         created_at: None,
         kind: "unknown".to_owned(),
@@ -82,11 +87,18 @@ fn bare() -> Message {
     }
 }
 
+/// A message that says which organisation its sender belongs to.
+fn of_corp() -> Message {
+    let sender = Sender { corp_id: Some("ding-corp".to_owned()), ..sender() };
+    Message { sender, ..bare() }
+}
+
 /// A message with these values in it.
 pub(super) fn message(text: &str, optional: Option<String>, at: i64) -> Entry {
     let mut message = bare();
     message.parts = vec![Part::Text(text.to_owned()), media(MediaKind::File)];
-    message.sender.staff_id = optional;
+    message.sender.staff_id.clone_from(&optional);
+    message.sender.corp_id = optional;
     message.created_at = Some(Timestamp(at));
     Entry::Message(message)
 }
@@ -112,6 +124,9 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         media(MediaKind::Video),
         media(MediaKind::File),
     ];
+    let kinds = [MediaKind::Picture, MediaKind::Audio, MediaKind::Video, MediaKind::File];
+    let missing = [Missing::Content, Missing::Rest(7)].into_iter();
+    let missing = missing.chain(kinds.map(Missing::Media)).map(Part::Missing).collect();
     let origin = said(vec![]).origin();
     let again =
         |again| Entry::Replay(Replay { dead: Seq(7), expert: expert(), epoch: Seq(5), again });
@@ -123,6 +138,9 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
     vec![
         ("message-full", Entry::Message(said(parts))),
         ("message-bare", Entry::Message(bare())),
+        ("message-missing", Entry::Message(Message { parts: missing, ..bare() })),
+        ("message-corp", Entry::Message(of_corp())),
+        ("replay-corp", again(Again::Messages(vec![bare(), of_corp()]))),
         ("action-confirm", action(ActionKind::Confirm, Some(place(PlaceKind::Private)))),
         ("action-reject", action(ActionKind::Reject, None)),
         ("action-custom", action(ActionKind::Custom("more".to_owned()), None)),
