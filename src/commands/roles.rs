@@ -173,7 +173,8 @@ pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: V
         routing: parts.routing.clone(),
         downloads: Downloads::new(context.clone(), egress.clone(), tokens.clone(), config.media()),
         runtimes: Runtimes::new(context.clone(), egress.clone(), config.runtime()),
-        sender: Sender::new(context.clone(), egress, tokens, governor, sending),
+        sender: Sender::new(context.clone(), egress, tokens, governor, sending)
+            .recorded_by(Recorder::start(context, parts.store.clone())),
         writer: Writer::start(context, parts.store.clone()),
         links: parts.links.clone(),
     };
