@@ -60,6 +60,9 @@ pub enum Word {
     AnswerCut,
     /// What a list of conversations shows of an answer that has no words.
     AnswerTitle,
+    /// What a person reads in place of a file that an answer carries within its text.
+    InlinePicture,
+    InlineFile,
     /// Where a picture stood in a text for the expert; `{n}` is its number.
     MarkPicture,
     MarkVoice,
@@ -71,7 +74,7 @@ pub enum Word {
 }
 
 impl Word {
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::Unbound,
         Self::ExpertAway,
         Self::Failed,
@@ -107,6 +110,8 @@ impl Word {
         Self::PageNotNow,
         Self::AnswerCut,
         Self::AnswerTitle,
+        Self::InlinePicture,
+        Self::InlineFile,
         Self::MarkPicture,
         Self::MarkVoice,
         Self::MarkVideo,
