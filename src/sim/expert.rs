@@ -52,6 +52,11 @@ pub enum Next {
     Act(Act),
     /// One JSON answer.
     Json(Value),
+    /// One answer, byte for byte.
+    Raw {
+        content_type: String,
+        body: String,
+    },
     Status {
         status: u16,
         retry_after: Option<u64>,
@@ -72,6 +77,8 @@ struct Shared {
     calls: Mutex<VecDeque<Arc<Call>>>,
     count: watch::Sender<u64>,
     next: Mutex<VecDeque<Next>>,
+    /// Instead of the script, where nothing is queued.
+    always: Mutex<Option<Next>>,
     stop: CancellationToken,
 }
 
@@ -86,6 +93,7 @@ impl Expert {
             calls: Mutex::default(),
             count: watch::Sender::new(0),
             next: Mutex::default(),
+            always: Mutex::default(),
             stop: context.stop().child_token(),
         });
         let router = Router::new().route("/turn", post(turn)).with_state(state.clone());
@@ -112,6 +120,11 @@ impl Expert {
     /// Queues what a coming call gets.
     pub fn next(&self, next: Next) {
         locked(&self.state.next).push_back(next);
+    }
+
+    /// What every call gets that nothing is queued for, in place of the script's answer.
+    pub fn always(&self, next: Next) {
+        *locked(&self.state.always) = Some(next);
     }
 
     /// Ends this expert alone.
@@ -148,9 +161,12 @@ async fn turn(State(expert): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
     if !is_signed {
         return (StatusCode::UNAUTHORIZED, "signature").into_response();
     }
-    let next = locked(&expert.next).pop_front();
-    match next {
+    let queued = locked(&expert.next).pop_front();
+    match queued.or_else(|| locked(&expert.always).clone()) {
         Some(Next::Json(answer)) => axum::Json(answer).into_response(),
+        Some(Next::Raw { content_type, body }) => {
+            ([(header::CONTENT_TYPE, content_type)], body).into_response()
+        }
         Some(Next::Status { status, retry_after, body }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let mut response = (status, body).into_response();

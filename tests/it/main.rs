@@ -31,3 +31,4 @@ mod drift;
 mod conversation;
 mod cli;
 mod operator;
+mod field;

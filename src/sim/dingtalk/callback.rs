@@ -106,7 +106,7 @@ fn request(
 ) -> Option<reqwest::RequestBuilder> {
     let push = &flight.push;
     let now = cloud.now_ms().to_string();
-    let body = push.data.to_string();
+    let body = cloud.written(&push.data);
     let post =
         |url: &str| cloud.http.post(url).header("content-type", "application/json; charset=utf-8");
     match (&push.kind, &push.app.app.receive, envelopes) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,8 @@ pub struct Cloud {
     /// How many pushes are still to be delivered twice, and how many acks still to be lost.
     pub duplicates: AtomicU32,
     pub lost_acks: AtomicU32,
+    /// Texts of pushed JSON and what is written in their place, as it stands.
+    pub escapes: Mutex<Vec<(String, String)>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -97,6 +100,12 @@ struct Token {
 }
 
 impl Cloud {
+    /// The JSON of a push, with the scripted escapes in it.
+    pub fn written(&self, data: &Value) -> String {
+        let escapes = locked(&self.escapes);
+        escapes.iter().fold(data.to_string(), |json, (text, raw)| json.replace(text, raw))
+    }
+
     pub fn new(context: &Context, config: Config, url: String, delivery: Delivery) -> Self {
         let book = Book::new(config.records_max);
         // The process may have chosen its TLS provider already; either is fine here.
@@ -123,6 +132,7 @@ impl Cloud {
             next_connection: AtomicU64::new(1),
             duplicates: AtomicU32::new(0),
             lost_acks: AtomicU32::new(0),
+            escapes: Mutex::default(),
         }
     }
 

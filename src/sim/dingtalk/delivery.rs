@@ -253,7 +253,7 @@ fn frame(cloud: &Cloud, push: &Push, connection: u64, message_id: &str) -> Strin
         headers.insert("eventBornTime".to_owned(), json!(now));
         headers.insert("eventUnifiedAppId".to_owned(), json!(push.app.app.client_id));
     }
-    let data = push.data.to_string();
+    let data = cloud.written(&push.data);
     json!({ "specVersion": "1.0", "type": kind, "headers": headers, "data": data }).to_string()
 }
 
