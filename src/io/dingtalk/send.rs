@@ -358,10 +358,8 @@ fn result(class: Class) -> &'static str {
         Class::Retry { is_ambiguous: false } | Class::Unknown { is_ambiguous: false } => "failed",
         Class::Next(Cause::Session) => "session_gone",
         Class::Quota => "quota",
-        Class::Next(_)
-        | Class::TooLong
-        | Class::Content
-        | Class::Template
-        | Class::Permanent(_) => "refused",
+        Class::TooLong => "too_long",
+        Class::Content => "content",
+        Class::Next(_) | Class::Template | Class::Permanent(_) => "refused",
     }
 }

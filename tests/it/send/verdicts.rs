@@ -198,6 +198,7 @@ async fn dingtalks_own_failures_are_tried_again_whatever_their_status() {
     ];
     for (fault, origin, is_ambiguous) in table {
         let name = format!("{fault:?}");
+        bench.tokens.forget(&bench.integration.id);
         bench.sim.fault(fault);
         let failed = bench.send(origin).await.unwrap_err();
         let expected = (SendClass::Retryable { after: None }, is_ambiguous);
