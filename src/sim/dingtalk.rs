@@ -133,11 +133,6 @@ impl Sim {
         self.cloud.app(robot).map_or(0, |app| app.connections().len())
     }
 
-    /// The token of an app, as the next call for one gets it.
-    pub fn token(&self, client_id: &str) -> String {
-        self.cloud.token(client_id)
-    }
-
     pub fn revoke_tokens(&self) {
         self.cloud.revoke_tokens();
     }
