@@ -18,6 +18,7 @@ use crate::domain::share::Share;
 use crate::domain::turn::Policy;
 use crate::io::dingtalk::media;
 use crate::io::egress::host::{HostList, Scheme};
+use crate::io::egress::{self, proxy};
 use crate::io::log::PageLimits;
 use crate::io::{governor, nats, otlp, runtime, store, topology};
 use crate::worker::dispatch::{self, attaching};
@@ -45,6 +46,7 @@ pub struct Config {
     pub dingtalk_api_url: String,
     pub reply_hosts: HostList,
     pub download_hosts: HostList,
+    pub proxies: proxy::Config,
     pub language: Language,
     pub drain: Duration,
     pub log_filter: String,
@@ -129,6 +131,11 @@ impl Config {
             dingtalk_api_url: api.clone().unwrap_or_else(|| read.text("DT_DINGTALK_API_URL")),
             reply_hosts: read.hosts("DT_REPLY_HOSTS", Scheme::HttpsOnly, &operated),
             download_hosts: read.hosts("DT_DOWNLOAD_HOSTS", Scheme::HttpToo, &operated),
+            proxies: proxy::Config {
+                https: read.proxy("HTTPS_PROXY"),
+                no: read.text("NO_PROXY"),
+                fetch: read.proxy("DT_FETCH_PROXY"),
+            },
             language: read.language("DT_LANGUAGE"),
             drain: read.duration("DT_DRAIN_SECONDS", 0..=3600),
             log_filter: read.log_filter("DT_LOG"),
@@ -176,6 +183,10 @@ impl Config {
             newer_age_max: limits.newer_age_max,
             public_url: self.public_url.trim_end_matches('/').to_owned(),
         }
+    }
+
+    pub fn egress(&self) -> egress::Config {
+        egress::Config { proxies: self.proxies.clone(), ..egress::Config::default() }
     }
 
     pub fn media(&self) -> media::Config {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::Failure;
 use crate::config::Config;
 use crate::context::Context;
-use crate::io::egress::{self, Egress};
+use crate::io::egress::Egress;
 use crate::io::gateway::{self, Gateway};
 use crate::io::log::Log;
 use crate::io::nats::{Nats, skew};
@@ -57,7 +57,7 @@ impl Parts {
             .await
             .context("read integrations and triggers")?;
         let log = Log::new(&nats, config.limits.entry_max_bytes);
-        let egress = Egress::new(&egress::Config::default()).context("start the HTTP client")?;
+        let egress = Egress::new(&config.egress()).context("start the HTTP client")?;
         let old_master_key = settings.old_master_key.as_ref().map(|key| key.expose().as_bytes());
         let links = action::Key::derive(settings.master_key.expose().as_bytes(), old_master_key);
         Ok(Self { nats, store, routing, log, egress, links })
@@ -69,7 +69,7 @@ impl Parts {
         let frame_max_bytes = config.limits.frame_max_bytes;
         let settings = gateway::Config { api_url, frame_max_bytes, ..gateway::Config::default() };
         let tls = gateway::tls().context("prepare TLS")?;
-        Ok(Gateway::new(client, tls, settings))
+        Ok(Gateway::new(client, tls, settings).through(self.egress.tunnels().clone()))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::edge::{Edge, owner, room, stream};
 use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::{self, Sender};
 use crate::io::dingtalk::token::Tokens;
-use crate::io::egress::{self, Egress};
+use crate::io::egress::Egress;
 use crate::io::governor::Governor;
 use crate::io::journal::Journal;
 use crate::io::live::Live;
@@ -79,7 +79,7 @@ async fn role(
 /// Spans go to the operator's collector, where there is one.
 pub fn trace(context: &mut Context, role: &'static str, config: &Config) -> Result<(), Failure> {
     let Some(settings) = &config.otlp else { return Ok(()) };
-    let egress = Egress::new(&egress::Config::default()).context("start the HTTP client")?;
+    let egress = Egress::new(&config.egress()).context("start the HTTP client")?;
     let resource = vec![
         ("service.name", env!("CARGO_PKG_NAME").to_owned()),
         ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -173,7 +173,8 @@ pub fn start_worker(context: &Context, config: &Config, parts: &Parts, stages: V
         routing: parts.routing.clone(),
         downloads: Downloads::new(context.clone(), egress.clone(), tokens.clone(), config.media()),
         runtimes: Runtimes::new(context.clone(), egress.clone(), config.runtime()),
-        sender: Sender::new(context.clone(), egress, tokens, governor, sending),
+        sender: Sender::new(context.clone(), egress, tokens, governor, sending)
+            .recorded_by(Recorder::start(context, parts.store.clone())),
         writer: Writer::start(context, parts.store.clone()),
         links: parts.links.clone(),
     };

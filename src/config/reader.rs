@@ -15,6 +15,7 @@ use super::settings::SETTINGS;
 use crate::domain::binding::Language;
 use crate::domain::secret::Secret;
 use crate::io::egress::host::{HostList, Scheme};
+use crate::io::egress::proxy;
 use crate::io::nats;
 use crate::io::otlp;
 use crate::io::seal::Keyring;
@@ -241,6 +242,15 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
             self.complain(name, error);
         }
         Some(key)
+    }
+
+    /// A proxy. It may hold a password and is not repeated.
+    pub fn proxy(&mut self, name: &'static str) -> Option<Secret> {
+        let proxy = self.secret(name)?;
+        if let Err(error) = proxy::check(&proxy) {
+            self.complain(name, error);
+        }
+        Some(proxy)
     }
 
     /// Where spans go. It may hold a password and is not repeated.

@@ -14,7 +14,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 52] = [
+pub const SETTINGS: [Setting; 55] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -60,6 +60,21 @@ pub const SETTINGS: [Setting; 52] = [
         "DT_DOWNLOAD_HOSTS",
         "*.dingtalk.com,*.aliyuncs.com",
         "hosts that files may be fetched from; where not set, those of the two addresses above too",
+    ),
+    setting(
+        "HTTPS_PROXY",
+        "",
+        "http://host:port of a proxy for https and wss addresses that the operator or DingTalk's gateway names; a secret",
+    ),
+    setting(
+        "NO_PROXY",
+        "",
+        "hosts that are reached without HTTPS_PROXY, with commas between: names with all names below them, addresses, networks",
+    ),
+    setting(
+        "DT_FETCH_PROXY",
+        "",
+        "http://host:port of a proxy for addresses taken from messages (session webhooks, files); where not set, directly; a secret",
     ),
     setting("DT_REPLICAS", "1", "replicas of every stream: 3 in a cluster"),
     setting(

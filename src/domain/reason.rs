@@ -27,10 +27,12 @@ pub enum Reason {
     Expired,
     /// Runs of this turn ended without a trace too often.
     Poison,
+    /// DingTalk does not carry the answer's text, or takes no message of its length.
+    ReplyContent,
 }
 
 impl Reason {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Decode,
         Self::Unbound,
         Self::RuntimePermanent,
@@ -42,6 +44,7 @@ impl Reason {
         Self::Limit,
         Self::Expired,
         Self::Poison,
+        Self::ReplyContent,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -57,6 +60,7 @@ impl Reason {
             Self::Limit => "limit",
             Self::Expired => "expired",
             Self::Poison => "poison",
+            Self::ReplyContent => "reply_content",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Sizes are those of the JSON that DingTalk counts, not of the bare text.
 
 mod adapt;
+mod inline;
 mod split;
 
 use super::answer::Answer;
@@ -105,8 +106,14 @@ pub fn count(answer: &Answer, limits: Limits, can_ask: bool) -> u32 {
 }
 
 /// Brings `answer`, its question included, within `max_bytes`; tells whether anything had to be cut. A tenth
-/// of them is the question's at most, a hundredth its title's.
+/// of them is the question's at most, a hundredth its title's. Files within the text become words before.
 pub fn cut_answer(answer: &mut Answer, max_bytes: usize, language: Language) -> bool {
+    let asked = answer.interrupt.as_mut().map(|question| &mut question.text);
+    for text in std::iter::once(&mut answer.text).chain(asked) {
+        if let Some(shown) = inline::without_files(text, language) {
+            *text = shown;
+        }
+    }
     let notice = format!("\n\n{}", Word::AnswerCut.text(language));
     let (mut left, mut is_cut) = (max_bytes, false);
     if let Some(question) = &mut answer.interrupt {
@@ -271,6 +278,16 @@ mod tests {
         answer.text = "你".repeat(100);
         assert!(cut_answer(&mut answer, 200, Language::ZhHans));
         assert!(answer.text.len() <= 200 && answer.text.ends_with("。）"), "{}", answer.text);
+    }
+
+    #[test]
+    fn files_within_an_answer_and_its_question_become_words_before_it_is_cut() {
+        let file = format!("![](data:image/png;base64,{})", "A".repeat(10_000));
+        let question = Interrupt { title: String::new(), text: format!("ok? {file}") };
+        let mut answer = Answer { text: format!("{file} done"), interrupt: Some(question) };
+        assert!(!cut_answer(&mut answer, 5_000, Language::En));
+        assert_eq!(answer.text, "[picture] done");
+        assert_eq!(answer.interrupt.unwrap().text, "ok? [picture]");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use super::id::TurnId;
 /// The first attempt and the seven that the schedule allows after it.
 pub const ATTEMPTS_MAX: u32 = 8;
 
+/// Attempts at a send whose answer this release does not know: it may be DingTalk's own failure.
+pub const UNKNOWN_ATTEMPTS_MAX: u32 = 3;
+
 const SCHEDULE_S: [u64; 5] = [1, 5, 30, 120, 600];
 
 const SOON_MIN: Duration = Duration::from_millis(50);

@@ -1,7 +1,8 @@
 //! Which way to DingTalk is open for an answer.
 //!
 //! The session webhook first, because it needs no token and may mention people; then the robot's
-//! own API. A webhook about to expire is not tried: a send that fails in flight costs an ambiguity.
+//! own API. A webhook about to expire is tried only if the API refuses: a send that fails in flight costs
+//! an ambiguity.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::entry::Origin;
 use super::inbound::PlaceKind;
 use super::time::Timestamp;
 
-/// A webhook that expires sooner than this is left alone.
+/// A webhook that expires sooner than this is the last resort.
 pub const WEBHOOK_MARGIN: Duration = Duration::from_mins(5);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,21 +53,37 @@ pub enum NoRoute {
     NoConversation,
 }
 
-pub fn choose(origin: &Origin, webhook: Webhook, now: Timestamp) -> Result<Route, NoRoute> {
-    if let (Some(session), Webhook::Usable) = (&origin.webhook, webhook)
-        && session.expires_at > now.after(WEBHOOK_MARGIN)
-    {
-        return Ok(Route::Webhook { url: session.url.clone() });
+/// The routes that may take the message, in the order in which they are tried: a later one only if
+/// DingTalk refuses the ones before it. A webhook about to expire comes last.
+pub fn routes(origin: &Origin, webhook: Webhook, now: Timestamp) -> Result<Vec<Route>, NoRoute> {
+    let mut routes = Vec::with_capacity(2);
+    let mut late = None;
+    if let (Some(session), Webhook::Usable) = (&origin.webhook, webhook) {
+        let route = Route::Webhook { url: session.url.clone() };
+        if session.expires_at > now.after(WEBHOOK_MARGIN) {
+            routes.push(route);
+        } else if session.expires_at > now {
+            late = Some(route);
+        }
     }
-    match origin.place.kind {
+    let refusal = match origin.place.kind {
         PlaceKind::Private => match origin.sender.staff_id.as_deref() {
             Some(staff_id) if !staff_id.is_empty() => {
-                Ok(Route::Direct { staff_id: staff_id.to_owned() })
+                routes.push(Route::Direct { staff_id: staff_id.to_owned() });
+                None
             }
-            Some(_) | None => Err(NoRoute::NoStaffId),
+            Some(_) | None => Some(NoRoute::NoStaffId),
         },
-        PlaceKind::Group if origin.place.id.is_empty() => Err(NoRoute::NoConversation),
-        PlaceKind::Group => Ok(Route::Group { conversation_id: origin.place.id.clone() }),
+        PlaceKind::Group if origin.place.id.is_empty() => Some(NoRoute::NoConversation),
+        PlaceKind::Group => {
+            routes.push(Route::Group { conversation_id: origin.place.id.clone() });
+            None
+        }
+    };
+    routes.extend(late);
+    match refusal {
+        Some(refusal) if routes.is_empty() => Err(refusal),
+        Some(_) | None => Ok(routes),
     }
 }
 
@@ -93,25 +110,32 @@ mod tests {
     }
 
     #[test]
-    fn the_webhook_is_taken_while_it_lives_long_enough_and_the_open_api_after() {
+    fn the_webhook_comes_first_while_it_lives_long_enough_and_then_the_open_api() {
         use PlaceKind::{Group, Private};
         let now = Timestamp(1_000_000);
         let table = [
-            (Private, Some("s"), Some(1_300_001), Webhook::Usable, Ok("webhook")),
-            (Private, Some("s"), Some(1_300_000), Webhook::Usable, Ok("oto")),
+            (Private, Some("s"), Some(1_300_001), Webhook::Usable, Ok("webhook oto")),
+            (Private, Some("s"), Some(1_300_000), Webhook::Usable, Ok("oto webhook")),
+            (Private, Some("s"), Some(1_000_000), Webhook::Usable, Ok("oto")),
             (Private, Some("s"), Some(9_999_999), Webhook::Unusable, Ok("oto")),
             (Private, Some("s"), None, Webhook::Usable, Ok("oto")),
             (Private, None, Some(9_999_999), Webhook::Usable, Ok("webhook")),
+            (Private, None, Some(1_300_000), Webhook::Usable, Ok("webhook")),
             (Private, None, None, Webhook::Usable, Err(NoRoute::NoStaffId)),
             (Private, Some(""), None, Webhook::Usable, Err(NoRoute::NoStaffId)),
-            (Group, None, Some(9_999_999), Webhook::Usable, Ok("webhook")),
+            (Group, None, Some(9_999_999), Webhook::Usable, Ok("webhook group")),
             (Group, None, Some(1), Webhook::Usable, Ok("group")),
             (Group, Some("s"), Some(9_999_999), Webhook::Unusable, Ok("group")),
         ];
         for (kind, staff_id, expires_at, webhook, expected) in table {
-            let chosen = choose(&origin(kind, staff_id, expires_at), webhook, now);
-            let found = chosen.as_ref().map(Route::as_str).map_err(|e| *e);
-            assert_eq!(found, expected, "{kind:?} {staff_id:?} {expires_at:?} {webhook:?}");
+            let chosen = routes(&origin(kind, staff_id, expires_at), webhook, now);
+            let found =
+                chosen.map(|routes| routes.iter().map(Route::as_str).collect::<Vec<_>>().join(" "));
+            assert_eq!(
+                found.as_deref().map_err(|e| *e),
+                expected,
+                "{kind:?} {staff_id:?} {expires_at:?} {webhook:?}"
+            );
         }
     }
 }

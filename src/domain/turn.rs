@@ -15,6 +15,7 @@ pub mod question;
 mod machine;
 mod opening;
 mod parking;
+mod sending;
 mod widening;
 
 use std::time::Duration;
@@ -23,7 +24,7 @@ use super::id::{ExpertId, Seq};
 use super::reason::Reason;
 use super::session::Session;
 use super::time::Timestamp;
-use failed::{Failed, FailedAttempts};
+use failed::{Failed, FailedAttempts, Tries};
 use question::{Abandoned, Asking, Closes, Closing};
 
 /// How long a turn waits for the database that knows its expert.
@@ -245,6 +246,7 @@ pub enum Event {
     },
     SendFailed {
         failure: Failed,
+        tries: Tries,
         at: Timestamp,
     },
     /// The question is with its asker, out of the group's sight.

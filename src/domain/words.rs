@@ -60,6 +60,9 @@ pub enum Word {
     AnswerCut,
     /// What a list of conversations shows of an answer that has no words.
     AnswerTitle,
+    /// What a person reads in place of a file that an answer carries within its text.
+    InlinePicture,
+    InlineFile,
     /// Where a picture stood in a text for the expert; `{n}` is its number.
     MarkPicture,
     MarkVoice,
@@ -110,6 +113,8 @@ impl Word {
         Self::PageNotNow,
         Self::AnswerCut,
         Self::AnswerTitle,
+        Self::InlinePicture,
+        Self::InlineFile,
         Self::MarkPicture,
         Self::MarkVoice,
         Self::MarkVideo,

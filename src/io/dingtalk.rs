@@ -4,6 +4,7 @@
 //! decided by whoever called.
 
 pub mod card;
+pub mod failure;
 pub mod media;
 pub mod send;
 pub mod token;

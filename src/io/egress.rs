@@ -2,10 +2,12 @@
 //!
 //! Guarantees I11: such an address is followed only where the operator's list allows it, the address
 //! that was checked is the one connected to, and redirects are never followed. Addresses that the
-//! operator sets go through [`Egress::client`], which has no list. Proxies of the environment are not
-//! used: they would connect to an address that nobody checked.
+//! operator sets go through [`Egress::client`], which has no list and may use `HTTPS_PROXY`. An address
+//! taken from a message goes through `DT_FETCH_PROXY` if that is set: then the list decides, and the proxy
+//! resolves the name. No proxy but these two is used.
 
 pub mod host;
+pub mod proxy;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Once};
@@ -13,9 +15,10 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Client, Proxy, Url};
 
 use host::{HostList, Reach, is_public};
+use proxy::Tunnels;
 
 use crate::domain::time::Timestamp;
 use crate::protocol::http;
@@ -23,11 +26,13 @@ use crate::protocol::http;
 pub struct Config {
     pub connect_timeout: Duration,
     pub idle_connections_max: usize,
+    pub proxies: proxy::Config,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(5), idle_connections_max: 64 }
+        let (connect_timeout, proxies) = (Duration::from_secs(5), proxy::Config::default());
+        Self { connect_timeout, idle_connections_max: 64, proxies }
     }
 }
 
@@ -43,8 +48,11 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Egress {
     open: Client,
+    /// For addresses taken from messages that the operator's list gives with a port.
+    listed: Client,
     /// Connects to public addresses only.
     guarded: Client,
+    tunnels: Tunnels,
 }
 
 /// A client and the address it may be used for.
@@ -65,10 +73,27 @@ impl Egress {
                 .pool_max_idle_per_host(config.idle_connections_max)
                 .user_agent(concat!("dingtalk-trigger/", env!("CARGO_PKG_VERSION")))
         };
+        let through = |proxy: Option<Proxy>| match proxy {
+            Some(proxy) => builder().proxy(proxy),
+            None => builder(),
+        };
+        let fetch = config.proxies.fetch()?;
+        let guarded = match &fetch {
+            // The name that is resolved here is the proxy's own.
+            Some(_) => through(fetch.clone()),
+            None => builder().dns_resolver(Arc::new(PublicOnly)),
+        };
         Ok(Self {
-            open: builder().build()?,
-            guarded: builder().dns_resolver(Arc::new(PublicOnly)).build()?,
+            open: through(config.proxies.named()?).build()?,
+            listed: through(fetch).build()?,
+            guarded: guarded.build()?,
+            tunnels: config.proxies.tunnels(),
         })
+    }
+
+    /// For websockets to addresses that DingTalk's gateway names.
+    pub fn tunnels(&self) -> &Tunnels {
+        &self.tunnels
     }
 
     /// For addresses that the operator set.
@@ -81,7 +106,7 @@ impl Egress {
         let (url, reach) = hosts.check(url)?;
         let client = match reach {
             Reach::Public => self.guarded.clone(),
-            Reach::Any => self.open.clone(),
+            Reach::Any => self.listed.clone(),
         };
         Ok(Allowed { client, url })
     }
@@ -138,6 +163,7 @@ pub fn retry_after(response: &reqwest::Response, now: Timestamp) -> Option<Durat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::secret::Secret;
 
     #[tokio::test]
     async fn a_name_that_resolves_to_loopback_is_not_connected_to() {
@@ -148,6 +174,61 @@ mod tests {
         assert!(is_not_public(&error), "{error:?}");
         let nobody = egress.client().get("http://127.0.0.1:1/").send().await.unwrap_err();
         assert!(!is_not_public(&nobody), "{nobody:?}");
+    }
+
+    /// Takes connections and gives the first line of each request; answers with 502.
+    async fn first_lines(count: usize, listener: tokio::net::TcpListener) -> Vec<String> {
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+        let mut lines = vec![];
+        while lines.len() < count {
+            let (socket, _) = listener.accept().await.unwrap();
+            let mut socket = BufReader::new(socket);
+            let mut line = String::new();
+            socket.read_line(&mut line).await.unwrap();
+            let answer = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
+            socket.write_all(answer).await.unwrap();
+            lines.push(line.trim().to_owned());
+        }
+        lines
+    }
+
+    #[tokio::test]
+    async fn each_proxy_is_asked_only_for_the_addresses_that_are_its_own() {
+        let bind = || tokio::net::TcpListener::bind("127.0.0.1:0");
+        let (https, fetch) = (bind().await.unwrap(), bind().await.unwrap());
+        let url = |listener: &tokio::net::TcpListener| {
+            Some(Secret::new(format!("http://{}", listener.local_addr().unwrap())))
+        };
+        let no = "near.invalid".to_owned();
+        let proxies = proxy::Config { https: url(&https), no, fetch: url(&fetch) };
+        let egress = Egress::new(&Config { proxies, ..Config::default() }).unwrap();
+        let text = "files.invalid,webhook.invalid:8443";
+        let hosts = HostList::parse(text, host::Scheme::HttpToo).unwrap();
+        let work = async {
+            for named in ["https://api.invalid/a", "https://near.invalid/", "http://api.invalid/"] {
+                egress.client().get(named).send().await.ok(); // No name here has an address.
+            }
+            for taken in [
+                "https://files.invalid/f",
+                "http://files.invalid/f",
+                "https://webhook.invalid:8443/w",
+            ] {
+                let allowed = egress.allow(&hosts, taken).unwrap();
+                allowed.client.get(allowed.url).send().await.ok();
+            }
+        };
+        let (https, fetch, ()) = tokio::join!(first_lines(1, https), first_lines(3, fetch), work);
+        assert_eq!(https, ["CONNECT api.invalid:443 HTTP/1.1"]);
+        assert_eq!(
+            fetch,
+            [
+                "CONNECT files.invalid:443 HTTP/1.1",
+                "GET http://files.invalid/f HTTP/1.1",
+                "CONNECT webhook.invalid:8443 HTTP/1.1"
+            ]
+        );
+        let refused = egress.allow(&hosts, "https://10.0.0.1/").unwrap_err();
+        assert!(matches!(refused, Error::Refused(host::Refusal::NotListed)), "{refused}");
     }
 
     #[tokio::test]

@@ -14,9 +14,13 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
+    connect_async_tls_with_config,
+};
 
 use crate::domain::secret::Secret;
+use crate::io::egress::proxy::{self, Tunnels};
 use crate::protocol::stream::open;
 
 /// How long a write or the closing handshake may take.
@@ -60,6 +64,8 @@ pub enum Error {
     Handshake(String),
     #[error("the system's certificates cannot be used; install ca-certificates: {0}")]
     Trust(String),
+    #[error(transparent)]
+    Proxy(#[from] proxy::Error),
     #[error("the gateway did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
 }
@@ -68,6 +74,7 @@ pub enum Error {
 pub struct Gateway {
     client: reqwest::Client,
     tls: Arc<ClientConfig>,
+    tunnels: Tunnels,
     config: Config,
     /// A pod that starts opens its connections in turns, not a thousand at once.
     turns: Arc<Semaphore>,
@@ -75,7 +82,13 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn new(client: reqwest::Client, tls: Arc<ClientConfig>, config: Config) -> Self {
-        Self { client, tls, config, turns: Arc::new(Semaphore::new(OPENINGS_MAX)) }
+        let (tunnels, turns) = (Tunnels::none(), Arc::new(Semaphore::new(OPENINGS_MAX)));
+        Self { client, tls, tunnels, config, turns }
+    }
+
+    /// The same, with the websockets through the operator's proxy.
+    pub fn through(self, tunnels: Tunnels) -> Self {
+        Self { tunnels, ..self }
     }
 
     /// A connection that is open: the handshake is done, nothing was read.
@@ -122,9 +135,13 @@ impl Gateway {
             .write_buffer_size(0)
             .max_message_size(Some(read_max_bytes))
             .max_frame_size(Some(read_max_bytes));
-        let tls = Connector::Rustls(self.tls.clone());
-        tokio_tungstenite::connect_async_tls_with_config(address, Some(config), true, Some(tls))
-            .await
+        let tls = Some(Connector::Rustls(self.tls.clone()));
+        let tunnel = self.tunnels.open(address).await?;
+        let opened = match tunnel {
+            Some(stream) => client_async_tls_with_config(address, stream, Some(config), tls).await,
+            None => connect_async_tls_with_config(address, Some(config), true, tls).await,
+        };
+        opened
             .map(|(socket, _)| Socket { socket })
             .map_err(|error| Error::Handshake(error.to_string()))
     }

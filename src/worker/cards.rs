@@ -13,7 +13,8 @@ use tokio::time::sleep;
 use crate::context::Context;
 use crate::domain::binding::Integration;
 use crate::domain::id::TurnId;
-use crate::io::dingtalk::send::{SendClass, Sender};
+use crate::io::dingtalk::failure::SendClass;
+use crate::io::dingtalk::send::Sender;
 
 /// Cards being closed at once; what is over it stays open until it is pressed.
 const ABREAST_MAX: usize = 256;
@@ -60,12 +61,13 @@ impl Cards {
             let closed = self.sender.close(integration, turn, integration.language, result).await;
             let Err(error) = closed else { return };
             wait_max = match error.class {
-                SendClass::Permanent => {
+                SendClass::Permanent | SendClass::Quota => {
                     // Perhaps it was asked by a message.
                     tracing::debug!(turn.id = %turn, detail = error.detail, "no card to close");
                     return;
                 }
                 SendClass::Retryable { after } => after.unwrap_or_default().min(WAIT_MAX),
+                SendClass::Unknown => Duration::ZERO,
                 SendClass::Wait(wait) => wait.min(WAIT_MAX),
             };
             said = error.detail;

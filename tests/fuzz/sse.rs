@@ -88,8 +88,8 @@ fn check_bodies(body: &[u8]) {
     send::decode_token(body);
     media::decode_url(body);
     for status in [200, 400, 403, 500] {
-        send::judge_webhook(status, None, body);
-        send::judge_api(status, None, body, Some("staff"));
+        send::verdict::judge_webhook(status, None, body);
+        send::verdict::judge_api(status, None, body, Some("staff"));
     }
     let text = String::from_utf8_lossy(body);
     http::retry_after(&text, Timestamp(1_700_000_000_000));

@@ -5,6 +5,7 @@
 //! put raw text into the pushed JSON, `runtime` is the expert's raw answer to every turn (`fill` repeats a
 //! text in it), `mode` is `http` or `stream`, `env` are settings.
 
+mod answers;
 mod inbound;
 
 use std::path::Path;

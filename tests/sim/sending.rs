@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use dingtalk_trigger::domain::turn::failed::Tries;
 use dingtalk_trigger::domain::turn::question::Asking;
 use dingtalk_trigger::domain::turn::{Event, OpenTurn, Phase, Sending};
 
@@ -47,7 +48,7 @@ impl World {
         let at = self.clock();
         let luck = if self.is_calm { 9 } else { self.rng.below(30) };
         match luck {
-            0 => Event::SendFailed { failure: failed(None), at },
+            0 => Event::SendFailed { failure: failed(None), tries: Tries::Schedule, at },
             1 => {
                 let is_passed_over = self.bug == Some(Bug::SegmentPassedOver)
                     && sending(turn).is_some_and(|sending| segment + 1 < sending.segments);
@@ -55,7 +56,8 @@ impl World {
                     self.oracle.sent(place, turn.last, segment + 1);
                     return self.arrived(place, turn, segment);
                 }
-                Event::SendFailed { failure: failed(Some(Duration::ZERO)), at }
+                let (failure, tries) = (failed(Some(Duration::ZERO)), Tries::Schedule);
+                Event::SendFailed { failure, tries, at }
             }
             // Nobody knows whether it arrived; it did.
             2 => {
@@ -63,7 +65,8 @@ impl World {
                 if way(place) != Way::Card || !is_question_next(turn) {
                     self.oracle.ambiguous += 1;
                 }
-                Event::SendFailed { failure: failed(Some(Duration::ZERO)), at }
+                let (failure, tries) = (failed(Some(Duration::ZERO)), Tries::Schedule);
+                Event::SendFailed { failure, tries, at }
             }
             3 => Event::SendHeld { until: at.after(Duration::from_secs(3)) },
             // No direct message to this person: the group is asked in words.

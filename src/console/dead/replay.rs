@@ -245,7 +245,10 @@ async fn press_again(
         return Ok(Err("a later question of the expert is open: replay it when that is answered"));
     }
     let is_decision = matches!(action.kind, ActionKind::Confirm | ActionKind::Reject);
-    let is_taken = matches!(letter.reason, Reason::ReplyPermanent | Reason::ReplyExhausted);
+    let is_taken = matches!(
+        letter.reason,
+        Reason::ReplyPermanent | Reason::ReplyExhausted | Reason::ReplyContent
+    );
     if is_decision
         && is_taken
         && let Some(runtime) = state.routing.runtime(&asked.expert).await?

@@ -27,7 +27,7 @@ pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Pol
         Event::Accepted { attempt, at } => machine.accepted(attempt, at),
         Event::Failed { attempt, failure, at } => machine.failed(attempt, failure, at),
         Event::Sent { webhook_free_at, at } => machine.sent(webhook_free_at, at),
-        Event::SendFailed { failure, at } => machine.send_failed(failure, at),
+        Event::SendFailed { failure, tries, at } => machine.send_failed(failure, tries, at),
         Event::AskedInPrivate => machine.asked_in_private(),
         Event::SendHeld { until } => machine.send_held(until),
         Event::DeadSettled { at } => machine.delivered(at),

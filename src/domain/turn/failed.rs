@@ -25,6 +25,17 @@ pub struct Failed {
     pub retry: Option<Duration>,
 }
 
+/// How often a send that failed is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tries {
+    /// By the schedule of [`crate::domain::retry`].
+    Schedule,
+    /// By the schedule, but only [`crate::domain::retry::UNKNOWN_ATTEMPTS_MAX`] times.
+    Few,
+    /// After the wait that the failure asks for, until the turn is older than a hand-off may be.
+    UntilHandoffAge,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedAttempt {
     pub tried: Tried,

@@ -189,7 +189,8 @@ impl Machine {
                 | Reason::HandoffExpired
                 | Reason::Limit
                 | Reason::Expired
-                | Reason::Poison => Reason::RuntimeExhausted,
+                | Reason::Poison
+                | Reason::ReplyContent => Reason::RuntimeExhausted,
             };
             return self.bury(reason, failure.detail);
         };
@@ -201,31 +202,7 @@ impl Machine {
         self.goes_on(Step::Retry, vec![Command::Arm { at: due, purpose }])
     }
 
-    /// What is still to be said; a word about segments that are not there changes nothing.
-    pub(super) fn unsent(&self) -> Option<Sending> {
-        match &self.turn.phase {
-            Phase::Sending(sending) if sending.sent < sending.segments => Some(sending.clone()),
-            Phase::Sending(_)
-            | Phase::Running
-            | Phase::Waiting { .. }
-            | Phase::Retry { .. }
-            | Phase::Parked { .. }
-            | Phase::Burying { .. } => None,
-        }
-    }
-
-    pub(super) fn sent(mut self, webhook_free_at: Option<Timestamp>, at: Timestamp) -> Decision {
-        let Some(sending) = self.unsent() else { return self.unchanged() };
-        self.head.webhook_free_at = webhook_free_at.or(self.head.webhook_free_at);
-        let sent = sending.sent + 1;
-        self.turn.phase = Phase::Sending(Sending { sent, attempt: 1, not_before: None, ..sending });
-        if sent >= sending.segments {
-            return self.all_sent(at);
-        }
-        self.goes_on(Step::Sending, vec![Command::Send { segment: sent }])
-    }
-
-    fn all_sent(self, at: Timestamp) -> Decision {
+    pub(super) fn all_sent(self, at: Timestamp) -> Decision {
         match self.turn.kind {
             // The dead letter goes first: once it is gone, no later press asks again.
             TurnKind::Replay { dead } => {
@@ -261,29 +238,7 @@ impl Machine {
         self.ends(Step::Delivered, vec![])
     }
 
-    pub(super) fn send_failed(mut self, failure: Failed, at: Timestamp) -> Decision {
-        let Some(sending) = self.unsent() else { return self.unchanged() };
-        let tried = Tried::Send { segment: sending.sent + 1 };
-        self.note(tried, sending.attempt, &failure, at);
-        let Some(after) = failure.retry else { return self.bury(failure.reason, failure.detail) };
-        let Some(wait) = retry::backoff(&self.id, sending.attempt, Some(after)) else {
-            return self.bury(Reason::ReplyExhausted, failure.detail);
-        };
-        let (sent, attempt) = (sending.sent, sending.attempt + 1);
-        let due = at.after(wait);
-        self.turn.phase = Phase::Sending(Sending { attempt, not_before: Some(due), ..sending });
-        let purpose = Purpose::SendRetry { sent, attempt };
-        self.goes_on(Step::Retry, vec![Command::Arm { at: due, purpose }])
-    }
-
-    pub(super) fn send_held(mut self, until: Timestamp) -> Decision {
-        let Some(sending) = self.unsent() else { return self.unchanged() };
-        let purpose = Purpose::SendRetry { sent: sending.sent, attempt: sending.attempt };
-        self.turn.phase = Phase::Sending(Sending { not_before: Some(until), ..sending });
-        self.goes_on(Step::Retry, vec![Command::Arm { at: until, purpose }])
-    }
-
-    fn note(&mut self, tried: Tried, attempt: u32, failure: &Failed, at: Timestamp) {
+    pub(super) fn note(&mut self, tried: Tried, attempt: u32, failure: &Failed, at: Timestamp) {
         let (reason, detail) = (failure.reason, failure.detail.clone());
         self.turn.failed.note(FailedAttempt { tried, attempt, at, reason, detail });
     }

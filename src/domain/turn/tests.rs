@@ -14,7 +14,7 @@ mod stopping;
 use std::time::Duration;
 
 use super::decide::decide;
-use super::failed::{Failed, FailedAttempts};
+use super::failed::{Failed, FailedAttempts, Tries};
 use super::question::{Asking, Closes};
 use super::{
     Answered, Asked, Availability, Command, Decision, Ending, Event, Head, NewTurn, OpenTurn,
@@ -224,7 +224,8 @@ fn segments_go_out_one_after_the_other_and_retries_keep_their_place() {
     assert_eq!(told(&last), "delivered over: ");
     assert_eq!(last.head.position, Seq(12));
     assert_eq!(last.head.session.unwrap().last_activity, NOW, "the answer counts as activity");
-    let failure = |retry| Event::SendFailed { failure: failed(retry), at: NOW };
+    let tries = Tries::Schedule;
+    let failure = |retry| Event::SendFailed { failure: failed(retry), tries, at: NOW };
     let held = Event::SendHeld { until: LATER };
     let spent = Phase::Sending(Sending { attempt: 8, ..sending(1) });
     for (phase, event, expected) in [

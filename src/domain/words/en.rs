@@ -53,6 +53,8 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::PageNotNow => "This cannot be done right now. Please try again.",
         Word::AnswerCut => "(The answer is too long; the rest is not shown.)",
         Word::AnswerTitle => "Reply",
+        Word::InlinePicture => "picture",
+        Word::InlineFile => "attachment",
         Word::MarkPicture => "picture {n}",
         Word::MarkVoice => "voice {n}",
         Word::MarkVideo => "video {n}",

@@ -45,6 +45,8 @@ pub(super) fn text(word: Word) -> &'static str {
         Word::PageNotNow => "暂时无法处理，请稍后重试。",
         Word::AnswerCut => "（回答过长，其余部分未显示。）",
         Word::AnswerTitle => "回复",
+        Word::InlinePicture => "图片",
+        Word::InlineFile => "附件",
         Word::MarkPicture => "图片{n}",
         Word::MarkVoice => "语音{n}",
         Word::MarkVideo => "视频{n}",

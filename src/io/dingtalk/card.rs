@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use reqwest::Method;
 
-use super::send::{Call, SendError, Sender, permanent};
+use super::failure::{SendError, permanent};
+use super::send::{Call, Sender};
 use crate::domain::binding::{Integration, Language};
 use crate::domain::entry::Origin;
 use crate::domain::id::TurnId;

@@ -19,7 +19,8 @@ use crate::io::egress::host::HostList;
 use crate::io::egress::{Egress, is_not_public, retry_after};
 use crate::protocol::magic::HEAD_BYTES;
 use crate::protocol::media::{decode_url, download_body, expires_at};
-use crate::protocol::send::{Verdict, judge_api};
+use crate::protocol::send::codes::Class;
+use crate::protocol::send::verdict::{Verdict, judge_api};
 
 /// Asking for an address is answered at once.
 const LOCATE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -130,16 +131,11 @@ impl Downloads {
                     let url = decode_url(&answer);
                     return url.ok_or_else(|| Error::Gone("DingTalk gave no address".into()));
                 }
-                Verdict::TokenInvalid { .. } if !is_second => {
+                Verdict::Failed { class: Class::Token, .. } if !is_second => {
                     self.tokens.refuse(&integration.id, &token).await;
                     is_second = true;
                 }
-                Verdict::TokenInvalid { detail } | Verdict::Failed { detail, .. } => {
-                    return Err(failed(None, detail));
-                }
-                Verdict::TooFast { after, detail } => return Err(failed(Some(after), detail)),
-                Verdict::SessionGone => return Err(Error::Gone("its session is over".into())),
-                Verdict::Refused { detail } => return Err(Error::Gone(detail)),
+                Verdict::Failed { class, detail } => return Err(refusal(class, detail)),
             }
         }
     }
@@ -186,6 +182,21 @@ impl Downloads {
     }
 }
 
+/// What DingTalk's refusal to name the file's address means for the file.
+fn refusal(class: Class, detail: String) -> Error {
+    match class {
+        Class::Rate { after, .. } => failed(Some(after), detail),
+        Class::Quota | Class::Token | Class::Retry { .. } | Class::Unknown { .. } => {
+            failed(None, detail)
+        }
+        Class::Next(_)
+        | Class::TooLong
+        | Class::Content
+        | Class::Template
+        | Class::Permanent(_) => Error::Gone(detail),
+    }
+}
+
 /// Whether the store gives the file.
 fn judge_store(response: &Response) -> Result<(), Error> {
     let status = response.status();
@@ -217,8 +228,10 @@ fn failed(after: Option<Duration>, detail: String) -> Error {
 /// Credentials that are refused may be set right while the turn waits.
 fn token_error(error: &token::Error) -> Error {
     let after = match error {
-        token::Error::Failed { after, .. } => *after,
-        token::Error::Refused { .. } | token::Error::Unreachable(_) => None,
+        token::Error::Failed { class: Class::Rate { after, .. }, .. } => Some(*after),
+        token::Error::Failed { .. }
+        | token::Error::Refused { .. }
+        | token::Error::Unreachable(_) => None,
     };
     failed(after, error.to_string())
 }

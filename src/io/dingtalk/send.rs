@@ -1,9 +1,10 @@
 //! One segment to one conversation: the route that is open, the permit, the post, the verdict. Cards
 //! are sent in [`super::card`], by the same calls.
 //!
-//! Nothing is tried twice here but what cannot have been delivered: another route when the session
-//! webhook is gone, another token when this one is refused. Whether and when to try again is the
-//! caller's, who knows the journal; an outcome that nobody knows is marked for it.
+//! Nothing is tried twice here but what cannot have been delivered: another route when this one refuses,
+//! another token when this one is refused. Whether and when to try again is the caller's, who knows the
+//! journal; an outcome that nobody knows is marked for it. A refusal that an operator can mend becomes the
+//! integration's last error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,22 +15,26 @@ use crate::context::Context;
 use crate::domain::binding::Integration;
 use crate::domain::entry::Origin;
 use crate::domain::id::MsgId;
-use crate::domain::reason::Reason;
 use crate::domain::reply::Segment;
-use crate::domain::route::{Route, Webhook, choose};
+use crate::domain::route::{Route, Webhook, routes};
 use crate::io::dingtalk::card::Registered;
-use crate::io::dingtalk::token::{self, Tokens};
+use crate::io::dingtalk::failure::{SendClass, SendError, permanent, retryable};
+use crate::io::dingtalk::token::Tokens;
 use crate::io::egress::host::HostList;
 use crate::io::egress::{Egress, retry_after};
 use crate::io::governor::{Api, Governor, Permit};
+use crate::io::store::events::{Recorder, Seen};
 use crate::protocol::reaction;
-use crate::protocol::send::{
-    Verdict, direct_body, group_body, judge_api, judge_webhook, webhook_body,
-};
+use crate::protocol::send::codes::{Cause, Class};
+use crate::protocol::send::verdict::{Verdict, judge_api, judge_webhook};
+use crate::protocol::send::{direct_body, group_body, webhook_body};
 use crate::telemetry::metrics;
 
 /// A complaint holds back an app's other sends for at most this long.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Before each attempt at a reaction: DingTalk refuses it on a message that it has not stored yet.
+const REACTION_WAITS: [Duration; 3] =
+    [Duration::ZERO, Duration::from_millis(400), Duration::from_millis(1200)];
 
 pub struct Config {
     /// `DT_DINGTALK_API_URL`.
@@ -48,28 +53,6 @@ pub struct Sent {
     pub query_key: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{detail}")]
-pub struct SendError {
-    pub class: SendClass,
-    /// The message may have been delivered all the same.
-    pub is_ambiguous: bool,
-    /// What the dead letter says should this be the last attempt.
-    pub reason: Reason,
-    pub detail: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendClass {
-    Permanent,
-    /// Worth another attempt, not before `after` where DingTalk said so.
-    Retryable {
-        after: Option<Duration>,
-    },
-    /// Not tried: the next permit is that far. No attempt was spent.
-    Wait(Duration),
-}
-
 /// Whether somebody may still speak.
 pub type Hold = Arc<dyn Fn() -> bool + Send + Sync>;
 
@@ -82,6 +65,7 @@ pub struct Sender {
     config: Arc<Config>,
     pub(super) registered: Arc<Registered>,
     hold: Option<Hold>,
+    recorder: Option<Recorder>,
 }
 
 /// A call of DingTalk's API.
@@ -111,7 +95,13 @@ impl Sender {
         config: Config,
     ) -> Self {
         let (config, registered) = (Arc::new(config), Arc::default());
-        Self { context, egress, tokens, governor, config, registered, hold: None }
+        let (hold, recorder) = (None, None);
+        Self { context, egress, tokens, governor, config, registered, hold, recorder }
+    }
+
+    /// The same, which tells `recorder` what an operator can mend.
+    pub fn recorded_by(self, recorder: Recorder) -> Self {
+        Self { recorder: Some(recorder), ..self }
     }
 
     /// The same for somebody who may speak while `hold` says so. It is asked when there is a permit and
@@ -126,35 +116,43 @@ impl Sender {
         origin: &Origin,
         segment: &Segment,
     ) -> Result<Sent, SendError> {
-        let mut webhook = self.webhook_of(origin);
+        let webhook = self.webhook_of(origin);
         if webhook == Webhook::Unusable {
             self.context.metrics.limit_breached("reply_hosts");
         }
-        loop {
-            let now = self.context.clock.now();
-            let route = choose(origin, webhook, now).map_err(|why| permanent(why.to_string()))?;
-            self.pass(integration, api(&route)).await?;
-            let posted = match &route {
-                Route::Webhook { url } => self.post_webhook(url, segment).await?,
-                Route::Direct { .. } | Route::Group { .. } => {
-                    self.post_api(integration, origin, &route, segment).await?
-                }
-            };
-            let is_webhook = matches!(route, Route::Webhook { .. });
-            if is_webhook && matches!(posted, Posted::Judged(Verdict::SessionGone)) {
-                self.count(Api::Webhook, "session_gone");
-                webhook = Webhook::Unusable;
-                continue;
+        let routes = routes(origin, webhook, self.context.clock.now());
+        let mut refused: Option<SendError> = None;
+        for route in routes.map_err(|why| permanent(why.to_string()))? {
+            match self.send_by(&route, integration, origin, segment).await {
+                Ok(query_key) => return Ok(Sent { route: route.as_str(), query_key }),
+                Err(error) if error.is_of_route => refused = Some(error.after(refused)),
+                Err(error) => return Err(error.after(refused)),
             }
-            let query_key = self.settle(integration, api(&route), posted).await?;
-            return Ok(Sent { route: route.as_str(), query_key });
         }
+        Err(refused.unwrap_or_else(|| permanent("no route is open".into())))
+    }
+
+    async fn send_by(
+        &self,
+        route: &Route,
+        integration: &Integration,
+        origin: &Origin,
+        segment: &Segment,
+    ) -> Result<Option<String>, SendError> {
+        self.pass(integration, api(route)).await?;
+        let posted = match route {
+            Route::Webhook { url } => self.post_webhook(url, segment).await?,
+            Route::Direct { .. } | Route::Group { .. } => {
+                self.post_api(integration, origin, route, segment).await?
+            }
+        };
+        self.settle(integration, api(route), posted).await
     }
 
     /// Whether a segment would go by the session webhook, which has a rate of its own.
     pub fn is_by_webhook(&self, origin: &Origin) -> bool {
-        let route = choose(origin, self.webhook_of(origin), self.context.clock.now());
-        matches!(route, Ok(Route::Webhook { .. }))
+        let routes = routes(origin, self.webhook_of(origin), self.context.clock.now());
+        routes.is_ok_and(|routes| matches!(routes.first(), Some(Route::Webhook { .. })))
     }
 
     /// The webhook of a message is followed only to a host that the operator allows.
@@ -170,9 +168,7 @@ impl Sender {
             Ok(Permit::Granted) => Ok(()),
             Ok(Permit::Wait(wait)) => Err(SendError {
                 class: SendClass::Wait(wait),
-                is_ambiguous: false,
-                reason: Reason::ReplyExhausted,
-                detail: "the app's rate is used up".into(),
+                ..retryable(None, "the app's rate is used up".into())
             }),
             Err(error) => Err(retryable(None, error.to_string())),
         }
@@ -220,19 +216,32 @@ impl Sender {
         origin: &Origin,
         message: &MsgId,
     ) -> Result<(), SendError> {
-        match self.governor.permit(&integration.id, Api::Reaction).await {
-            Ok(Permit::Granted) => {}
-            Ok(Permit::Wait(_)) => return Err(permanent("the app's rate is used up".into())),
-            Err(error) => return Err(retryable(None, error.to_string())),
-        }
         let robot = origin.robot_code.as_deref().unwrap_or_else(|| integration.robot_code());
         let body = reaction::body(robot, message.as_str(), &origin.place.id);
-        let call = Call { method: Method::POST, path: "/v1.0/robot/emotion/reply", body };
-        let judge = |status, after, body: &[u8]| judge_api(status, after, body, None);
-        let posted = self.call(integration, call, judge).await?;
-        let is_done = matches!(posted, Posted::Judged(Verdict::Delivered { .. }));
-        self.count(Api::Reaction, if is_done { "ok" } else { "failed" });
-        if is_done { Ok(()) } else { Err(permanent("DingTalk took no reaction".into())) }
+        let mut last = permanent("no attempt was made".into());
+        for wait in REACTION_WAITS {
+            tokio::time::sleep(wait).await;
+            match self.governor.permit(&integration.id, Api::Reaction).await {
+                Ok(Permit::Granted) => {}
+                Ok(Permit::Wait(_)) => return Err(permanent("the app's rate is used up".into())),
+                Err(error) => return Err(retryable(None, error.to_string())),
+            }
+            let call = Call {
+                method: Method::POST,
+                path: "/v1.0/robot/emotion/reply",
+                body: body.clone(),
+            };
+            let posted = self.call(integration, call, reaction::judge).await?;
+            match self.settle(integration, Api::Reaction, posted).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.class == SendClass::Permanent => return Err(error),
+                Err(error) => last = error,
+            }
+            if !matches!(last.class, SendClass::Retryable { after: None } | SendClass::Unknown) {
+                break;
+            }
+        }
+        Err(last)
     }
 
     /// With the app's token, and with another one where DingTalk refuses that.
@@ -245,7 +254,8 @@ impl Sender {
         let url = format!("{}{}", self.config.api_url.trim_end_matches('/'), call.path);
         let mut is_second = false;
         loop {
-            let token = self.tokens.get(integration).await.map_err(|error| token_error(&error))?;
+            let token = self.tokens.get(integration).await;
+            let token = token.map_err(|error| SendError::of_token(&error))?;
             let request = self
                 .egress
                 .client()
@@ -253,7 +263,7 @@ impl Sender {
                 .header("x-acs-dingtalk-access-token", token.expose())
                 .body(call.body.clone());
             match self.post(request, &judge).await {
-                Posted::Judged(Verdict::TokenInvalid { .. }) if !is_second => {
+                Posted::Judged(Verdict::Failed { class: Class::Token, .. }) if !is_second => {
                     self.tokens.refuse(&integration.id, &token).await;
                     is_second = true;
                 }
@@ -298,41 +308,31 @@ impl Sender {
         api: Api,
         posted: Posted,
     ) -> Result<Option<String>, SendError> {
-        let verdict = match posted {
-            Posted::Judged(verdict) => verdict,
-            Posted::Unanswered { is_ambiguous, detail } => Verdict::Failed { is_ambiguous, detail },
-        };
-        match verdict {
-            Verdict::Delivered { query_key } => {
+        let (class, detail) = match posted {
+            Posted::Judged(Verdict::Delivered { query_key }) => {
                 self.count(api, "ok");
-                Ok(query_key)
+                return Ok(query_key);
             }
-            Verdict::TooFast { after, detail } => {
-                self.count(api, "too_fast");
-                // One conversation's long wait must not stop the whole app.
-                let pause = after.min(PAUSE_MAX);
-                if let Err(error) = self.governor.slow_down(&integration.id, api, pause).await {
-                    tracing::warn!(%error, "the send bucket could not be slowed down");
-                }
-                Err(retryable(Some(after), detail))
-            }
-            Verdict::TokenInvalid { detail } => {
-                self.count(api, "token_invalid");
-                Err(retryable(None, detail))
-            }
-            Verdict::Failed { is_ambiguous, detail } => {
-                self.count(api, if is_ambiguous { "unknown" } else { "failed" });
-                Err(SendError { is_ambiguous, ..retryable(None, detail) })
-            }
-            Verdict::SessionGone => {
-                self.count(api, "session_gone");
-                Err(permanent("DingTalk does not know the conversation".into()))
-            }
-            Verdict::Refused { detail } => {
-                self.count(api, "refused");
-                Err(permanent(detail))
+            Posted::Judged(Verdict::Failed { class, detail }) => (class, detail),
+            Posted::Unanswered { is_ambiguous, detail } => (Class::Retry { is_ambiguous }, detail),
+        };
+        self.count(api, result(class));
+        if let Class::Rate { after, .. } = class {
+            // One conversation's long wait must not stop the whole app.
+            let pause = after.min(PAUSE_MAX);
+            if let Err(error) = self.governor.slow_down(&integration.id, api, pause).await {
+                tracing::warn!(%error, "the send bucket could not be slowed down");
             }
         }
+        self.note(integration, class, &detail);
+        Err(SendError::of(class, detail))
+    }
+
+    /// What an operator can mend is shown with the integration.
+    fn note(&self, integration: &Integration, class: Class, detail: &str) {
+        let (Some(recorder), Some(advice)) = (&self.recorder, class.advice()) else { return };
+        let last_error = Some((self.context.clock.now(), format!("{advice}; {detail}")));
+        recorder.record(&integration.id, Seen { last_error, ..Seen::default() });
     }
 
     fn count(&self, api: Api, result: &'static str) {
@@ -349,29 +349,17 @@ fn api(route: &Route) -> Api {
     }
 }
 
-fn token_error(error: &token::Error) -> SendError {
-    let detail = error.to_string();
-    match error {
-        token::Error::Refused { .. } => permanent(detail),
-        token::Error::Failed { after, .. } => retryable(*after, detail),
-        token::Error::Unreachable(_) => retryable(None, detail),
-    }
-}
-
-pub(super) fn permanent(detail: String) -> SendError {
-    SendError {
-        class: SendClass::Permanent,
-        is_ambiguous: false,
-        reason: Reason::ReplyPermanent,
-        detail,
-    }
-}
-
-fn retryable(after: Option<Duration>, detail: String) -> SendError {
-    SendError {
-        class: SendClass::Retryable { after },
-        is_ambiguous: false,
-        reason: Reason::ReplyExhausted,
-        detail,
+/// The word for it in `dt_sends_total{result}`.
+fn result(class: Class) -> &'static str {
+    match class {
+        Class::Rate { .. } => "too_fast",
+        Class::Token => "token_invalid",
+        Class::Retry { is_ambiguous: true } | Class::Unknown { is_ambiguous: true } => "unknown",
+        Class::Retry { is_ambiguous: false } | Class::Unknown { is_ambiguous: false } => "failed",
+        Class::Next(Cause::Session) => "session_gone",
+        Class::Quota => "quota",
+        Class::TooLong => "too_long",
+        Class::Content => "content",
+        Class::Next(_) | Class::Template | Class::Permanent(_) => "refused",
     }
 }

@@ -16,18 +16,21 @@ use crate::domain::id::IntegrationId;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::io::egress::{Egress, retry_after};
-use crate::protocol::http::{excerpt, is_permanent};
-use crate::protocol::send::{decode_token, token_body};
+use crate::protocol::http::excerpt;
+use crate::protocol::send::codes::Class;
+use crate::protocol::send::verdict::{Verdict, judge_api};
+use crate::protocol::send::{are_credentials_wrong, decode_token, token_body};
 
 const MARGIN: Duration = Duration::from_mins(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
+const UNKNOWN: Class = Class::Unknown { is_ambiguous: false };
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("DingTalk refused clientId or clientSecret, {status}: {excerpt}")]
     Refused { status: u16, excerpt: String },
-    #[error("DingTalk gave no token, {status}: {excerpt}")]
-    Failed { status: u16, after: Option<Duration>, excerpt: String },
+    #[error("DingTalk gave no token, {detail}")]
+    Failed { class: Class, detail: String },
     #[error("DingTalk could not be asked for a token: {0}")]
     Unreachable(String),
 }
@@ -114,11 +117,33 @@ impl Tokens {
         match decode_token(&body) {
             Some(token) if status < 300 => Ok(token),
             // A body with a token is not shown to anybody.
-            Some(_) => Err(Error::Failed { status, after, excerpt: String::new() }),
-            None if is_permanent(status) && !excerpt(&body).contains("Limit") => {
+            Some(_) => Err(Error::Failed { class: UNKNOWN, detail: status.to_string() }),
+            None if are_credentials_wrong(&body) => {
                 Err(Error::Refused { status, excerpt: excerpt(&body) })
             }
-            None => Err(Error::Failed { status, after, excerpt: excerpt(&body) }),
+            None => Err(failed(judge_api(status, after, &body, None))),
+        }
+    }
+}
+
+/// An answer without a token is none, whatever it says. DingTalk documents few codes here, so what would
+/// be permanent of a message is tried again a few times.
+fn failed(verdict: Verdict) -> Error {
+    match verdict {
+        Verdict::Delivered { .. } => Error::Failed { class: UNKNOWN, detail: "no token".into() },
+        Verdict::Failed { class, detail } => {
+            let class = match class {
+                Class::Rate { .. } | Class::Next(_) | Class::Quota => class,
+                // No message was sent yet.
+                Class::Retry { .. } => Class::Retry { is_ambiguous: false },
+                Class::Token
+                | Class::Unknown { .. }
+                | Class::TooLong
+                | Class::Content
+                | Class::Template
+                | Class::Permanent(_) => UNKNOWN,
+            };
+            Error::Failed { class, detail }
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::domain::inbound::PlaceKind;
 use crate::domain::secret::Secret;
 use crate::domain::words::Word;
 use crate::protocol::http::excerpt;
-use crate::protocol::send::{Verdict, judge_api};
+use crate::protocol::send::codes::{Cause, Class};
+use crate::protocol::send::verdict::{Verdict, judge_card};
 
 pub const CREATE: &str = "/v1.0/card/instances/createAndDeliver";
 pub const UPDATE: &str = "/v1.0/card/instances";
@@ -176,15 +177,17 @@ pub fn judge(status: u16, after: Option<Duration>, body: &[u8]) -> Verdict {
     if code == Some("param.cardAlreadyExist") {
         return Verdict::Delivered { query_key: None };
     }
-    let verdict = judge_api(status, after, body, None);
-    let (Verdict::Delivered { .. }, Some(value)) = (&verdict, &value) else { return verdict };
     let is_refused = |value: &Value| value.get("success") == Some(&Value::Bool(false));
-    let results = value.pointer("/result/deliverResults").and_then(Value::as_array);
+    let results = value.as_ref().and_then(|value| value.pointer("/result/deliverResults"));
+    let results = results.and_then(Value::as_array).into_iter().flatten();
     // What was delivered nowhere is told inside a 200.
-    if is_refused(value) || results.into_iter().flatten().any(is_refused) {
-        return Verdict::Refused { detail: format!("{status}: {}", excerpt(body)) };
+    if (200..300).contains(&status) && (code.is_none() && value.as_ref().is_some_and(is_refused))
+        || results.into_iter().any(is_refused)
+    {
+        let detail = format!("{status}: {}", excerpt(body));
+        return Verdict::Failed { class: Class::Permanent(Cause::Address), detail };
     }
-    verdict
+    judge_card(status, after, body)
 }
 
 fn bytes(body: &Value) -> Vec<u8> {
@@ -195,6 +198,7 @@ fn bytes(body: &Value) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::domain::inbound::{Place, Sender};
+    use crate::protocol::send::codes::Scope;
 
     fn turn() -> TurnId {
         "robot-1.abcdefghijklmnopqrstuvwx23.42".parse().unwrap()
@@ -278,25 +282,36 @@ mod tests {
 
     #[test]
     fn an_answer_is_judged_by_its_code_and_by_where_the_card_was_delivered() {
+        let second = Duration::from_secs(1);
+        let refused = Some(Class::Permanent(Cause::Address));
+        let fast = |scope| Some(Class::Rate { after: second, scope });
         let table = [
-            (200, r#"{"success":true,"result":{"deliverResults":[{"success":true}]}}"#, "ok"),
-            (200, r#"{"success":true,"result":true}"#, "ok"),
-            (400, r#"{"code":"param.cardAlreadyExist"}"#, "ok"),
-            (200, r#"{"success":true,"result":{"deliverResults":[{"success":false}]}}"#, "refused"),
-            (200, r#"{"success":false}"#, "refused"),
-            (400, r#"{"code":"param.templateNotExist"}"#, "refused"),
-            (403, r#"{"code":"Forbidden.AccessDenied.QpsLimitForAppkeyAndApi"}"#, "fast"),
-            (500, r#"{"code":"system.busy"}"#, "failed"),
-            (401, "{}", "token"),
+            (200, r#"{"success":true,"result":{"deliverResults":[{"success":true}]}}"#, None),
+            (200, r#"{"success":true,"result":true}"#, None),
+            (400, r#"{"code":"param.cardAlreadyExist"}"#, None),
+            (200, r#"{"success":true,"result":{"deliverResults":[{"success":false}]}}"#, refused),
+            (200, r#"{"success":false}"#, refused),
+            (400, r#"{"code":"param.templateNotExist"}"#, Some(Class::Template)),
+            (400, r#"{"code":"param.templateUnpublished"}"#, Some(Class::Template)),
+            (500, r#"{"code":"unknownError"}"#, Some(Class::Template)),
+            (400, r#"{"code":"param.cardNotExist"}"#, Some(Class::Permanent(Cause::Card))),
+            (400, r#"{"code":"param.stream.outTrackId"}"#, Some(Class::Permanent(Cause::Card))),
+            (400, r#"{"code":"param.contentUnsafe"}"#, Some(Class::Content)),
+            (400, r#"{"code":"param.stream.content"}"#, Some(Class::TooLong)),
+            (403, r#"{"code":"Forbidden.AccessDenied.QpsLimitForAppkeyAndApi"}"#, fast(Scope::App)),
+            (403, r#"{"code":"Forbidden"}"#, fast(Scope::Card)),
+            (
+                403,
+                r#"{"code":"Forbidden.AccessDenied.AccessTokenPermissionDenied"}"#,
+                Some(Class::Next(Cause::Permission)),
+            ),
+            (500, r#"{"code":"system.busy"}"#, Some(Class::Retry { is_ambiguous: false })),
+            (401, "{}", Some(Class::Token)),
         ];
         for (status, body, expected) in table {
             let found = match judge(status, None, body.as_bytes()) {
-                Verdict::Delivered { .. } => "ok",
-                Verdict::Refused { .. } => "refused",
-                Verdict::TooFast { .. } => "fast",
-                Verdict::Failed { .. } => "failed",
-                Verdict::TokenInvalid { .. } => "token",
-                Verdict::SessionGone => "gone",
+                Verdict::Delivered { .. } => None,
+                Verdict::Failed { class, .. } => Some(class),
             };
             assert_eq!(found, expected, "{status} {body}");
         }

@@ -1,6 +1,6 @@
-//! What is written to DingTalk byte by byte, and what each of its answers is taken for.
+//! What is written to DingTalk byte by byte, and what its token answers are taken for.
 //!
-//! An answer is a line of a table: status, body, verdict.
+//! What its other answers mean is tested with [`super::verdict`].
 
 use super::*;
 use crate::domain::binding::Language;
@@ -58,87 +58,49 @@ fn the_longest_segment_fits_into_every_body() {
     }
 }
 
-/// The verdict's name, its wait in seconds, and whether it is ambiguous.
-fn short(verdict: &Verdict) -> (&'static str, u64) {
-    match verdict {
-        Verdict::Delivered { .. } => ("delivered", 0),
-        Verdict::SessionGone => ("gone", 0),
-        Verdict::TooFast { after, .. } => ("fast", after.as_secs()),
-        Verdict::TokenInvalid { .. } => ("token", 0),
-        Verdict::Failed { is_ambiguous: true, .. } => ("ambiguous", 0),
-        Verdict::Failed { .. } => ("failed", 0),
-        Verdict::Refused { .. } => ("refused", 0),
-    }
-}
-
 #[test]
-fn answers_of_a_webhook_are_judged_by_their_errcode() {
+fn a_token_is_read_with_its_life_or_with_an_ordinary_one() {
     let table = [
-        (200, r#"{"errcode":0,"errmsg":"ok"}"#, ("delivered", 0)),
-        (200, r#"{"errcode":"0","errmsg":"ok"}"#, ("delivered", 0)),
-        (200, "{}", ("delivered", 0)),
-        (200, "", ("delivered", 0)),
-        (200, r#"{"errcode":300001,"errmsg":"session 不存在"}"#, ("gone", 0)),
-        (200, r#"{"errcode":"300001"}"#, ("gone", 0)),
-        (200, r#"{"errcode":410100,"errmsg":"send too fast"}"#, ("fast", 10)),
-        (200, r#"{"errcode":-1,"errmsg":"busy"}"#, ("failed", 0)),
-        (200, r#"{"errcode":310000,"errmsg":"keywords not in content"}"#, ("refused", 0)),
-        (200, r#"{"errcode":460101}"#, ("refused", 0)),
-        (200, "<html>banned</html>", ("ambiguous", 0)),
-        (200, r#"{"status":1111,"wait":5,"source":"x5","punish":"deny"}"#, ("fast", 300)),
-        (429, "", ("fast", 1)),
-        (500, "oops", ("ambiguous", 0)),
-        (502, "<html>", ("ambiguous", 0)),
-        (503, "<html>", ("failed", 0)),
-        (504, "<html>", ("ambiguous", 0)),
-        (404, "", ("refused", 0)),
-        (302, "", ("failed", 0)),
+        (r#"{"accessToken":"t","expireIn":7200}"#, Some(7200.0)),
+        (r#"{"accessToken":"t","expireIn":"7200"}"#, Some(7200.0)),
+        (r#"{"accessToken":"t","expireIn":" 60 "}"#, Some(60.0)),
+        (r#"{"accessToken":"t","expireIn":7199.5}"#, Some(7199.5)),
+        (r#"{"accessToken":"t","expireIn":-1}"#, Some(3600.0)),
+        (r#"{"accessToken":"t","expireIn":0}"#, Some(3600.0)),
+        (r#"{"accessToken":"t","expireIn":1e300}"#, Some(3600.0)),
+        (r#"{"accessToken":"t","expireIn":7200000}"#, Some(3600.0)),
+        (r#"{"accessToken":"t","expireIn":"NaN"}"#, Some(3600.0)),
+        (r#"{"accessToken":"t","expireIn":"soon"}"#, Some(3600.0)),
+        (r#"{"accessToken":"t","expireIn":null}"#, Some(3600.0)),
+        (r#"{"accessToken":"t"}"#, Some(3600.0)),
+        (r#"{"errcode":0,"access_token":"t","expires_in":7200}"#, Some(7200.0)),
+        (r#"{"accessToken":""}"#, None),
+        (r#"{"accessToken":7}"#, None),
+        ("{}", None),
+        ("ok", None),
     ];
-    for (status, body, expected) in table {
-        let found = judge_webhook(status, None, body.as_bytes());
-        assert_eq!(short(&found), expected, "{status} {body}");
+    for (body, expected) in table {
+        let found = decode_token(body.as_bytes());
+        let life = found.as_ref().map(|(_, life)| life.as_secs_f64());
+        assert_eq!(life, expected, "{body}");
+        assert!(found.is_none_or(|(token, _)| token == "t"), "{body}");
     }
-    let found = judge_webhook(429, Some(Duration::from_secs(7)), b"");
-    assert_eq!(short(&found), ("fast", 7));
 }
 
 #[test]
-fn answers_of_the_open_api_are_judged_by_code_and_lists() {
+fn only_an_answer_about_id_or_secret_ends_the_asking_for_a_token() {
     let table = [
-        (200, r#"{"processQueryKey":"k"}"#, ("delivered", 0)),
-        (200, r#"{"processQueryKey":"k","invalidStaffIdList":["other"]}"#, ("delivered", 0)),
-        (200, r#"{"processQueryKey":"k","invalidStaffIdList":["me"]}"#, ("refused", 0)),
-        (200, r#"{"processQueryKey":"k","filteredStaffIdList":["me"]}"#, ("refused", 0)),
-        (200, r#"{"processQueryKey":"k","flowControlledStaffIdList":["me"]}"#, ("fast", 1)),
-        (403, r#"{"code":"Forbidden.AccessDenied.QpsLimitForAppkeyAndApi"}"#, ("fast", 1)),
-        (403, r#"{"Code":"Forbidden.AccessDenied.QpmLimitForAppkeyAndApi"}"#, ("fast", 60)),
-        (403, r#"{"code":"Forbidden.AccessDenied.ApiCountLimitForOrg"}"#, ("refused", 0)),
-        (403, r#"{"code":"Forbidden.AccessDenied.IpNotInWhiteList"}"#, ("refused", 0)),
-        (403, "<html>denied</html>", ("fast", 300)),
-        (400, r#"{"code":"InvalidAuthentication","message":"不合法的access_token"}"#, ("token", 0)),
-        (401, "", ("token", 0)),
-        (400, r#"{"errcode":40014}"#, ("token", 0)),
-        (200, r#"{"errcode":42001}"#, ("token", 0)),
-        (400, r#"{"code":"invalidParameter.msgParam.tooLong"}"#, ("refused", 0)),
-        (400, r#"{"code":"send.too.fast"}"#, ("fast", 1)),
-        (400, r#"{"code":"unknown.send.result"}"#, ("ambiguous", 0)),
-        (429, "{}", ("fast", 1)),
-        (500, r#"{"code":"system.error"}"#, ("ambiguous", 0)),
-        (500, r#"{"code":"system.busy"}"#, ("failed", 0)),
-        (503, r#"{"code":"serviceBusy"}"#, ("failed", 0)),
-        (504, "", ("ambiguous", 0)),
+        (r#"{"code":"invalidClientIdOrSecret"}"#, true),
+        (r#"{"code":"invalid.client"}"#, true),
+        (r#"{"errcode":40089}"#, true),
+        (r#"{"code":"system.error"}"#, false),
+        (r#"{"code":"systemError"}"#, false),
+        (r#"{"code":"service.error"}"#, false),
+        (r#"{"code":"some.new.code"}"#, false),
+        (r#"{"errcode":-1}"#, false),
+        ("<html>", false),
     ];
-    for (status, body, expected) in table {
-        let found = judge_api(status, None, body.as_bytes(), Some("me"));
-        assert_eq!(short(&found), expected, "{status} {body}");
+    for (body, expected) in table {
+        assert_eq!(are_credentials_wrong(body.as_bytes()), expected, "{body}");
     }
-    let key = Verdict::Delivered { query_key: Some("k".into()) };
-    assert_eq!(judge_api(200, None, br#"{"processQueryKey":"k"}"#, None), key);
-}
-
-#[test]
-fn a_token_is_read_with_its_life() {
-    let (token, life) = decode_token(br#"{"accessToken":"t","expireIn":7200}"#).unwrap();
-    assert_eq!((token.as_str(), life.as_secs()), ("t", 7200));
-    assert!(decode_token(b"{}").is_none());
 }

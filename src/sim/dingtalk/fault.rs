@@ -113,12 +113,20 @@ pub fn preset(name: &str) -> Option<(u16, Value)> {
         "tokenInvalid" => refused(400, "InvalidAuthentication", "不合法的access_token"),
         "unauthorized" => refused(401, "InvalidAuthentication", "不合法的access_token"),
         "ipDenied" => refused(403, "Forbidden.AccessDenied.IpNotInWhiteList", "ip not allowed"),
+        "quota" => refused(403, "Forbidden.AccessDenied.ApiCountLimitForOrg", "quota exceeded"),
+        "permissionDenied" => {
+            refused(403, "Forbidden.AccessDenied.AccessTokenPermissionDenied", "no permission")
+        }
+        "systemError" => refused(400, "system.error", "未知的系统错误"),
+        "unsafeText" => refused(400, "contain.notAllowed.text", "文本不合法"),
         "tooLong" => refused(400, "invalidParameter.msgParam.tooLong", "消息内容太长"),
         "disbanded" => refused(400, "group.disbanded", "群已解散"),
         "busy" => told(-1, "系统繁忙"),
         "tooFast" => told(410_100, "send too fast"),
         "sessionGone" => told(300_001, "session 不存在"),
         "webhookTooLong" => told(460_101, "message too long, exceed 20000 bytes"),
+        "systemFault" => told(500_100, "description:系统异常，请稍后再试;"),
+        "unsafeUrl" => told(430_101, "本次请求包含安全风险 unSafe URL"),
         "robotStopped" => told(400_102, "robot stopped"),
         _ => None,
     }

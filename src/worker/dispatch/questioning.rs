@@ -19,10 +19,11 @@ use crate::domain::id::{Seq, TurnId};
 use crate::domain::inbound::PlaceKind;
 use crate::domain::press;
 use crate::domain::reply::{self, Format, Segment};
+use crate::domain::retry::UNKNOWN_ATTEMPTS_MAX;
 use crate::domain::turn::question::{Asking, Closing};
 use crate::domain::turn::{Event, OpenTurn, Phase, Sending};
 use crate::domain::words::{self, Word};
-use crate::io::dingtalk::send::{SendClass, SendError};
+use crate::io::dingtalk::failure::{SendClass, SendError};
 use crate::protocol::action::{Kind, Link};
 use crate::protocol::card::question::{Callback, Question, Route, TEXT_MAX_BYTES};
 use crate::worker::run::{Run, Stopped};
@@ -139,8 +140,13 @@ impl Turning<'_> {
     /// `None` where this way is given up; the log says why.
     fn unless_spent(&self, turn: &OpenTurn, error: &SendError, instead: &str) -> Option<Event> {
         let attempt = sending(turn).map_or(1, |sending| sending.attempt);
-        let is_spent = attempt >= ASIDE_ATTEMPTS_MAX && !matches!(error.class, SendClass::Wait(_));
-        if !is_spent && error.class != SendClass::Permanent {
+        let is_spent = match error.class {
+            SendClass::Wait(_) => false,
+            SendClass::Retryable { .. } => attempt >= ASIDE_ATTEMPTS_MAX,
+            SendClass::Unknown => attempt >= UNKNOWN_ATTEMPTS_MAX,
+            SendClass::Permanent | SendClass::Quota => true,
+        };
+        if !is_spent {
             return Some(self.send_failed(error));
         }
         tracing::warn!(detail = error.detail, instead, "a question is asked in another way");

@@ -4,6 +4,7 @@
 //! the service's own words are said at most once and nothing hangs on them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -14,10 +15,11 @@ use crate::domain::inbound::PlaceKind;
 use crate::domain::rate;
 use crate::domain::reason::Reason;
 use crate::domain::reply::{self, Segment, segments};
-use crate::domain::turn::failed::Failed;
+use crate::domain::turn::failed::{Failed, Tries};
 use crate::domain::turn::{Event, Notice, OpenTurn, Phase};
 use crate::domain::words::Word;
-use crate::io::dingtalk::send::{SendClass, SendError, Sender};
+use crate::io::dingtalk::failure::{QUOTA_WAIT, SendClass, SendError};
+use crate::io::dingtalk::send::Sender;
 use crate::io::journal;
 use crate::worker::run::{Run, Stopped};
 
@@ -51,7 +53,8 @@ impl Turning<'_> {
         if self.load_answer(turn).await? == Loaded::Gone {
             let detail = "the answer is gone from DT_JOURNAL".to_owned();
             let failure = Failed { reason: Reason::ReplyPermanent, detail, retry: None };
-            return Ok(Event::SendFailed { failure, at: clock.now() });
+            let (tries, at) = (Tries::Schedule, clock.now());
+            return Ok(Event::SendFailed { failure, tries, at });
         }
         self.date_question(turn).await?;
         let index = usize::try_from(segment).unwrap_or(usize::MAX);
@@ -87,16 +90,18 @@ impl Turning<'_> {
 
     pub(super) fn send_failed(&self, error: &SendError) -> Event {
         let at = self.hands.context.clock.now();
-        let retry = match error.class {
+        let (retry, tries) = match error.class {
             SendClass::Wait(wait) => return Event::SendHeld { until: at.after(wait) },
-            SendClass::Permanent => None,
-            SendClass::Retryable { after } => Some(after.unwrap_or_default()),
+            SendClass::Permanent => (None, Tries::Schedule),
+            SendClass::Retryable { after } => (Some(after.unwrap_or_default()), Tries::Schedule),
+            SendClass::Unknown => (Some(Duration::ZERO), Tries::Few),
+            SendClass::Quota => (Some(QUOTA_WAIT), Tries::UntilHandoffAge),
         };
         if error.is_ambiguous && retry.is_some() {
             self.hands.context.metrics.ambiguous_sends.inc();
         }
         let failure = Failed { reason: error.reason, detail: error.detail.clone(), retry };
-        Event::SendFailed { failure, at }
+        Event::SendFailed { failure, tries, at }
     }
 
     /// One of the service's own words, said once at the most: it may be lost, it is never doubled.

@@ -18,7 +18,7 @@ use crate::domain::inbound::PlaceKind;
 use crate::domain::reply::{Limits, Segment, segments};
 use crate::domain::status::{Status, taken};
 use crate::domain::words::{self, Word};
-use crate::io::dingtalk::send::SendClass;
+use crate::io::dingtalk::failure::SendClass;
 use crate::io::log::{self, Found, PageLimits};
 use crate::io::nats::pull::Delivery;
 use crate::protocol::entry;
@@ -126,7 +126,8 @@ impl IntakeStage {
             let wait = match error.class {
                 SendClass::Wait(wait) => wait,
                 SendClass::Retryable { after } => after.unwrap_or(RENEW_EVERY),
-                SendClass::Permanent => Duration::MAX,
+                SendClass::Unknown => RENEW_EVERY,
+                SendClass::Permanent | SendClass::Quota => Duration::MAX,
             };
             if attempt == ATTEMPTS_MAX || wait > WAIT_MAX {
                 tracing::warn!(reason = error.reason.as_str(), "a question was not answered");

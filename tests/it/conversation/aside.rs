@@ -90,7 +90,7 @@ async fn who_cannot_be_written_to_answers_in_words() {
     assert!(!has_links(&outside.read_in(&said.conversation)));
 
     // A person who does not take the robot's direct messages.
-    let refused = json!({ "code": "robot.refused", "message": "not allowed" });
+    let refused = json!({ "code": "robot.oto.notExist", "message": "not allowed" });
     outside.cloud.fault(Fault::new("oto", Outcome::Answer { status: 400, body: refused }));
     let said = outside.ask(Say::group("robot", "cid-two", "bob", "confirm it"), IN_WORDS).await;
     assert!(!has_links(&outside.read_in(&said.conversation)));

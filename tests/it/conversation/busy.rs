@@ -120,6 +120,7 @@ async fn a_message_behind_an_answer_that_dingtalk_puts_off_is_acknowledged() {
     let outside = Outside::start().await;
     let service = published(&outside, &Value::Null).await;
     outside.cloud.fault(Fault::preset("webhook", "tooFast"));
+    outside.cloud.fault(Fault::preset("oto", "ipDenied"));
     let said = outside.say(Say::direct("robot", "ann", "first"));
     wait_until("the answer waits for another try", LIMIT, async || {
         service.metric("dt_stage_outcomes_total", "dispatch").await > 0.5

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dingtalk_trigger::context::{Clock, Context};
 use dingtalk_trigger::domain::entry::Origin;
-use dingtalk_trigger::io::dingtalk::send::SendClass;
+use dingtalk_trigger::io::dingtalk::failure::SendClass;
 use dingtalk_trigger::io::governor::{Api, Config, Error, Governor, Permit};
 use futures_util::StreamExt;
 use futures_util::future::join_all;

@@ -8,7 +8,7 @@ use axum::response::Redirect;
 use axum::routing::post;
 use dingtalk_trigger::domain::entry::Origin;
 use dingtalk_trigger::domain::inbound::SessionWebhook;
-use dingtalk_trigger::io::dingtalk::send::SendClass;
+use dingtalk_trigger::io::dingtalk::failure::SendClass;
 use dingtalk_trigger::sim::dingtalk::fault::Fault;
 use serde_json::json;
 
@@ -32,6 +32,69 @@ async fn a_session_that_is_gone_is_left_for_the_api_within_the_same_call() {
         }
     }
     assert_eq!(bench.seen().len(), 6, "each was sent once");
+}
+
+#[tokio::test]
+async fn what_the_webhook_refuses_for_permission_or_address_goes_by_the_api() {
+    let bench = Bench::start().await;
+    let denied = "错误描述:机器人权限校验不通过;解决方案:请登陆开放平台后台";
+    let refusals = [
+        Fault::preset("webhook", "tooFast"),
+        told("webhook", 200, json!({ "errcode": 400_101 })),
+        told("webhook", 200, json!({ "errcode": 400_106 })),
+        told("webhook", 200, json!({ "errcode": 43_004 })),
+        told("webhook", 200, json!({ "errcode": 99_999, "errmsg": denied })),
+        told("webhook", 200, json!({ "errcode": 99_999, "errmsg": "new" })),
+        told("webhook", 404, json!("<html>not found</html>")),
+        told("webhook", 403, json!({ "message": "no" })),
+    ];
+    for (sent, refusal) in (1..).zip(refusals) {
+        let name = format!("{refusal:?}");
+        bench.sim.fault(refusal);
+        assert_eq!(bench.send(&bench.alone()).await.unwrap().route, "oto", "{name}");
+        assert_eq!(bench.seen().len(), sent, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_api_refuses_for_permission_goes_by_the_webhook_while_it_lives() {
+    let bench = Bench::start().await;
+    let forbidden = |api, code: &str| {
+        told(api, 403, json!({ "code": format!("Forbidden.AccessDenied.{code}") }))
+    };
+    let refusals = [
+        (forbidden("oto", "IpNotInWhiteList"), SendClass::Permanent),
+        (forbidden("oto", "AccessTokenPermissionDenied"), SendClass::Permanent),
+        (forbidden("oto", "orgAuthLevelNotEnough"), SendClass::Permanent),
+        (forbidden("oto", "ApiCountLimitForOrg"), SendClass::Quota),
+        (forbidden("oto", "SomethingNew"), SendClass::Unknown),
+        (told("oto", 400, json!({ "errcode": 60_020 })), SendClass::Permanent),
+        (told("oto", 400, json!({ "errcode": 90_020 })), SendClass::Quota),
+    ];
+    let mut origin = bench.alone();
+    for (refusal, class) in refusals {
+        let name = format!("{refusal:?}");
+        for (left_s, expected) in [(200, Ok("webhook")), (0, Err(class))] {
+            let now = bench.context.clock.now();
+            origin.webhook.as_mut().unwrap().expires_at = now.after(Duration::from_secs(left_s));
+            bench.sim.fault(refusal.clone());
+            let sent = bench.send(&origin).await;
+            let found = sent.map(|sent| sent.route).map_err(|failed| failed.class);
+            assert_eq!(found, expected, "{name}, {left_s} s are left");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_refusals_the_more_hopeful_one_counts_and_both_are_told() {
+    let bench = Bench::start().await;
+    bench.sim.fault(Fault::preset("webhook", "tooFast"));
+    bench.sim.fault(Fault::preset("oto", "ipDenied"));
+    let failed = bench.send(&bench.alone()).await.unwrap_err();
+    assert_eq!(failed.class, SendClass::Retryable { after: Some(Duration::from_secs(10)) });
+    assert!(failed.detail.contains("410100"), "{}", failed.detail);
+    assert!(failed.detail.contains("IpNotInWhiteList"), "{}", failed.detail);
+    assert!(bench.seen().is_empty());
 }
 
 #[tokio::test]

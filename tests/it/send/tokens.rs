@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dingtalk_trigger::domain::entry::Origin;
-use dingtalk_trigger::io::dingtalk::send::SendClass;
+use dingtalk_trigger::io::dingtalk::failure::SendClass;
 use dingtalk_trigger::sim::dingtalk::app::App;
 use dingtalk_trigger::sim::dingtalk::fault::{Fault, Outcome};
 use dingtalk_trigger::sim::dingtalk::record::Kind;

@@ -9,13 +9,14 @@ use axum::response::IntoResponse;
 use axum::routing::post;
 use dingtalk_trigger::domain::entry::Origin;
 use dingtalk_trigger::domain::reason::Reason;
-use dingtalk_trigger::io::dingtalk::send::SendClass;
+use dingtalk_trigger::io::dingtalk::failure::SendClass;
 use dingtalk_trigger::io::governor::Api;
 use dingtalk_trigger::sim::dingtalk::fault::{Fault, Outcome};
+use dingtalk_trigger::sim::dingtalk::record::Kind;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::{Bench, told};
+use super::{Bench, done, told};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,10 +25,13 @@ async fn a_complaint_about_the_rate_halves_it_and_says_when_to_come_again() {
     let bench = Bench::start().await;
     let direct = Origin { webhook: None, ..bench.alone() };
     let group = Origin { webhook: None, ..bench.grouped() };
+    // Only the webhook is open.
+    let mut alone = bench.alone();
+    alone.sender.staff_id = None;
     let table = [
         (Fault::preset("oto", "qps"), &direct, Api::Direct, SECOND),
         (Fault::preset("group", "tooMany"), &group, Api::Group, SECOND),
-        (Fault::preset("webhook", "tooFast"), &bench.alone(), Api::Webhook, 10 * SECOND),
+        (Fault::preset("webhook", "tooFast"), &alone, Api::Webhook, 10 * SECOND),
     ];
     for (fault, origin, api, after) in table {
         let name = format!("{fault:?}");
@@ -140,6 +144,8 @@ async fn what_was_refused_was_not_delivered() {
         (told("oto", 500, json!({ "code": "system.busy" })), &direct, again),
         (Fault::preset("oto", "tooLong"), &direct, SendClass::Permanent),
         (Fault::preset("oto", "ipDenied"), &direct, SendClass::Permanent),
+        (told("oto", 400, json!({ "code": "some.new.code" })), &direct, SendClass::Unknown),
+        (Fault::preset("oto", "quota"), &direct, SendClass::Quota),
         (Fault::preset("webhook", "webhookTooLong"), &bench.alone(), SendClass::Permanent),
         (Fault::preset("webhook", "robotStopped"), &bench.alone(), SendClass::Permanent),
     ];
@@ -174,4 +180,79 @@ async fn a_refused_connection_delivered_nothing() {
     let failed = bench.send(&Origin { webhook: None, ..bench.alone() }).await.unwrap_err();
     let expected = (SendClass::Retryable { after: None }, false);
     assert_eq!((failed.class, failed.is_ambiguous), expected, "not even a token");
+}
+
+#[tokio::test]
+async fn dingtalks_own_failures_are_tried_again_whatever_their_status() {
+    let bench = Bench::start().await;
+    let direct = Origin { webhook: None, ..bench.alone() };
+    let group = Origin { webhook: None, ..bench.grouped() };
+    let table = [
+        (told("webhook", 200, json!({ "errcode": 500_100 })), &bench.alone(), true),
+        (told("webhook", 200, json!({ "errcode": 15 })), &bench.alone(), true),
+        (told("webhook", 200, json!({ "errcode": 88 })), &bench.alone(), false),
+        (told("oto", 400, json!({ "code": "system.error" })), &direct, true),
+        (told("group", 400, json!({ "code": "service.error" })), &group, true),
+        (told("token", 400, json!({ "code": "systemError" })), &direct, false),
+        (told("token", 400, json!({ "code": "service.error" })), &direct, false),
+    ];
+    for (fault, origin, is_ambiguous) in table {
+        let name = format!("{fault:?}");
+        bench.tokens.forget(&bench.integration.id);
+        bench.sim.fault(fault);
+        let failed = bench.send(origin).await.unwrap_err();
+        let expected = (SendClass::Retryable { after: None }, is_ambiguous);
+        assert_eq!((failed.class, failed.is_ambiguous), expected, "{name}");
+        bench.send(origin).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_plain_ok_is_delivered_once() {
+    let bench = Bench::start().await;
+    for body in ["ok", "success", ""] {
+        bench.sim.fault(done("webhook", 200, json!(body)));
+        assert_eq!(bench.send(&bench.alone()).await.unwrap().route, "webhook", "{body:?}");
+    }
+    assert_eq!(bench.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn a_text_that_dingtalk_refuses_goes_by_no_other_route() {
+    let bench = Bench::start().await;
+    let direct = Origin { webhook: None, ..bench.alone() };
+    let table = [
+        (told("webhook", 200, json!({ "errcode": 430_101 })), &bench.alone()),
+        (told("webhook", 200, json!({ "errcode": 460_101 })), &bench.alone()),
+        (told("oto", 400, json!({ "code": "contain.notAllowed.text" })), &direct),
+    ];
+    for (fault, origin) in table {
+        let name = format!("{fault:?}");
+        bench.sim.fault(fault);
+        let failed = bench.send(origin).await.unwrap_err();
+        let expected = (SendClass::Permanent, Reason::ReplyContent);
+        assert_eq!((failed.class, failed.reason), expected, "{name}");
+    }
+    assert!(bench.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_reaction_counts_only_if_it_was_set_and_is_tried_three_times() {
+    let bench = Bench::start().await;
+    let (origin, message) = (bench.alone(), "msg-1".parse().unwrap());
+    let failed = || told("emotion", 200, json!({ "success": false, "errorCode": "system.err" }));
+    let react = async || bench.sender.react(&bench.integration, &origin, &message).await;
+    bench.sim.fault(failed().times(2));
+    react().await.unwrap();
+    assert_eq!(bench.count(Kind::Reaction), 1);
+    bench.sim.fault(failed().times(3));
+    react().await.unwrap_err();
+    assert_eq!((bench.count(Kind::Reaction), bench.count(Kind::Faulted)), (1, 5));
+    bench.sim.fault(told(
+        "emotion",
+        403,
+        json!({ "code": "Forbidden.AccessDenied.IpNotInWhiteList" }),
+    ));
+    react().await.unwrap_err();
+    assert_eq!(bench.count(Kind::Faulted), 6, "a refusal is not tried again");
 }

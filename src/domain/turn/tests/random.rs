@@ -11,6 +11,7 @@ use super::{NOW, answered, ask, failed, run};
 use crate::domain::id::Seq;
 use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
+use crate::domain::turn::failed::Tries;
 use crate::domain::turn::question::Closes;
 use crate::domain::turn::{
     Answered, Availability, Command, Ending, Event, Head, NewTurn, Opening, Parked, Phase, Step,
@@ -27,6 +28,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Availability::Away(Parked::Paused)),
     ];
     let failure = || any::<bool>().prop_map(|again| failed(again.then_some(Duration::ZERO)));
+    let tries =
+        || prop_oneof![Just(Tries::Schedule), Just(Tries::Few), Just(Tries::UntilHandoffAge)];
     let answers = (0_u32..4, any::<bool>(), any::<bool>()).prop_map(|(segments, late, asks)| {
         Answered { has_interrupt: asks && segments > 0, ..answered(segments, late) }
     });
@@ -65,7 +68,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => (1_u32..3, failure(), at())
             .prop_map(|(attempt, failure, at)| Event::Failed { attempt, failure, at }),
         3 => at().prop_map(|at| Event::Sent { webhook_free_at: None, at }),
-        1 => (failure(), at()).prop_map(|(failure, at)| Event::SendFailed { failure, at }),
+        1 => (failure(), tries(), at())
+            .prop_map(|(failure, tries, at)| Event::SendFailed { failure, tries, at }),
         1 => at().prop_map(|until| Event::SendHeld { until }),
         1 => Just(Event::AskedInPrivate),
         1 => at().prop_map(|at| Event::DeadSettled { at }),

@@ -5,6 +5,7 @@
 
 use super::{EXPIRY, LATER, NOW, burying, expert, failed, head, parked, run, sending, told};
 use crate::domain::id::Seq;
+use crate::domain::turn::failed::Tries;
 use crate::domain::turn::question::{Abandoned, Asking};
 use crate::domain::turn::{Command, Event, Interrupted, Parked, Phase, Sending, TurnKind};
 
@@ -84,7 +85,8 @@ fn a_press_that_is_stopped_takes_the_run_along_that_asked() {
 fn a_turn_that_is_given_up_leaves_no_named_run_at_work() {
     let asks = |asks| Phase::Sending(Sending { asks, ..sending(0) });
     let refused = || Event::Failed { attempt: 2, failure: failed(None), at: NOW };
-    let unsaid = || Event::SendFailed { failure: failed(None), at: NOW };
+    let tries = Tries::Schedule;
+    let unsaid = || Event::SendFailed { failure: failed(None), tries, at: NOW };
     for (phase, event, name, expected) in [
         (Phase::Running, refused(), None, "burying burying: bury"),
         (Phase::Running, refused(), Some("run-1"), "burying burying: cancel, bury"),
