@@ -77,7 +77,7 @@ pub enum Word {
 }
 
 impl Word {
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::Unbound,
         Self::ExpertAway,
         Self::Failed,
