@@ -105,8 +105,10 @@ pub fn count(answer: &Answer, limits: Limits, can_ask: bool) -> u32 {
     u32::try_from(said + asked).unwrap_or(u32::MAX)
 }
 
-/// Brings `answer`, its question included, within `max_bytes`; tells whether anything had to be cut. A tenth
-/// of them is the question's at most, a hundredth its title's. Files within the text become words before.
+/// Brings `answer`, its question included, within `max_bytes`; tells whether anything had to be cut.
+///
+/// A tenth of the bytes is the question's at most, a hundredth its title's. Files within the text become
+/// words before the cut.
 pub fn cut_answer(answer: &mut Answer, max_bytes: usize, language: Language) -> bool {
     let asked = answer.interrupt.as_mut().map(|question| &mut question.text);
     for text in std::iter::once(&mut answer.text).chain(asked) {

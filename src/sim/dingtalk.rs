@@ -114,11 +114,6 @@ impl Sim {
         self.cloud.faults.push(fault);
     }
 
-    /// Every push is written with `raw` in place of `text`, for JSON that no value gives.
-    pub fn escape(&self, text: &str, raw: &str) {
-        super::locked(&self.cloud.escapes).push((text.to_owned(), raw.to_owned()));
-    }
-
     pub fn clear_faults(&self) {
         self.cloud.faults.clear();
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::Sim;
 use super::app::{AppState, Down, Receive};
 use super::cloud::Cloud;
 use super::record::{Kind, Record};
@@ -86,6 +87,13 @@ pub fn start(cloud: &Arc<Cloud>, queues: Queues) {
     cloud.context.spawn(redeliver(cloud.clone(), queues.due));
     for lane in queues.lanes {
         cloud.context.spawn(super::callback::run(cloud.clone(), lane));
+    }
+}
+
+impl Sim {
+    /// Every push is written with `raw` in place of `text`, for JSON that no value gives.
+    pub fn escape(&self, text: &str, raw: &str) {
+        locked(&self.cloud.escapes).push((text.to_owned(), raw.to_owned()));
     }
 }
 
