@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::entry;
 use super::envelope::{self, Error};
 use super::record::failed;
-use super::record::wire::{self, Asked};
+use super::record::reason::Reason;
+use super::record::wire::Asked;
 use crate::domain::dead::DeadLetter;
 use crate::domain::entry::Logged;
 use crate::domain::id::{InvalidId, Seq};
@@ -17,7 +18,7 @@ use crate::domain::time::Timestamp;
 #[derive(Serialize, Deserialize)]
 struct Letter {
     turn: String,
-    reason: wire::Reason,
+    reason: Reason,
     detail: String,
     attempts: u32,
     asked: Option<Asked>,

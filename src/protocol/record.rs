@@ -4,6 +4,7 @@
 //! it; later records refer to it by sequence.
 
 pub(in crate::protocol) mod wire;
+pub(in crate::protocol) mod reason;
 pub(in crate::protocol) mod failed;
 mod told;
 

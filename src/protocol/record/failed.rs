@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::wire;
+use super::reason::Reason;
 use crate::domain::time::Timestamp;
 use crate::domain::turn::failed::{FailedAttempt, FailedAttempts, Tried};
 
@@ -15,7 +15,7 @@ pub(in crate::protocol) struct Attempt {
     segment: Option<u32>,
     attempt: u32,
     at: i64,
-    reason: wire::Reason,
+    reason: Reason,
     detail: String,
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::reason::Reason;
 use super::told;
 use crate::domain::answer::{Answer, Interrupt};
 use crate::domain::id::{ExpertId, InvalidId, Seq};
-use crate::domain::reason;
 use crate::domain::session;
 use crate::domain::time::Timestamp;
 use crate::domain::turn;
@@ -129,12 +129,6 @@ enum Parked {
     Busy,
     Paused,
 }
-
-/// Named on the wire by its word, so that the taxonomy may grow in any order. An unknown word is an error of
-/// deserializing, as an unknown variant is: a newer release wrote it.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(in crate::protocol) struct Reason(reason::Reason);
 
 /// Writes the two directions between enums whose variants have the same names.
 macro_rules! same_variants {
@@ -394,33 +388,5 @@ impl TryFrom<Asked> for turn::Asked {
             is_new: wire.is_new,
             expires_at: Timestamp(wire.expires_at),
         })
-    }
-}
-
-impl From<reason::Reason> for Reason {
-    fn from(reason: reason::Reason) -> Self {
-        Self(reason)
-    }
-}
-
-impl From<Reason> for reason::Reason {
-    fn from(wire: Reason) -> Self {
-        wire.0
-    }
-}
-
-impl From<Reason> for String {
-    fn from(wire: Reason) -> Self {
-        wire.0.as_str().to_owned()
-    }
-}
-
-impl TryFrom<String> for Reason {
-    type Error = InvalidId;
-
-    fn try_from(word: String) -> Result<Self, InvalidId> {
-        let unknown = InvalidId { what: "reason", pattern: "a reason of this release" };
-        let found = reason::Reason::ALL.into_iter().find(|reason| reason.as_str() == word);
-        found.map(Self).ok_or(unknown)
     }
 }

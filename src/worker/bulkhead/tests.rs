@@ -1,3 +1,8 @@
+//! The bulkhead by itself, in virtual time.
+//!
+//! What a permit is for is told by who enters next: a newcomer, a run that waits a moment, or a conversation
+//! that is woken from the index.
+
 use super::*;
 use crate::domain::id::ConversationKey;
 
