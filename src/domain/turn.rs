@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use super::id::{ExpertId, Seq};
 use super::reason::Reason;
+use super::said::Said;
 use super::session::Session;
 use super::time::Timestamp;
 use failed::{Failed, FailedAttempts};
@@ -107,7 +108,7 @@ pub enum Phase {
     /// Given up; the dead letter may or may not be stored yet.
     Burying {
         reason: Reason,
-        detail: String,
+        detail: Said,
     },
 }
 
@@ -190,7 +191,7 @@ pub enum Opening {
     },
     Bury {
         reason: Reason,
-        detail: String,
+        detail: Said,
     },
 }
 

@@ -17,10 +17,11 @@ use crate::domain::id::MsgId;
 use crate::domain::reason::Reason;
 use crate::domain::reply::Segment;
 use crate::domain::route::{Route, Webhook, choose};
+use crate::domain::said::Said;
 use crate::io::dingtalk::card::Registered;
 use crate::io::dingtalk::token::{self, Tokens};
 use crate::io::egress::host::HostList;
-use crate::io::egress::{Egress, retry_after};
+use crate::io::egress::{API_ANSWER_MAX_BYTES, Egress, read, retry_after};
 use crate::io::governor::{Api, Governor, Permit};
 use crate::protocol::reaction;
 use crate::protocol::send::{
@@ -49,14 +50,14 @@ pub struct Sent {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{detail}")]
+#[error("{}", .reason.as_str())]
 pub struct SendError {
     pub class: SendClass,
     /// The message may have been delivered all the same.
     pub is_ambiguous: bool,
     /// What the dead letter says should this be the last attempt.
     pub reason: Reason,
-    pub detail: String,
+    pub detail: Said,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,9 +286,12 @@ impl Sender {
         };
         let status = response.status().as_u16();
         let after = retry_after(&response, self.context.clock.now());
-        match response.bytes().await {
+        match read(response, API_ANSWER_MAX_BYTES).await {
             Ok(body) => Posted::Judged(judge(status, after, &body)),
-            Err(error) => unanswered(error),
+            Err(error) => Posted::Unanswered {
+                is_ambiguous: true,
+                detail: format!("DingTalk's answer could not be read: {error}"),
+            },
         }
     }
 
@@ -363,7 +367,7 @@ pub(super) fn permanent(detail: String) -> SendError {
         class: SendClass::Permanent,
         is_ambiguous: false,
         reason: Reason::ReplyPermanent,
-        detail,
+        detail: detail.into(),
     }
 }
 
@@ -372,6 +376,6 @@ fn retryable(after: Option<Duration>, detail: String) -> SendError {
         class: SendClass::Retryable { after },
         is_ambiguous: false,
         reason: Reason::ReplyExhausted,
-        detail,
+        detail: detail.into(),
     }
 }

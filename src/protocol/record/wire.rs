@@ -328,7 +328,7 @@ impl From<&turn::Phase> for Phase {
                 asks: sending.asks.into(),
             }),
             turn::Phase::Burying { reason, detail } => {
-                Self::Burying { reason: (*reason).into(), detail: detail.clone() }
+                Self::Burying { reason: (*reason).into(), detail: detail.expose().to_owned() }
             }
         }
     }
@@ -354,7 +354,7 @@ impl TryFrom<Phase> for turn::Phase {
                 asks: sending.asks.into(),
             }),
             Phase::Burying { reason, detail } => {
-                Self::Burying { reason: reason.try_into()?, detail }
+                Self::Burying { reason: reason.try_into()?, detail: detail.into() }
             }
         })
     }

@@ -128,7 +128,7 @@ impl Turning<'_> {
         let thread = subject::thread_id(&run.conversation, abandoned.epoch);
         let named = abandoned.run.as_deref();
         if let Err(failure) = self.hands.runtimes.cancel(&runtime, &thread, named).await {
-            tracing::warn!(detail = failure.detail, "a run was not cancelled");
+            tracing::warn!(expert = %abandoned.expert, reason = failure.reason.as_str(), "a run was not cancelled");
         }
     }
 

@@ -49,7 +49,7 @@ impl Turning<'_> {
     ) -> Result<Event, Stopped> {
         let clock = &self.hands.context.clock;
         if self.load_answer(turn).await? == Loaded::Gone {
-            let detail = "the answer is gone from DT_JOURNAL".to_owned();
+            let detail = "the answer is gone from DT_JOURNAL".into();
             let failure = Failed { reason: Reason::ReplyPermanent, detail, retry: None };
             return Ok(Event::SendFailed { failure, at: clock.now() });
         }

@@ -135,7 +135,8 @@ impl<'a> Turning<'a> {
     /// What an answer comes to that no record can hold.
     fn unrecordable(&self, run: &Run, error: &anyhow::Error) -> Event {
         let attempt = run.head().turn.as_ref().map_or(0, |turn| turn.attempt);
-        let failure = Failed { reason: Reason::Limit, detail: format!("{error:#}"), retry: None };
+        let failure =
+            Failed { reason: Reason::Limit, detail: format!("{error:#}").into(), retry: None };
         Event::Failed { attempt, failure, at: self.hands.context.clock.now() }
     }
 
