@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +29,8 @@ pub struct Context {
     pub traces: Traces,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Places for what computes for long.
+    computing: Arc<Semaphore>,
 }
 
 impl Context {
@@ -38,6 +42,7 @@ impl Context {
             traces: Traces::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            computing: Arc::new(Semaphore::new(computing_max())),
         }
     }
 
@@ -58,6 +63,16 @@ impl Context {
         tokio::spawn(self.tasks.track_future(task))
     }
 
+    /// Runs work of more than a few milliseconds beside the threads that serve requests, so that a slow
+    /// input costs its own run and not the requests. Half of the processors do such work at most.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let _place = self.computing.acquire().await.context("wait for a place to compute")?;
+        tokio::task::spawn_blocking(work).await.context("compute beside the requests")
+    }
+
     /// Cancelled once the process is to take nothing new.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
@@ -73,6 +88,10 @@ impl Context {
         self.tasks.close();
         tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()
     }
+}
+
+fn computing_max() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get().div_ceil(2))
 }
 
 /// The time as the broker sees it: the system's, corrected by the offset that `io::nats` measures.

@@ -7,6 +7,7 @@
 
 pub mod id;
 pub mod time;
+pub mod said;
 pub mod secret;
 pub mod binding;
 pub mod inbound;

@@ -4,6 +4,7 @@
 //! results, never people or messages.
 
 pub mod metrics;
+pub mod event;
 pub mod health;
 pub mod log;
 pub mod traces;

@@ -158,7 +158,7 @@ fn running(attempt: u32, at: String, pod: Option<String>) -> Attempt {
 /// What the turn's last attempt met, if it was this one.
 fn response(turn: &OpenTurn, tried: Tried, attempt: u32) -> Option<String> {
     let met = turn.failed.as_slice().last()?;
-    (met.tried == tried && met.attempt == attempt).then(|| met.detail.clone())
+    (met.tried == tried && met.attempt == attempt).then(|| met.detail.expose().to_owned())
 }
 
 fn sends(records: &[Past]) -> Vec<Send> {
@@ -259,7 +259,8 @@ fn detail(turn: &OpenTurn) -> Option<String> {
     match &turn.phase {
         Phase::Waiting { until } => Some(format!("until {}", rfc3339(*until))),
         Phase::Retry { at } => {
-            let met = turn.failed.as_slice().last().map(|met| format!(", after {}", met.detail));
+            let met =
+                turn.failed.as_slice().last().map(|met| format!(", after {}", met.detail.expose()));
             Some(format!("at {}{}", rfc3339(*at), met.unwrap_or_default()))
         }
         Phase::Parked { why, .. } => Some(
@@ -271,7 +272,9 @@ fn detail(turn: &OpenTurn) -> Option<String> {
             .to_owned(),
         ),
         Phase::Sending(sending) => Some(format!("{} of {} sent", sending.sent, sending.segments)),
-        Phase::Burying { reason, detail } => Some(format!("{}: {detail}", reason.as_str())),
+        Phase::Burying { reason, detail } => {
+            Some(format!("{}: {}", reason.as_str(), detail.expose()))
+        }
         Phase::Running => None,
     }
 }

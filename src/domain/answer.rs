@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::reason::Reason;
+use super::said::Said;
 
 /// The whole answer of a turn. Stored with the journal record `Answered`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,7 +28,7 @@ pub struct Failure {
     pub class: FailureClass,
     pub reason: Reason,
     /// For operators: status and an excerpt of the response, without secrets or message text.
-    pub detail: String,
+    pub detail: Said,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

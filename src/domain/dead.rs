@@ -7,6 +7,7 @@ use super::entry::{Action, Again, Logged, Replay};
 use super::id::{Conversation, TurnId};
 use super::inbound::Message;
 use super::reason::Reason;
+use super::said::Said;
 use super::turn::Asked;
 use super::turn::failed::FailedAttempts;
 
@@ -15,7 +16,7 @@ pub struct DeadLetter {
     pub turn: TurnId,
     pub reason: Reason,
     /// For operators: what the other side said last.
-    pub detail: String,
+    pub detail: Said,
     pub attempts: u32,
     /// What they met.
     pub failed: FailedAttempts,

@@ -5,6 +5,7 @@
 //! Sizes are those of the JSON that DingTalk counts, not of the bare text.
 
 mod adapt;
+mod fence;
 mod inline;
 mod split;
 
@@ -59,7 +60,10 @@ pub fn segments(
     language: Language,
     mention: Option<&str>,
 ) -> Segments {
-    let text = answer.replace("\r\n", "\n");
+    // What no message could hold is not looked at.
+    let read_max = limits.segment_max_bytes.saturating_mul(limits.segments_max.max(1));
+    let read = answer.get(..answer.floor_char_boundary(read_max)).unwrap_or(answer);
+    let text = read.replace("\r\n", "\n");
     let format = if adapt::is_markdown(&text) { Format::Markdown } else { Format::Text };
     let text = match format {
         Format::Text => text.trim_end().to_owned(),
@@ -70,7 +74,7 @@ pub fn segments(
         Format::Text => split::text(&text, budget),
         Format::Markdown => split::markdown(&text, budget),
     };
-    let is_cut = pieces.len() > limits.segments_max.max(1);
+    let is_cut = read.len() < answer.trim_end().len() || pieces.len() > limits.segments_max.max(1);
     if is_cut {
         pieces.truncate(limits.segments_max.max(1));
         if let Some(last) = pieces.last_mut() {

@@ -97,7 +97,7 @@ mod tests {
         let sending = |not_before| {
             Phase::Sending(Sending { answer, segments: 1, sent: 0, attempt: 2, not_before, asks })
         };
-        let burying = Phase::Burying { reason: Reason::Poison, detail: String::new() };
+        let burying = Phase::Burying { reason: Reason::Poison, detail: "".into() };
         for (phase, expected) in [
             (Phase::Running, true),
             (Phase::Waiting { until: soon }, true),

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use super::id::{ExpertId, Seq};
 use super::reason::Reason;
+use super::said::Said;
 use super::session::Session;
 use super::time::Timestamp;
 use failed::{Failed, FailedAttempts, Tries};
@@ -108,7 +109,7 @@ pub enum Phase {
     /// Given up; the dead letter may or may not be stored yet.
     Burying {
         reason: Reason,
-        detail: String,
+        detail: Said,
     },
 }
 
@@ -191,7 +192,7 @@ pub enum Opening {
     },
     Bury {
         reason: Reason,
-        detail: String,
+        detail: Said,
     },
 }
 

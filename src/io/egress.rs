@@ -23,6 +23,9 @@ use proxy::Tunnels;
 use crate::domain::time::Timestamp;
 use crate::protocol::http;
 
+/// An answer of an API is never longer; what is longer is none.
+pub const API_ANSWER_MAX_BYTES: usize = 64 * 1024;
+
 pub struct Config {
     pub connect_timeout: Duration,
     pub idle_connections_max: usize,
@@ -110,6 +113,28 @@ impl Egress {
         };
         Ok(Allowed { client, url })
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Without the address, which may hold a token.
+    #[error("{0}")]
+    Broken(reqwest::Error),
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// The body of `response`, of at most `max_bytes`: the memory of this process is not the sender's to fill.
+pub async fn read(mut response: reqwest::Response, max_bytes: usize) -> Result<Vec<u8>, ReadError> {
+    let mut body = Vec::new();
+    let broken = |error: reqwest::Error| ReadError::Broken(error.without_url());
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > max_bytes {
+            return Err(ReadError::TooLong(max_bytes));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// Whether a request failed because the name in its address has no public address.
@@ -232,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn redirects_are_not_followed() {
+    async fn redirects_are_not_followed_and_no_answer_is_read_beyond_its_limit() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = axum::Router::new()
@@ -245,5 +270,11 @@ mod tests {
         let allowed = egress.allow(&hosts, &format!("http://{address}/")).unwrap();
         let response = allowed.client.get(allowed.url).send().await.unwrap();
         assert_eq!(response.status().as_u16(), 303);
+        let url = format!("http://{address}/next");
+        for (max_bytes, is_read) in [(8, true), (7, false)] {
+            let response = egress.client().get(&url).send().await.unwrap();
+            let body = read(response, max_bytes).await;
+            assert_eq!(body.ok(), is_read.then(|| b"followed".to_vec()), "{max_bytes}");
+        }
     }
 }

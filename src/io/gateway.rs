@@ -21,13 +21,13 @@ use tokio_tungstenite::{
 
 use crate::domain::secret::Secret;
 use crate::io::egress::proxy::{self, Tunnels};
+use crate::io::egress::{API_ANSWER_MAX_BYTES, read};
 use crate::protocol::stream::open;
 
 /// How long a write or the closing handshake may take.
 const WRITE_MAX: Duration = Duration::from_secs(10);
 const OPENINGS_MAX: usize = 64;
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
 /// How much longer than allowed a frame may be and is read for its id.
 const READ_FACTOR: usize = 4;
@@ -108,7 +108,7 @@ impl Gateway {
             url: self.config.api_url.clone(),
             reason: causes(&error.without_url()),
         };
-        let mut answer = self
+        let answer = self
             .client
             .post(format!("{}{}", self.config.api_url, open::PATH))
             // Without it the answer is XML.
@@ -118,13 +118,9 @@ impl Gateway {
             .await
             .map_err(unreachable)?;
         let status = answer.status().as_u16();
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_MAX_BYTES {
-                break;
-            }
-        }
+        let body = read(answer, API_ANSWER_MAX_BYTES).await.map_err(|error| {
+            Error::Unreachable { url: self.config.api_url.clone(), reason: error.to_string() }
+        })?;
         Ok(open::answer(status, &body)?)
     }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::domain::secret::Secret;
 use crate::domain::span::Span;
-use crate::io::egress::{Egress, retry_after};
+use crate::io::egress::{API_ANSWER_MAX_BYTES, Egress, read, retry_after};
 use crate::protocol::otlp;
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::traces::Outlet;
@@ -32,8 +32,6 @@ const WAITS: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// However long a collector asks to be left alone.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// An answer says little; more is not read.
-const ANSWER_MAX_BYTES: u64 = 64 << 10;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -195,9 +193,7 @@ impl Collector {
         };
         let status = response.status();
         if status.is_success() {
-            let is_short = response.content_length().is_some_and(|it| it <= ANSWER_MAX_BYTES);
-            let answer =
-                if is_short { response.bytes().await.unwrap_or_default() } else { Bytes::new() };
+            let answer = read(response, API_ANSWER_MAX_BYTES).await.unwrap_or_default();
             return Sent::Taken { rejected: otlp::rejected(&answer) };
         }
         // The codes that OTLP names as passing.

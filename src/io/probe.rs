@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::egress::Egress;
+use super::egress::{API_ANSWER_MAX_BYTES, Egress, read};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const EXCERPT_CHARS_MAX: usize = 200;
@@ -55,7 +55,10 @@ async fn answer(request: reqwest::RequestBuilder, url: &str) -> Result<(u16, Str
     };
     let answer = request.timeout(LIMIT).send().await.map_err(unreachable)?;
     let status = answer.status().as_u16();
-    Ok((status, answer.text().await.map_err(unreachable)?))
+    let body = read(answer, API_ANSWER_MAX_BYTES)
+        .await
+        .map_err(|error| Error::Unreachable { url: url.to_owned(), reason: error.to_string() })?;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 fn excerpt(text: &str) -> String {

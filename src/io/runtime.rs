@@ -268,16 +268,16 @@ impl Call<'_> {
             return permanent(Reason::RuntimePermanent, detail);
         }
         let class = FailureClass::Retryable { after };
-        Failure { class, reason: Reason::RuntimeExhausted, detail }
+        Failure { class, reason: Reason::RuntimeExhausted, detail: detail.into() }
     }
 }
 
 fn permanent(reason: Reason, detail: String) -> Failure {
-    Failure { class: FailureClass::Permanent, reason, detail }
+    Failure { class: FailureClass::Permanent, reason, detail: detail.into() }
 }
 
 fn retryable(reason: Reason, detail: String) -> Failure {
-    Failure { class: FailureClass::Retryable { after: None }, reason, detail }
+    Failure { class: FailureClass::Retryable { after: None }, reason, detail: detail.into() }
 }
 
 fn silent() -> Failure {

@@ -15,6 +15,8 @@ use crate::io::egress::{self, Egress};
 
 /// Tests of an integration open real connections.
 const LIMIT: Duration = Duration::from_secs(60);
+/// A page of a list is the longest answer.
+const ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 pub struct Client {
     egress: Egress,
@@ -73,8 +75,9 @@ impl Client {
             )
         })?;
         let status = answer.status().as_u16();
-        let text = answer.text().await.context("read the admin API's answer")?;
-        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+        let text = egress::read(answer, ANSWER_MAX_BYTES).await;
+        let text = text.context("read the admin API's answer")?;
+        Ok(Answer { status, body: serde_json::from_slice(&text).unwrap_or(Value::Null) })
     }
 
     pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {

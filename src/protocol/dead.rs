@@ -37,7 +37,7 @@ pub fn encode(letter: &DeadLetter) -> Vec<u8> {
     let body = Letter {
         turn: letter.turn.to_string(),
         reason: letter.reason.into(),
-        detail: letter.detail.clone(),
+        detail: letter.detail.expose().to_owned(),
         attempts: letter.attempts,
         asked: letter.asked.as_ref().map(Into::into),
         entries: letter
@@ -63,7 +63,7 @@ pub fn decode(bytes: &[u8]) -> Result<DeadLetter, Error> {
     Ok(DeadLetter {
         turn: letter.turn.parse().map_err(invalid)?,
         reason: letter.reason.into(),
-        detail: letter.detail,
+        detail: letter.detail.into(),
         attempts: letter.attempts,
         failed: failed::read(failed),
         asked: letter.asked.map(TryInto::try_into).transpose().map_err(invalid)?,

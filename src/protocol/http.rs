@@ -14,6 +14,8 @@ use crate::protocol::mask::mask;
 /// Longer than this nobody is asked to wait by a header.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 const EXCERPT_CHARS: usize = 300;
+/// More of a response is not looked at for its excerpt.
+const EXCERPT_READ_BYTES: usize = 4 * 1024;
 
 /// The same request would be refused again: 4xx, but for those that speak of time or load.
 pub fn is_permanent(status: u16) -> bool {
@@ -39,7 +41,7 @@ pub fn http_date(value: &str) -> Option<Timestamp> {
 
 /// The beginning of a response, on one line, without control characters and without secrets, for operators.
 pub fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
+    let text = String::from_utf8_lossy(beginning(body, EXCERPT_READ_BYTES));
     let mut excerpt = String::new();
     let is_gap = |c: char| c.is_whitespace() || c.is_control();
     for word in text.split(is_gap).filter(|word| !word.is_empty()) {
@@ -52,6 +54,14 @@ pub fn excerpt(body: &[u8]) -> String {
         }
     }
     mask(&excerpt).chars().take(EXCERPT_CHARS).collect()
+}
+
+/// At most `max_bytes` of `body`, without half a character at the end.
+fn beginning(body: &[u8], max_bytes: usize) -> &[u8] {
+    let is_boundary = |at: &usize| body.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
+    // No character is longer than four bytes.
+    let end = (max_bytes.saturating_sub(3)..=max_bytes).rev().find(is_boundary);
+    body.get(..end.unwrap_or(max_bytes)).unwrap_or(body)
 }
 
 #[cfg(test)]
@@ -88,6 +98,17 @@ mod tests {
         for (body, expected) in table {
             assert_eq!(excerpt(body), expected, "{body:?}");
         }
+    }
+
+    #[test]
+    fn an_excerpt_reads_no_more_than_it_may_and_cuts_at_a_character() {
+        for len in 0..9 {
+            let body = "你a".repeat(3);
+            let kept = beginning(body.as_bytes(), len);
+            assert!(std::str::from_utf8(kept).is_ok_and(|kept| kept.len() + 2 >= len), "{len}");
+        }
+        assert_eq!(beginning(&[0x80; 10], 5), [0x80; 5]);
+        assert_eq!(beginning(b"abc", 5), b"abc");
     }
 
     #[test]

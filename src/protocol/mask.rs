@@ -65,8 +65,11 @@ fn one<'a>(word: &str, after: &'a str, masked: &mut String) -> &'a str {
     }
     if is_scheme(word) {
         let (gap, value) = split(after, |c| c == ' ');
+        if gap.is_empty() {
+            return after;
+        }
         let (value, rest) = split(value, |c| !is_end(c));
-        if gap.is_empty() || value.len() < CHARS_MIN {
+        if value.len() < CHARS_MIN {
             return after;
         }
         masked.push_str(gap);
@@ -114,7 +117,8 @@ fn assigned(text: &str) -> Option<(&str, &str)> {
     let is_around = |c| matches!(c, '"' | '\'' | '\\' | ' ');
     let value = text.trim_start_matches(is_around).strip_prefix([':', '='])?;
     let value = value.trim_start_matches(is_around);
-    Some((text.strip_suffix(value)?, value))
+    let (sign, value) = text.split_at_checked(text.len() - value.len())?;
+    Some((sign, value))
 }
 
 fn is_scheme(word: &str) -> bool {

@@ -12,6 +12,7 @@ mod tests;
 
 use serde_json_borrow::Value;
 
+use super::http::excerpt;
 use super::loose;
 use crate::domain::binding::is_robot_code;
 use crate::domain::id::MsgId;
@@ -49,7 +50,10 @@ pub fn is_robot_message(value: &Value<'_>) -> bool {
 pub fn inspect(value: &Value<'_>) -> Result<Outcome, Malformed> {
     if is_quota_notice(value) {
         let said = ["errorMessage", "errMsg"].iter().find_map(|field| loose::text(value, field));
-        let said = said.unwrap_or_else(|| "the monthly message quota is used up".to_owned());
+        let said = said.map_or_else(
+            || "the monthly message quota is used up".to_owned(),
+            |said| excerpt(said.as_bytes()),
+        );
         return Ok(Outcome::QuotaExceeded { said });
     }
     let message = read(value)?;

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::http::excerpt;
 use super::surrogate;
 
 /// The topic of messages to the robot.
@@ -153,11 +154,12 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// The reason inside a disconnect's data, or the data as it stands.
+/// The reason inside a disconnect's data, or the beginning of the data as it stands.
 fn reason(data: &Value) -> String {
     let data = text(data);
     let inner = serde_json::from_str::<Value>(&data).unwrap_or_default();
-    inner.get("reason").and_then(Value::as_str).map_or(data, str::to_owned)
+    let said = inner.get("reason").and_then(Value::as_str).unwrap_or(&data);
+    excerpt(said.as_bytes())
 }
 
 #[cfg(test)]

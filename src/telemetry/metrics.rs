@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::event;
+
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Inbound {
     pub integration: String,
@@ -25,7 +27,7 @@ pub struct Inbound {
 pub struct Event {
     pub integration: String,
     /// DingTalk's own word for it.
-    pub kind: String,
+    pub kind: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -216,13 +218,9 @@ impl Metrics {
         text
     }
 
-    /// An event that was answered and left. Its type is DingTalk's own word and may be anything: what does
-    /// not look like one is `other`.
+    /// An event that was answered and left.
     pub fn event_left(&self, integration: &str, kind: &str) {
-        let is_plain = (1..=64).contains(&kind.len())
-            && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let kind = if is_plain { kind } else { "other" };
-        let labels = Event { integration: integration.to_owned(), kind: kind.to_owned() };
+        let labels = Event { integration: integration.to_owned(), kind: event::label(kind) };
         self.events.get_or_create(&labels).inc();
     }
 

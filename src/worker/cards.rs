@@ -54,7 +54,7 @@ impl Cards {
     }
 
     async fn try_to_close(&self, integration: &Integration, turn: &TurnId, result: Option<&str>) {
-        let mut said = String::new();
+        let mut reason = "";
         let mut wait_max = Duration::ZERO;
         for wait in WAITS {
             sleep(wait.max(wait_max)).await;
@@ -63,15 +63,15 @@ impl Cards {
             wait_max = match error.class {
                 SendClass::Permanent | SendClass::Quota => {
                     // Perhaps it was asked by a message.
-                    tracing::debug!(turn.id = %turn, detail = error.detail, "no card to close");
+                    tracing::debug!(turn.id = %turn, reason = error.reason.as_str(), "no card to close");
                     return;
                 }
                 SendClass::Retryable { after } => after.unwrap_or_default().min(WAIT_MAX),
                 SendClass::Unknown => Duration::ZERO,
                 SendClass::Wait(wait) => wait.min(WAIT_MAX),
             };
-            said = error.detail;
+            reason = error.reason.as_str();
         }
-        tracing::warn!(turn.id = %turn, detail = said, "a card was not closed");
+        tracing::warn!(turn.id = %turn, reason, "a card was not closed");
     }
 }

@@ -76,11 +76,11 @@ impl Resolver {
             (_, Entry::Query(_)) => (TurnKind::Control, ends(Ending::Delivered), None),
             (_, Entry::Control(control)) => obey(control),
             (_, Entry::Undecodable { why, .. }) => {
-                let opening = Opening::Bury { reason: Reason::Decode, detail: why.clone() };
+                let opening = Opening::Bury { reason: Reason::Decode, detail: why.as_str().into() };
                 (TurnKind::Unreadable, opening, None)
             }
             _ if question.now.since(newest.at) >= self.entry_age_max => {
-                let detail = "it came to its turn later than DT_ENTRY_MAX_AGE allows".to_owned();
+                let detail = "it came to its turn later than DT_ENTRY_MAX_AGE allows".into();
                 (TurnKind::Messages, Opening::Bury { reason: Reason::Expired, detail }, None)
             }
             // Counted, never answered: whoever is not listed is none of the expert's business.
@@ -151,7 +151,7 @@ impl Resolver {
         let bound = self.routing.trigger_fresh(&question.conversation.integration).await;
         let Ok(bound) = bound else { return Resolved::Unknown };
         let Some(trigger) = bound else {
-            let detail = "no enabled trigger names this integration".to_owned();
+            let detail = "no enabled trigger names this integration".into();
             let opening = Opening::Bury { reason: Reason::Unbound, detail };
             let turn = Box::new(self.new_turn(question, kind, opening));
             return Resolved::Turn { turn, reach: None, says: None };

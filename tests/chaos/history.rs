@@ -151,5 +151,5 @@ fn is_unknown(noted: &Noted) -> bool {
     let Some(met) = turn.failed.as_slice().last() else { return false };
     ["DingTalk did not answer", "500: ", "502: ", "504: "]
         .iter()
-        .any(|unknown| met.detail.starts_with(unknown))
+        .any(|unknown| met.detail.expose().starts_with(unknown))
 }

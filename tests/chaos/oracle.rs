@@ -304,7 +304,8 @@ impl Verdict {
             *letters.entry(key).or_default() += 1;
             if letter.reason != Reason::RuntimePermanent || !begins_with_a_refusal(letter) {
                 let (turn, reason) = (&letter.turn, letter.reason.as_str());
-                self.broken.push(format!("{turn} was buried: {reason}: {}", letter.detail));
+                self.broken
+                    .push(format!("{turn} was buried: {reason}: {}", letter.detail.expose()));
             }
         }
         for (conversation, turns) in &history.turns {

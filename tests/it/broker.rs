@@ -129,7 +129,7 @@ async fn a_turn_has_one_letter_also_when_it_is_buried_again_much_later() {
     let letter = |last| DeadLetter {
         turn: TurnId { conversation: place.clone(), last: Seq(last) },
         reason: Reason::RuntimeExhausted,
-        detail: "HTTP 500".to_owned(),
+        detail: "HTTP 500".into(),
         attempts: 8,
         failed: FailedAttempts::default(),
         asked: None,

@@ -8,6 +8,7 @@ mod tidy;
 mod readme;
 mod wire;
 mod fuzz;
+mod linear;
 mod harness;
 mod child;
 mod store;

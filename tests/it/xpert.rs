@@ -151,7 +151,7 @@ async fn a_run_that_fails_is_worth_another_attempt_which_asks_anew() {
     let (outcome, runs) = bench.ask(&first).await;
     let failed = outcome.unwrap_err();
     assert_eq!(class(&failed), (NOW, Reason::RuntimeExhausted));
-    assert!(failed.detail.contains("failed on request"), "{}", failed.detail);
+    assert!(failed.detail.expose().contains("failed on request"), "{}", failed.detail.expose());
     let (_, second) = bench.ask(&again(&first, Some(&runs[0]))).await;
     assert_eq!(bench.runs(), 2);
     assert_ne!(second[0], runs[0]);
@@ -174,7 +174,7 @@ async fn refusals_have_their_class_and_retry_after_is_honoured() {
     }
     let refused = failure(bench.ask(&turn("refuse this")).await);
     assert_eq!(refused.class, FailureClass::Permanent);
-    assert!(!refused.detail.contains(KEY));
+    assert!(!refused.detail.expose().contains(KEY));
 }
 
 #[tokio::test]

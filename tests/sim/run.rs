@@ -348,5 +348,5 @@ fn obey(control: &Control) -> Opening {
 }
 
 pub(crate) fn failed(retry: Option<Duration>) -> Failed {
-    Failed { reason: Reason::RuntimePermanent, detail: String::new(), retry }
+    Failed { reason: Reason::RuntimePermanent, detail: "".into(), retry }
 }

@@ -125,7 +125,7 @@ pub(super) fn shown(buried: &Buried, settlement: Option<Settlement>) -> Shown {
             let entries = letter.entries.iter().flat_map(entries).collect();
             failed_attempts = letter.failed.as_slice().iter().map(attempt).collect();
             let payload = Payload { text: excerpt(&texts.join("\n")), entries };
-            (Some(payload), Some(excerpt(&letter.detail)))
+            (Some(payload), Some(excerpt(letter.detail.expose())))
         }
         What::Advisory(advisory) => {
             let said = advisory.reason.clone().unwrap_or_default();
@@ -191,7 +191,7 @@ fn attempt(met: &FailedAttempt) -> AttemptView {
         segment,
         attempt: met.attempt,
         reason: met.reason.as_str(),
-        response: met.detail.clone(),
+        response: met.detail.expose().to_owned(),
     }
 }
 

@@ -3,12 +3,15 @@
 //! DingTalk joins lines that a single line feed separates, needs an empty line before tables and
 //! lists, and shows indented fences as text. Only white space is added, and fences are closed.
 
+use super::fence::Fence;
+
 /// Whether any of `text` would look better rendered.
 pub(super) fn is_markdown(text: &str) -> bool {
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         let is_table = line.contains('|') && lines.peek().is_some_and(|next| is_table_rule(next));
-        if is_fence(line) || is_heading(line) || is_quote(line) || is_table || has_inline(line) {
+        let is_fence = Fence::opened_by(line).is_some();
+        if is_fence || is_heading(line) || is_quote(line) || is_table || has_inline(line) {
             return true;
         }
     }
@@ -18,15 +21,15 @@ pub(super) fn is_markdown(text: &str) -> bool {
 /// `text` with line breaks, tables, lists and fences written as DingTalk needs them.
 pub(super) fn markdown(text: &str) -> String {
     let mut adapted = String::with_capacity(text.len() + text.len() / 8);
-    // Inside a fence: how far its opening line was indented.
-    let mut fence: Option<usize> = None;
+    // Inside a fence: it, and how far its opening line was indented.
+    let mut inside: Option<(Fence, usize)> = None;
     let mut before = Kind::Empty;
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        if let Some(indent) = fence {
+        if let Some((fence, indent)) = inside {
             let line = without_indent(line, indent);
-            if line.trim() == "```" {
-                fence = None;
+            if fence.is_closed_by(line) {
+                inside = None;
             }
             adapted.push_str(line);
             adapted.push('\n');
@@ -34,19 +37,19 @@ pub(super) fn markdown(text: &str) -> String {
         }
         let kind = kind_of(line, before, lines.peek().copied());
         adapted.push_str(break_between(before, kind, adapted.is_empty()));
-        if kind == Kind::Fence {
-            fence = Some(line.len() - line.trim_start().len());
+        if let Kind::Fence(fence) = kind {
+            inside = Some((fence, line.len() - line.trim_start().len()));
             adapted.push_str(line.trim_start());
             adapted.push('\n');
             // What follows the fence stands on its own already.
-            before = Kind::Fence;
+            before = kind;
         } else {
             adapted.push_str(line.trim_end());
             before = kind;
         }
     }
-    if fence.is_some() {
-        adapted.push_str("```\n");
+    if let Some((fence, _)) = inside {
+        adapted.push_str(&fence.end());
     }
     adapted.truncate(adapted.trim_end().len());
     adapted
@@ -60,14 +63,14 @@ enum Kind {
     Block,
     Item,
     Table,
-    Fence,
+    Fence(Fence),
 }
 
 fn kind_of(line: &str, before: Kind, next: Option<&str>) -> Kind {
     if line.trim().is_empty() {
         Kind::Empty
-    } else if is_fence(line) {
-        Kind::Fence
+    } else if let Some(fence) = Fence::opened_by(line) {
+        Kind::Fence(fence)
     } else if line.contains('|') && (before == Kind::Table || next.is_some_and(is_table_rule)) {
         Kind::Table
     } else if is_heading(line) || is_quote(line) {
@@ -86,17 +89,13 @@ fn break_between(before: Kind, kind: Kind, is_first: bool) -> &'static str {
     }
     match (before, kind) {
         // The fence has ended its own line.
-        (Kind::Fence, _) => "",
+        (Kind::Fence(_), _) => "",
         (Kind::Plain, Kind::Plain) => "  \n  ",
         (Kind::Plain | Kind::Block, Kind::Item) => "\n\n",
         (Kind::Plain | Kind::Block | Kind::Item, Kind::Table) => "\n\n",
         (Kind::Table, Kind::Plain | Kind::Block | Kind::Item) => "\n\n",
         (_, _) => "\n",
     }
-}
-
-pub(super) fn is_fence(line: &str) -> bool {
-    line.trim_start().starts_with("```")
 }
 
 fn is_heading(line: &str) -> bool {
@@ -143,10 +142,11 @@ fn without_indent(line: &str, indent: usize) -> &str {
 
 /// A line without its markup, for titles.
 pub(super) fn bare(line: &str) -> String {
-    if is_fence(line) {
+    if Fence::opened_by(line).is_some() {
         return String::new();
     }
     let line = line.trim_start_matches(['#', '>', ' ', '-', '*', '+', '|']);
+    let has_picture = line.contains("![");
     let mut bare = String::new();
     let mut is_address = false;
     let mut previous = ' ';
@@ -155,7 +155,7 @@ pub(super) fn bare(line: &str) -> String {
             '(' if previous == ']' => is_address = true,
             ')' if is_address => is_address = false,
             _ if is_address => {}
-            '*' | '`' | '[' | ']' | '!' if char != '!' || line.contains("![") => {}
+            '*' | '`' | '[' | ']' | '!' if char != '!' || has_picture => {}
             _ if char.is_control() => {}
             _ => bare.push(char),
         }
@@ -202,6 +202,10 @@ mod tests {
             ("```\na\nb\n```\nc", "```\na\nb\n```\nc"),
             ("- x\n  ```py\n  a\n    b\n  ```\nc", "- x\n```py\na\n  b\n```\nc"),
             ("a\n```\nopen", "a\n```\nopen\n```"),
+            ("````md\n```js\n1\n```\nx\n````\nb\nc", "````md\n```js\n1\n```\nx\n````\nb  \n  c"),
+            ("```\na\n`````\nb\nc", "```\na\n`````\nb  \n  c"),
+            ("````\n```\nopen", "````\n```\nopen\n````"),
+            ("```a``` b\nc", "```a``` b  \n  c"),
         ];
         for (text, expected) in table {
             assert_eq!(markdown(text), expected, "{text}");

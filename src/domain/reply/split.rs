@@ -3,16 +3,14 @@
 //! The order of preference: between paragraphs, between lines, after a space, between characters. A
 //! code fence is one paragraph; where it must be cut, the piece closes it and the next opens it again.
 
-use super::adapt::is_fence;
+use super::fence::Fence;
 use super::{json_char_len, json_len};
-
-const FENCE_END: &str = "```";
 
 /// Plain text: fences mean nothing in it.
 pub(super) fn text(text: &str, budget: usize) -> Vec<String> {
     let mut pieces = Pieces::new(budget);
-    for paragraph in paragraphs(text, |_| false) {
-        pieces.add_paragraph(&paragraph);
+    for paragraph in paragraphs(text, |_| None) {
+        pieces.add_paragraph(&paragraph.lines);
     }
     pieces.finish()
 }
@@ -20,50 +18,66 @@ pub(super) fn text(text: &str, budget: usize) -> Vec<String> {
 /// Markdown whose fences are all closed and not indented.
 pub(super) fn markdown(text: &str, budget: usize) -> Vec<String> {
     let mut pieces = Pieces::new(budget);
-    for paragraph in paragraphs(text, is_fence) {
-        match paragraph.first() {
-            Some(first) if is_fence(first) => pieces.add_fence(&paragraph),
-            Some(_) | None => pieces.add_paragraph(&paragraph),
+    for paragraph in paragraphs(text, Fence::opened_by) {
+        match paragraph.fence {
+            Some(fence) => pieces.add_fence(fence, &paragraph.lines),
+            None => pieces.add_paragraph(&paragraph.lines),
         }
     }
     pieces.finish()
 }
 
+/// Lines that belong together.
+#[derive(Default)]
+struct Paragraph<'a> {
+    /// The lines are a fence of code, its first and last line included.
+    fence: Option<Fence>,
+    lines: Vec<&'a str>,
+}
+
 /// Runs of lines without an empty line between them, but for those inside a fence. Empty lines are
 /// paragraphs of their own.
-fn paragraphs(text: &str, is_fence: impl Fn(&str) -> bool) -> Vec<Vec<&str>> {
-    let mut found: Vec<Vec<&str>> = Vec::new();
-    let mut current: Vec<&str> = Vec::new();
-    let mut is_open = false;
+fn paragraphs(text: &str, opens: impl Fn(&str) -> Option<Fence>) -> Vec<Paragraph<'_>> {
+    let mut found: Vec<Paragraph<'_>> = Vec::new();
+    let mut current = Paragraph::default();
     for line in text.split('\n') {
-        let is_mark = if is_open { line.trim() == FENCE_END } else { is_fence(line) };
-        if is_open {
-            current.push(line);
-            if is_mark {
-                is_open = false;
+        if let Some(fence) = current.fence {
+            current.lines.push(line);
+            if fence.is_closed_by(line) {
                 found.push(std::mem::take(&mut current));
             }
-        } else if is_mark || line.trim().is_empty() {
+        } else if let Some(fence) = opens(line) {
             found.push(std::mem::take(&mut current));
-            if is_mark {
-                is_open = true;
-                current.push(line);
-            } else {
-                found.push(vec![line]);
-            }
+            current = Paragraph { fence: Some(fence), lines: vec![line] };
+        } else if line.trim().is_empty() {
+            found.push(std::mem::take(&mut current));
+            found.push(Paragraph { fence: None, lines: vec![line] });
         } else {
-            current.push(line);
+            current.lines.push(line);
         }
     }
     found.push(current);
-    found.retain(|paragraph| !paragraph.is_empty());
+    found.retain(|paragraph| !paragraph.lines.is_empty());
     found
+}
+
+/// A piece that is being filled, and its size in JSON: measured once for each part, because a piece
+/// that is measured again for each line costs the square of its length.
+struct Piece {
+    text: String,
+    size: usize,
+}
+
+impl Piece {
+    fn new(text: String) -> Self {
+        Self { size: json_len(&text), text }
+    }
 }
 
 struct Pieces {
     budget: usize,
     done: Vec<String>,
-    current: Option<String>,
+    current: Option<Piece>,
 }
 
 impl Pieces {
@@ -82,7 +96,7 @@ impl Pieces {
     /// Ends the current piece; empty lines at its rim carry nothing.
     fn flush(&mut self) {
         if let Some(piece) = self.current.take() {
-            let piece = piece.trim_matches('\n').trim_end();
+            let piece = piece.text.trim_matches('\n').trim_end();
             if !piece.is_empty() {
                 self.done.push(piece.to_owned());
             }
@@ -91,15 +105,17 @@ impl Pieces {
 
     /// Adds a part on a line of its own if the current piece has room for it.
     fn try_add(&mut self, part: &str) -> bool {
+        let size = json_len(part);
         match &mut self.current {
-            Some(piece) if json_len(piece) + 2 + json_len(part) <= self.budget => {
-                piece.push('\n');
-                piece.push_str(part);
+            Some(piece) if piece.size + 2 + size <= self.budget => {
+                piece.text.push('\n');
+                piece.text.push_str(part);
+                piece.size += 2 + size;
                 true
             }
             Some(_) => false,
-            None if json_len(part) <= self.budget => {
-                self.current = Some(part.to_owned());
+            None if size <= self.budget => {
+                self.current = Some(Piece { text: part.to_owned(), size });
                 true
             }
             None => false,
@@ -119,13 +135,13 @@ impl Pieces {
             for part in parts(line, self.budget) {
                 if !self.try_add(&part) {
                     self.flush();
-                    self.current = Some(part);
+                    self.current = Some(Piece::new(part));
                 }
             }
         }
     }
 
-    fn add_fence(&mut self, lines: &[&str]) {
+    fn add_fence(&mut self, fence: Fence, lines: &[&str]) {
         let whole = lines.join("\n");
         if self.try_add(&whole) {
             return;
@@ -136,25 +152,26 @@ impl Pieces {
         }
         let Some((opening, rest)) = lines.split_first() else { return };
         // An absurdly long opening line is no language; it must leave room for the code.
-        let opening = if json_len(opening) * 4 > self.budget { FENCE_END } else { *opening };
+        let end = fence.end();
+        let opening = if json_len(opening) * 4 > self.budget { &end } else { *opening };
         let code = match rest.split_last() {
             Some((_, code)) => code,
             None => rest,
         };
-        let frame = json_len(opening) + json_len(FENCE_END) + 4;
+        let frame = json_len(opening) + json_len(&end) + 4;
         let mut inside = Self::new(self.budget.saturating_sub(frame).max(8));
         for line in code {
             for part in parts(line, inside.budget) {
                 if !inside.try_add(&part) {
-                    inside.done.extend(inside.current.take());
-                    inside.current = Some(part);
+                    inside.done.extend(inside.current.take().map(|piece| piece.text));
+                    inside.current = Some(Piece::new(part));
                 }
             }
         }
-        inside.done.extend(inside.current.take());
+        inside.done.extend(inside.current.take().map(|piece| piece.text));
         for code in inside.done {
             self.flush();
-            self.current = Some(format!("{opening}\n{code}\n{FENCE_END}"));
+            self.current = Some(Piece::new(format!("{opening}\n{code}\n{end}")));
         }
     }
 }
@@ -203,5 +220,12 @@ mod tests {
         let input = "words\n\n```\na\n\nb\n```\nmore";
         assert_eq!(markdown(input, 100), [input]);
         assert_eq!(markdown(input, 20), ["words", "```\na\n\nb\n```", "more"]);
+    }
+
+    #[test]
+    fn a_longer_fence_that_is_cut_keeps_its_length() {
+        let input = "````\n```\naaaaaaaaaa\n```\nbbbbbbbbbb\n````";
+        let cut = ["````\n```\naaaaaaaaaa\n```\n````", "````\nbbbbbbbbbb\n````"];
+        assert_eq!(markdown(input, 42), cut);
     }
 }

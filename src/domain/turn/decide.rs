@@ -19,9 +19,9 @@ pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Pol
         Event::Taken { runtime, at } => machine.taken(runtime, at),
         Event::Poisoned { deliveries } => {
             let detail = format!("the slot was delivered {deliveries} times without an end");
-            machine.bury(Reason::Poison, detail)
+            machine.bury(Reason::Poison, detail.into())
         }
-        Event::Unreadable { why } => machine.bury(Reason::Decode, why),
+        Event::Unreadable { why } => machine.bury(Reason::Decode, why.into()),
         Event::RunNamed { attempt, run } => machine.run_named(attempt, run),
         Event::Answered { attempt, answered } => machine.answered(attempt, answered),
         Event::Accepted { attempt, at } => machine.accepted(attempt, at),

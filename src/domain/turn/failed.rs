@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::domain::reason::Reason;
+use crate::domain::said::Said;
 use crate::domain::time::Timestamp;
 
 /// Kept from the beginning, and in all.
@@ -20,7 +21,7 @@ const DETAIL_CHARS: usize = 400;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
     pub reason: Reason,
-    pub detail: String,
+    pub detail: Said,
     /// `None`: permanent. Else worth another attempt, not before this long.
     pub retry: Option<Duration>,
 }
@@ -44,7 +45,7 @@ pub struct FailedAttempt {
     pub at: Timestamp,
     pub reason: Reason,
     /// For operators: what the other side said, or why it said nothing.
-    pub detail: String,
+    pub detail: Said,
 }
 
 /// What an attempt was to do.
@@ -62,9 +63,7 @@ pub struct FailedAttempts(Vec<FailedAttempt>);
 
 impl FailedAttempts {
     pub fn note(&mut self, mut met: FailedAttempt) {
-        if let Some((end, _)) = met.detail.char_indices().nth(DETAIL_CHARS) {
-            met.detail.truncate(end);
-        }
+        met.detail.shorten(DETAIL_CHARS);
         if self.0.len() == KEPT_MAX {
             self.0.remove(FIRST);
         }
@@ -90,7 +89,7 @@ mod tests {
 
     fn met(attempt: u32, detail: &str) -> FailedAttempt {
         let (at, reason) = (Timestamp(i64::from(attempt)), Reason::RuntimeExhausted);
-        FailedAttempt { tried: Tried::Ask, attempt, at, reason, detail: detail.to_owned() }
+        FailedAttempt { tried: Tried::Ask, attempt, at, reason, detail: detail.into() }
     }
 
     #[test]
@@ -114,7 +113,7 @@ mod tests {
     fn a_detail_is_cut_between_characters() {
         for (given, expected) in [("", 0), ("short", 5), (&"长".repeat(5000), DETAIL_CHARS)] {
             let kept: FailedAttempts = [met(1, given)].into_iter().collect();
-            assert_eq!(kept.as_slice()[0].detail.chars().count(), expected);
+            assert_eq!(kept.as_slice()[0].detail.expose().chars().count(), expected);
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::reason::Reason;
 use crate::domain::retry;
+use crate::domain::said::Said;
 use crate::domain::time::Timestamp;
 
 /// How long the word that nothing is bound holds for a conversation.
@@ -79,7 +80,7 @@ impl Machine {
             Phase::Waiting { .. } => {
                 let failure = Failed {
                     reason: Reason::RuntimeTimeout,
-                    detail: "the runtime took the turn and did not answer in time".to_owned(),
+                    detail: "the runtime took the turn and did not answer in time".into(),
                     retry: Some(Duration::ZERO),
                 };
                 self.gave_no_answer(failure, at)
@@ -244,7 +245,7 @@ impl Machine {
     }
 
     /// A run that the runtime has named may work on, or wait for an answer that nobody will give.
-    pub(super) fn bury(mut self, reason: Reason, detail: String) -> Decision {
+    pub(super) fn bury(mut self, reason: Reason, detail: Said) -> Decision {
         let named = self.turn.run.is_some();
         let abandoned = named.then(|| question::abandon_run(&self.head, &self.turn)).flatten();
         let (record, commands) = opening::bury(&mut self.turn, reason, detail);
@@ -340,7 +341,7 @@ mod tests {
                 kind: TurnKind::Messages,
                 accepted_at: at,
                 heard_at: None,
-                opening: Opening::Bury { reason: Reason::Unbound, detail: String::new() },
+                opening: Opening::Bury { reason: Reason::Unbound, detail: Said::default() },
             };
             head = decide(head, &conversation, Event::Opened { turn, at }, POLICY).head;
             let decision = decide(head, &conversation, Event::Buried, POLICY);

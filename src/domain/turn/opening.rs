@@ -12,6 +12,7 @@ use super::{
     Policy, Purpose, Sending, Step, TurnKind, parking, question,
 };
 use crate::domain::reason::Reason;
+use crate::domain::said::Said;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 
@@ -121,7 +122,7 @@ fn ask(
     }
 }
 
-pub(super) fn bury(turn: &mut OpenTurn, reason: Reason, detail: String) -> (Step, Vec<Command>) {
+pub(super) fn bury(turn: &mut OpenTurn, reason: Reason, detail: Said) -> (Step, Vec<Command>) {
     let was_parked = matches!(turn.phase, Phase::Parked { .. });
     turn.phase = Phase::Burying { reason, detail };
     let unindex = was_parked.then_some(Command::Unindex { has_expiry: true });

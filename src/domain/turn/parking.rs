@@ -132,5 +132,5 @@ pub(super) fn overdue(turn: &mut OpenTurn, why: Parked) -> (Step, Vec<Command>) 
         Parked::Busy => (Reason::Expired, "the expert was busy for longer than DT_ENTRY_MAX_AGE"),
         Parked::Paused => (Reason::Expired, "it was paused for longer than DT_ENTRY_MAX_AGE"),
     };
-    opening::bury(turn, reason, detail.to_owned())
+    opening::bury(turn, reason, detail.into())
 }

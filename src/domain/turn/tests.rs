@@ -74,7 +74,7 @@ fn sending(sent: u32) -> Sending {
 }
 
 fn failed(retry: Option<Duration>) -> Failed {
-    Failed { reason: Reason::RuntimePermanent, detail: "why".to_owned(), retry }
+    Failed { reason: Reason::RuntimePermanent, detail: "why".into(), retry }
 }
 
 fn answered(segments: u32, is_late: bool) -> Answered {
@@ -86,7 +86,7 @@ fn parked(why: Parked, until: Option<Timestamp>) -> Phase {
 }
 
 fn burying() -> Phase {
-    Phase::Burying { reason: Reason::RuntimePermanent, detail: "why".to_owned() }
+    Phase::Burying { reason: Reason::RuntimePermanent, detail: "why".into() }
 }
 
 fn run(head: Head, event: Event) -> Decision {
@@ -249,7 +249,7 @@ fn attempts_end_and_the_last_reason_names_a_silent_runtime() {
     ] {
         let decision = run(last.clone(), Event::Failed { attempt: 8, failure, at: NOW });
         let phase = decision.head.turn.unwrap().phase;
-        assert_eq!(phase, Phase::Burying { reason: expected, detail: "why".to_owned() });
+        assert_eq!(phase, Phase::Burying { reason: expected, detail: "why".into() });
     }
 }
 
@@ -308,7 +308,7 @@ fn a_turn_begins_by_asking_saying_ending_or_burying() {
     use Availability::{Away, Ready, Unknown};
     let end = |ending| Opening::End { ending, closes: Closes::Nothing };
     let idle = || Head { position: Seq(10), session: Some(session(5)), ..Head::default() };
-    let bury = Opening::Bury { reason: Reason::Unbound, detail: String::new() };
+    let bury = Opening::Bury { reason: Reason::Unbound, detail: "".into() };
     for (opening, expected) in [
         (ask(11, Ready), "started running: invoke"),
         (ask(11, Away(Parked::Missing)), "parked parked: index, arm x, tell ExpertAway"),
@@ -345,7 +345,7 @@ fn a_replay_leaves_the_current_session_alone() {
 #[test]
 fn that_nothing_is_bound_is_said_once_an_hour() {
     let unbound = |at: i64, told_unbound_at| {
-        let bury = Opening::Bury { reason: Reason::Unbound, detail: String::new() };
+        let bury = Opening::Bury { reason: Reason::Unbound, detail: "".into() };
         let Event::Opened { turn, .. } = new(TurnKind::Messages, bury) else { unreachable!() };
         let state = Head { told_unbound_at, ..Head::default() };
         let opened = run(state, Event::Opened { turn, at: Timestamp(at * 1000) });

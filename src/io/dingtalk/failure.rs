@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::domain::reason::Reason;
+use crate::domain::said::Said;
 use crate::io::dingtalk::token;
 use crate::protocol::send::codes::{Class, Scope};
 
@@ -13,7 +14,7 @@ use crate::protocol::send::codes::{Class, Scope};
 pub const QUOTA_WAIT: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{detail}")]
+#[error("{}", .reason.as_str())]
 pub struct SendError {
     pub class: SendClass,
     /// The message may have been delivered all the same.
@@ -22,7 +23,7 @@ pub struct SendError {
     pub is_of_route: bool,
     /// What the dead letter says should this be the last attempt.
     pub reason: Reason,
-    pub detail: String,
+    pub detail: Said,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,8 @@ impl SendError {
         }
         let (mut decides, other) =
             if self.hope() >= earlier.hope() { (self, earlier) } else { (earlier, self) };
-        decides.detail = format!("{}; {}", decides.detail, other.detail);
+        let (first, second) = (decides.detail.expose(), other.detail.expose());
+        decides.detail = format!("{first}; {second}").into();
         decides
     }
 
@@ -110,7 +112,7 @@ pub(super) fn permanent(detail: String) -> SendError {
         is_ambiguous: false,
         is_of_route: false,
         reason: Reason::ReplyPermanent,
-        detail,
+        detail: detail.into(),
     }
 }
 
@@ -120,6 +122,6 @@ pub(super) fn retryable(after: Option<Duration>, detail: String) -> SendError {
         is_ambiguous: false,
         is_of_route: false,
         reason: Reason::ReplyExhausted,
-        detail,
+        detail: detail.into(),
     }
 }

@@ -13,10 +13,11 @@ use tokio::time::timeout;
 
 use crate::context::Context;
 use crate::domain::binding::Integration;
+use crate::domain::said::Said;
 use crate::domain::time::Timestamp;
 use crate::io::dingtalk::token::{self, Tokens};
 use crate::io::egress::host::HostList;
-use crate::io::egress::{Egress, is_not_public, retry_after};
+use crate::io::egress::{API_ANSWER_MAX_BYTES, Egress, is_not_public, read, retry_after};
 use crate::protocol::magic::HEAD_BYTES;
 use crate::protocol::media::{decode_url, download_body, expires_at};
 use crate::protocol::send::codes::Class;
@@ -61,10 +62,10 @@ pub enum Error {
     TooLarge(u64),
     #[error("the address of the file is refused: {0}")]
     Refused(String),
-    #[error("the file cannot be had: {0}")]
-    Gone(String),
-    #[error("the file could not be had: {detail}")]
-    Failed { after: Option<Duration>, detail: String },
+    #[error("the file cannot be had")]
+    Gone(Said),
+    #[error("the file could not be had")]
+    Failed { after: Option<Duration>, detail: Said },
 }
 
 #[derive(Clone)]
@@ -125,7 +126,8 @@ impl Downloads {
                 .map_err(unanswered)?;
             let status = response.status().as_u16();
             let after = retry_after(&response, self.context.clock.now());
-            let answer = response.bytes().await.map_err(unanswered)?;
+            let answer = read(response, API_ANSWER_MAX_BYTES).await;
+            let answer = answer.map_err(|error| failed(None, error.to_string()))?;
             match judge_api(status, after, &answer, None) {
                 Verdict::Delivered { .. } => {
                     let url = decode_url(&answer);
@@ -193,7 +195,7 @@ fn refusal(class: Class, detail: String) -> Error {
         | Class::TooLong
         | Class::Content
         | Class::Template
-        | Class::Permanent(_) => Error::Gone(detail),
+        | Class::Permanent(_) => Error::Gone(detail.into()),
     }
 }
 
@@ -209,7 +211,7 @@ fn judge_store(response: &Response) -> Result<(), Error> {
     let detail = format!("its store answered {}", status.as_u16());
     match status.as_u16() {
         408 | 429 | 500.. => Err(failed(None, detail)),
-        _ => Err(Error::Gone(detail)),
+        _ => Err(Error::Gone(detail.into())),
     }
 }
 
@@ -222,7 +224,7 @@ fn stalled() -> Error {
 }
 
 fn failed(after: Option<Duration>, detail: String) -> Error {
-    Error::Failed { after, detail }
+    Error::Failed { after, detail: detail.into() }
 }
 
 /// Credentials that are refused may be set right while the turn waits.

@@ -21,7 +21,7 @@ use crate::io::dingtalk::card::Registered;
 use crate::io::dingtalk::failure::{SendClass, SendError, permanent, retryable};
 use crate::io::dingtalk::token::Tokens;
 use crate::io::egress::host::HostList;
-use crate::io::egress::{Egress, retry_after};
+use crate::io::egress::{API_ANSWER_MAX_BYTES, Egress, read, retry_after};
 use crate::io::governor::{Api, Governor, Permit};
 use crate::io::store::events::{Recorder, Seen};
 use crate::protocol::reaction;
@@ -295,9 +295,12 @@ impl Sender {
         };
         let status = response.status().as_u16();
         let after = retry_after(&response, self.context.clock.now());
-        match response.bytes().await {
+        match read(response, API_ANSWER_MAX_BYTES).await {
             Ok(body) => Posted::Judged(judge(status, after, &body)),
-            Err(error) => unanswered(error),
+            Err(error) => Posted::Unanswered {
+                is_ambiguous: true,
+                detail: format!("DingTalk's answer could not be read: {error}"),
+            },
         }
     }
 

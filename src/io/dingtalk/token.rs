@@ -15,7 +15,7 @@ use crate::domain::binding::Integration;
 use crate::domain::id::IntegrationId;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::io::egress::{Egress, retry_after};
+use crate::io::egress::{API_ANSWER_MAX_BYTES, Egress, read, retry_after};
 use crate::protocol::http::excerpt;
 use crate::protocol::send::codes::Class;
 use crate::protocol::send::verdict::{Verdict, judge_api};
@@ -113,7 +113,8 @@ impl Tokens {
             .map_err(unreachable)?;
         let status = response.status().as_u16();
         let after = retry_after(&response, self.context.clock.now());
-        let body = response.bytes().await.map_err(unreachable)?;
+        let body = read(response, API_ANSWER_MAX_BYTES).await;
+        let body = body.map_err(|error| Error::Unreachable(error.to_string()))?;
         match decode_token(&body) {
             Some(token) if status < 300 => Ok(token),
             // A body with a token is not shown to anybody.

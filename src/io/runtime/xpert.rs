@@ -102,7 +102,7 @@ pub(super) async fn invoke(
         // own time may be over, so this has a little of its own.
         let last = Call { deadline: Instant::now() + call.config.cancel_timeout, ..*call };
         if let Err(error) = cancel_runs(&last, server, &turn.session.thread_id).await {
-            tracing::warn!(detail = %error.detail, "a run could not be cancelled");
+            tracing::warn!(reason = error.reason.as_str(), "a run could not be cancelled");
         }
     }
     outcome

@@ -28,7 +28,7 @@ pub(in crate::protocol) fn write(failed: &FailedAttempts) -> Vec<Attempt> {
         attempt: met.attempt,
         at: met.at.0,
         reason: met.reason.into(),
-        detail: met.detail.clone(),
+        detail: met.detail.expose().to_owned(),
     };
     failed.as_slice().iter().map(attempt).collect()
 }
@@ -39,7 +39,7 @@ pub(in crate::protocol) fn read(attempts: Vec<Attempt>) -> FailedAttempts {
         attempt: wire.attempt,
         at: Timestamp(wire.at),
         reason: wire.reason.into(),
-        detail: wire.detail,
+        detail: wire.detail.into(),
     };
     attempts.into_iter().map(met).collect()
 }

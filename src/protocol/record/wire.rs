@@ -337,7 +337,7 @@ impl From<&turn::Phase> for Phase {
                 asks: sending.asks.into(),
             }),
             turn::Phase::Burying { reason, detail } => {
-                Self::Burying { reason: (*reason).into(), detail: detail.clone() }
+                Self::Burying { reason: (*reason).into(), detail: detail.expose().to_owned() }
             }
         }
     }
@@ -362,7 +362,9 @@ impl TryFrom<Phase> for turn::Phase {
                 not_before: sending.not_before.map(Timestamp),
                 asks: sending.asks.into(),
             }),
-            Phase::Burying { reason, detail } => Self::Burying { reason: reason.into(), detail },
+            Phase::Burying { reason, detail } => {
+                Self::Burying { reason: reason.into(), detail: detail.into() }
+            }
         })
     }
 }

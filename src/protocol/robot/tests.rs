@@ -224,6 +224,9 @@ fn what_is_not_for_an_expert_has_an_outcome_of_its_own() {
     assert!(said.contains("受调用量超量影响"));
     let bare = json!({"errCode": "20001", "errMsg": "over"});
     assert_eq!(inspect(&bare), Ok(Outcome::QuotaExceeded { said: "over".to_owned() }));
+    let long = json!({ "errorCode": 20001, "errorMessage": "x".repeat(900_000) });
+    let Ok(Outcome::QuotaExceeded { said }) = inspect(&long) else { panic!("no quota notice") };
+    assert_eq!(said.len(), 300);
     assert!(is_robot_message(&bare));
     let null = json!({"errorCode": 20001, "errorMessage": "over", "text": null, "content": null});
     assert_eq!(inspect(&null), inspect(&bare));

@@ -77,7 +77,7 @@ impl Turning<'_> {
                 () = &mut drained => Heard::Draining,
             };
             match heard {
-                Heard::Outcome(outcome) => return Ok(self.outcome(turn, outcome)),
+                Heard::Outcome(outcome) => return self.outcome(turn, outcome).await,
                 Heard::Learned(learned) => {
                     self.learn(run, turn, learned.fact).await?;
                     learned.stored.send(()).ok(); // a call that was dropped does not wait for it
@@ -128,18 +128,23 @@ impl Turning<'_> {
         let thread = subject::thread_id(&run.conversation, abandoned.epoch);
         let named = abandoned.run.as_deref();
         if let Err(failure) = self.hands.runtimes.cancel(&runtime, &thread, named).await {
-            tracing::warn!(detail = failure.detail, "a run was not cancelled");
+            tracing::warn!(expert = %abandoned.expert, reason = failure.reason.as_str(), "a run was not cancelled");
         }
     }
 
-    fn outcome(&mut self, turn: &OpenTurn, outcome: Result<Outcome, Failure>) -> Event {
+    async fn outcome(
+        &mut self,
+        turn: &OpenTurn,
+        outcome: Result<Outcome, Failure>,
+    ) -> Result<Event, Stopped> {
         let at = self.hands.context.clock.now();
         let attempt = turn.attempt;
-        match outcome {
+        Ok(match outcome {
             Ok(Outcome::Answer(answer)) => {
                 let has_interrupt = answer.interrupt.is_some();
                 self.answer = Some(answer);
-                let segments = self.count_segments();
+                self.said = None;
+                let segments = self.count_segments().await?;
                 let answered = Answered { segments, has_interrupt, is_late: false, at };
                 Event::Answered { attempt, answered }
             }
@@ -154,7 +159,7 @@ impl Turning<'_> {
                 let failure = Failed { reason: failure.reason, detail: failure.detail, retry };
                 Event::Failed { attempt, failure, at }
             }
-        }
+        })
     }
 
     /// What the runtime says of its run goes on record before the runtime goes on.

@@ -116,9 +116,10 @@ impl Attaching<'_> {
             }
             Err(Error::Failed { after, detail }) => {
                 self.count("failed");
-                let detail = format!("file {} could not be fetched: {detail}", wanted.number);
+                let detail =
+                    format!("file {} could not be fetched: {}", wanted.number, detail.expose());
                 let class = FailureClass::Retryable { after };
-                Err(Failure { class, reason: Reason::RuntimeExhausted, detail })
+                Err(Failure { class, reason: Reason::RuntimeExhausted, detail: detail.into() })
             }
         }
     }
@@ -140,8 +141,8 @@ impl Attaching<'_> {
                 match self.runtimes.upload(self.runtime, upload, self.line).await {
                     Ok(record) => Content::Uploaded(record),
                     Err(failure) if failure.class == FailureClass::Permanent => {
-                        let (number, detail) = (wanted.number, failure.detail.as_str());
-                        tracing::warn!(number, detail, "the runtime refused a file");
+                        let (number, reason) = (wanted.number, failure.reason.as_str());
+                        tracing::warn!(number, reason, "the runtime refused a file");
                         return Ok(self.unread(wanted, "not_taken", Unread::Unreadable));
                     }
                     Err(failure) => return Err(failure),

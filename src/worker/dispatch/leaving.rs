@@ -116,7 +116,7 @@ impl Dispatch {
             let letter = DeadLetter {
                 turn: TurnId { conversation: conversation.clone(), last: outline.last },
                 reason: Reason::Decode,
-                detail: why.to_owned(),
+                detail: why.into(),
                 attempts: 0,
                 failed: FailedAttempts::default(),
                 asked: None,

@@ -149,7 +149,11 @@ impl Turning<'_> {
         if !is_spent {
             return Some(self.send_failed(error));
         }
-        tracing::warn!(detail = error.detail, instead, "a question is asked in another way");
+        tracing::warn!(
+            reason = error.reason.as_str(),
+            instead,
+            "a question is asked in another way"
+        );
         None
     }
 

@@ -14,7 +14,7 @@ use crate::domain::entry::Origin;
 use crate::domain::inbound::PlaceKind;
 use crate::domain::rate;
 use crate::domain::reason::Reason;
-use crate::domain::reply::{self, Segment, segments};
+use crate::domain::reply::{Segment, segments};
 use crate::domain::turn::failed::{Failed, Tries};
 use crate::domain::turn::{Event, Notice, OpenTurn, Phase};
 use crate::domain::words::Word;
@@ -51,7 +51,7 @@ impl Turning<'_> {
     ) -> Result<Event, Stopped> {
         let clock = &self.hands.context.clock;
         if self.load_answer(turn).await? == Loaded::Gone {
-            let detail = "the answer is gone from DT_JOURNAL".to_owned();
+            let detail = "the answer is gone from DT_JOURNAL".into();
             let failure = Failed { reason: Reason::ReplyPermanent, detail, retry: None };
             let (tries, at) = (Tries::Schedule, clock.now());
             return Ok(Event::SendFailed { failure, tries, at });
@@ -61,9 +61,10 @@ impl Turning<'_> {
         if let Some(event) = self.ask_aside(run, turn).await? {
             return Ok(event);
         }
-        let list = self.segments_of(run, turn);
-        let said = (list.get(index), self.integration, &self.origin);
-        let (Some(segment), Some(integration), Some(origin)) = said else {
+        let segment = self.segment(run, turn, index).await?;
+        let (Some(segment), Some(integration), Some(origin)) =
+            (segment, self.integration, &self.origin)
+        else {
             // Nobody to tell: the integration is gone, or the entry never named a place.
             return Ok(Event::Sent { webhook_free_at: None, at: clock.now() });
         };
@@ -76,7 +77,7 @@ impl Turning<'_> {
             Err(wait) => return Ok(Event::SendHeld { until: now.after(wait) }),
         };
         run.check()?;
-        match self.sender(run).send(integration, origin, segment).await {
+        match self.sender(run).send(integration, origin, &segment).await {
             Ok(_) => Ok(Event::Sent { webhook_free_at, at: clock.now() }),
             Err(error) => Ok(self.send_failed(&error)),
         }
@@ -117,28 +118,50 @@ impl Turning<'_> {
         }
     }
 
-    pub(super) fn count_segments(&self) -> u32 {
+    /// The messages of the answer: those of its text, and its question if there is a person to ask.
+    pub(super) async fn count_segments(&mut self) -> Result<u32, Stopped> {
         let can_ask = self.integration.is_some() && self.origin.is_some();
-        let limits = self.hands.config.reply;
-        self.answer.as_ref().map_or(0, |answer| reply::count(answer, limits, can_ask))
+        let asked = usize::from(can_ask && self.asks());
+        let said = self.said().await?.len();
+        Ok(u32::try_from(said + asked).unwrap_or(u32::MAX))
     }
 
-    fn segments_of(&self, run: &Run, turn: &OpenTurn) -> Vec<Segment> {
-        let Some(answer) = &self.answer else { return vec![] };
+    async fn segment(
+        &mut self,
+        run: &Run,
+        turn: &OpenTurn,
+        index: usize,
+    ) -> Result<Option<Segment>, Stopped> {
+        let said = self.said().await?;
+        if index != said.len() {
+            return Ok(said.get(index).cloned());
+        }
+        let mention = self.origin.as_ref().and_then(|origin| self.mention(origin));
+        let mention = mention.filter(|_| said.is_empty()).map(ToOwned::to_owned);
+        let question = self.question(run, turn, self.in_place_of_links(turn));
+        Ok(question.map(|question| Segment { mention, ..question }))
+    }
+
+    /// The messages of the answer's text.
+    async fn said(&mut self) -> Result<Arc<[Segment]>, Stopped> {
+        if let Some(said) = &self.said {
+            return Ok(said.clone());
+        }
+        let text = self.answer.as_ref().map(|answer| answer.text.clone()).unwrap_or_default();
+        if text.trim().is_empty() {
+            return Ok(Arc::default());
+        }
         let language = language(self.integration);
         let mention = self.origin.as_ref().and_then(|origin| self.mention(origin));
-        let mut list = vec![];
-        if !answer.text.trim().is_empty() {
-            let said = segments(&answer.text, self.hands.config.reply, language, mention);
-            if said.is_cut {
-                self.hands.context.metrics.limit_breached("segments");
-            }
-            list = said.list;
+        let (limits, mention) = (self.hands.config.reply, mention.map(ToOwned::to_owned));
+        let work = move || segments(&text, limits, language, mention.as_deref());
+        let made = self.hands.context.compute(work).await.context("split the answer")?;
+        if made.is_cut {
+            self.hands.context.metrics.limit_breached("segments");
         }
-        let mention = mention.filter(|_| list.is_empty()).map(ToOwned::to_owned);
-        let question = self.question(run, turn, self.in_place_of_links(turn));
-        list.extend(question.map(|question| Segment { mention, ..question }));
-        list
+        let said: Arc<[Segment]> = made.list.into();
+        self.said = Some(said.clone());
+        Ok(said)
     }
 
     /// In a group the answer names who asked, where the trigger wants it.
@@ -159,6 +182,7 @@ impl Turning<'_> {
         match self.hands.journal.answer(seq).await {
             Ok(answer) => {
                 self.answer = Some(answer);
+                self.said = None;
                 Ok(Loaded::Known)
             }
             Err(journal::Error::AnswerGone(_)) => Ok(Loaded::Gone),

@@ -3,6 +3,8 @@
 //!
 //! No command is carried out before its record is stored, and each is preceded by a look at the lease.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 
 use super::Dispatch;
@@ -14,6 +16,7 @@ use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::entry::{Action, Again, Entry, Logged, Origin};
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::reason::Reason;
+use crate::domain::reply::Segment;
 use crate::domain::time::Timestamp;
 use crate::domain::turn::decide::decide;
 use crate::domain::turn::failed::Failed;
@@ -39,6 +42,9 @@ pub struct Turning<'a> {
     pub reach: Option<Reach>,
     /// The answer, once it is known.
     pub answer: Option<Answer>,
+    /// The messages of the answer's text, once one was needed: made once a run, because a long answer costs
+    /// as much for each of its messages.
+    pub said: Option<Arc<[Segment]>>,
     /// When the answer that asks the person was stored: the same whenever the question is sent.
     pub asked_at: Option<Timestamp>,
     /// What was asked by a card may have been asked by a message before.
@@ -61,6 +67,7 @@ impl<'a> Turning<'a> {
             origin,
             reach: None,
             answer: None,
+            said: None,
             asked_at: None,
             is_card_doubted: false,
             stopped_by: None,
@@ -128,7 +135,8 @@ impl<'a> Turning<'a> {
     /// What an answer comes to that no record can hold.
     fn unrecordable(&self, run: &Run, error: &anyhow::Error) -> Event {
         let attempt = run.head().turn.as_ref().map_or(0, |turn| turn.attempt);
-        let failure = Failed { reason: Reason::Limit, detail: format!("{error:#}"), retry: None };
+        let failure =
+            Failed { reason: Reason::Limit, detail: format!("{error:#}").into(), retry: None };
         Event::Failed { attempt, failure, at: self.hands.context.clock.now() }
     }
 

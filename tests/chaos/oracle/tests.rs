@@ -115,7 +115,7 @@ impl Story {
         let Phase::Sending(sending) = &mut again.phase else { unreachable!("it is said") };
         sending.attempt = 2;
         let (tried, attempt, at) = (Tried::Send { segment: 1 }, 1, Timestamp(3000));
-        let (reason, detail) = (Reason::ReplyExhausted, detail.to_owned());
+        let (reason, detail) = (Reason::ReplyExhausted, detail.into());
         again.failed.note(FailedAttempt { tried, attempt, at, reason, detail });
         self.note(Step::Delivered, Seq(3), 1);
     }
@@ -168,7 +168,7 @@ impl Story {
         self.written.dead.push(DeadLetter {
             turn: TurnId { conversation: conversation(), last: seq },
             reason,
-            detail: "refused".to_owned(),
+            detail: "refused".into(),
             attempts: 1,
             failed: FailedAttempts::default(),
             asked: None,

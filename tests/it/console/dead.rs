@@ -61,7 +61,7 @@ fn letter(robot: &str, sender: &str, reason: Reason) -> DeadLetter {
     DeadLetter {
         turn: TurnId { conversation, last: Seq(7) },
         reason,
-        detail: "HTTP 500: out of order".to_owned(),
+        detail: "HTTP 500: out of order".into(),
         attempts: 6,
         failed: FailedAttempts::default(),
         asked,

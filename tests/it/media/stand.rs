@@ -139,7 +139,9 @@ impl Stand {
     pub(super) async fn failure(&self, said: &[Value]) -> String {
         let outcome = self.ask(self.callback(), said, CancellationToken::new()).await;
         match outcome {
-            Err(Failure { class: FailureClass::Retryable { .. }, detail, .. }) => detail,
+            Err(Failure { class: FailureClass::Retryable { .. }, detail, .. }) => {
+                detail.expose().to_owned()
+            }
             other => panic!("no failure to repeat: {other:?}"),
         }
     }

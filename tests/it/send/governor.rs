@@ -148,7 +148,7 @@ async fn a_broker_that_is_away_delays_a_send_and_is_no_ambiguity() {
     bench.nats.kill();
     let failed = bench.send(&origin).await.unwrap_err();
     assert!(!failed.is_ambiguous);
-    assert!(failed.detail.contains("send bucket"), "{}", failed.detail);
+    assert!(failed.detail.expose().contains("send bucket"), "{}", failed.detail.expose());
     bench.nats.restart().await;
     bench.send(&origin).await.unwrap();
     assert_eq!(bench.seen().len(), 1);

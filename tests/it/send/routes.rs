@@ -92,8 +92,9 @@ async fn of_two_refusals_the_more_hopeful_one_counts_and_both_are_told() {
     bench.sim.fault(Fault::preset("oto", "ipDenied"));
     let failed = bench.send(&bench.alone()).await.unwrap_err();
     assert_eq!(failed.class, SendClass::Retryable { after: Some(Duration::from_secs(10)) });
-    assert!(failed.detail.contains("410100"), "{}", failed.detail);
-    assert!(failed.detail.contains("IpNotInWhiteList"), "{}", failed.detail);
+    let detail = failed.detail.expose();
+    assert!(detail.contains("410100"), "{detail}");
+    assert!(detail.contains("IpNotInWhiteList"), "{detail}");
     assert!(bench.seen().is_empty());
 }
 

@@ -76,7 +76,7 @@ async fn a_changed_secret_gets_a_token_of_its_own() {
     };
     let refused = with("wrong-secret").await.unwrap_err();
     assert_eq!(refused.class, SendClass::Permanent, "the old token is not used for it");
-    assert!(!refused.detail.contains("wrong-secret"), "{}", refused.detail);
+    assert!(!refused.detail.expose().contains("wrong-secret"), "{}", refused.detail.expose());
     bench.sim.put_app(App::stream(ROBOT, "another-secret"));
     with("another-secret").await.unwrap();
     with("another-secret").await.unwrap();
@@ -101,7 +101,7 @@ async fn who_may_not_speak_any_more_when_the_token_is_there_posts_nothing() {
         }));
         let failed = sender.send(&bench.integration, &origin, &segment("late")).await.unwrap_err();
         let expected = (SendClass::Retryable { after: None }, false);
-        assert_eq!((failed.class, failed.is_ambiguous), expected, "{}", failed.detail);
+        assert_eq!((failed.class, failed.is_ambiguous), expected, "{}", failed.detail.expose());
         assert_eq!((bench.seen(), asked.load(Ordering::Relaxed)), (vec![], 1));
     }
     bench.send(&bench.alone()).await.unwrap();

@@ -107,7 +107,7 @@ async fn what_was_written_and_not_answered_may_have_been_delivered() {
             let failed = bench.send(&origin).await.unwrap_err();
             let expected = (SendClass::Retryable { after: None }, true);
             assert_eq!((failed.class, failed.is_ambiguous), expected, "{api} {outcome:?}");
-            assert!(!failed.detail.contains("session="), "{}", failed.detail);
+            assert!(!failed.detail.expose().contains("session="), "{}", failed.detail.expose());
             assert_eq!(bench.seen().len() - before, replies, "{api} {outcome:?}: once at most");
         }
     }

@@ -180,7 +180,7 @@ fn turn(kind: TurnKind, phase: Phase) -> OpenTurn {
 /// One attempt of each kind, with these values in it.
 fn failed(detail: &str, at: Timestamp) -> FailedAttempts {
     let met = |tried, attempt, reason| {
-        let detail = detail.to_owned();
+        let detail = detail.into();
         FailedAttempt { tried, attempt, at, reason, detail }
     };
     [
@@ -222,7 +222,7 @@ fn sending(not_before: Option<Timestamp>, asks: Asking) -> Phase {
 
 pub(super) fn records() -> Vec<(&'static str, Record)> {
     let parked = |why, until| Phase::Parked { why, until };
-    let burying = Phase::Burying { reason: Reason::RuntimeTimeout, detail: "504".to_owned() };
+    let burying = Phase::Burying { reason: Reason::RuntimeTimeout, detail: "504".into() };
     let replay = TurnKind::Replay { dead: Seq(7) };
     let of = |step, kind, phase| (step, Some(turn(kind, phase)));
     let rows = [
@@ -269,7 +269,7 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
     let (step, head) = (Step::Retry, Head { turn: Some(met), ..Head::default() });
     records.push(("failed-attempts", Record { nonce: 1, count: 1, step, head, answer: None }));
     for reason in Reason::ALL {
-        let phase = Phase::Burying { reason, detail: String::new() };
+        let phase = Phase::Burying { reason, detail: "".into() };
         let head = Head { turn: Some(turn(TurnKind::Messages, phase)), ..Head::default() };
         let record = Record { nonce: 1, count: 1, step: Step::Burying, head, answer: None };
         records.push((reason.as_str(), record));
@@ -309,7 +309,7 @@ pub(super) fn letters() -> Vec<(&'static str, DeadLetter)> {
     let letter = |asked, entries| DeadLetter {
         turn: turn_id(),
         reason: Reason::RuntimeExhausted,
-        detail: "500".to_owned(),
+        detail: "500".into(),
         attempts: 8,
         failed: FailedAttempts::default(),
         asked,

@@ -214,7 +214,7 @@ async fn g_an_error_in_an_accepted_stream_is_a_failure_and_the_next_attempt_join
     let (outcome, runs) = bench.ask(&first).await;
     let failed = outcome.unwrap_err();
     assert_eq!(class(&failed), (NOW, Reason::RuntimeExhausted));
-    assert!(failed.detail.contains("failed on request"), "{}", failed.detail);
+    assert!(failed.detail.expose().contains("failed on request"), "{}", failed.detail.expose());
     assert_eq!(answer(bench.ask(&again(&first, Some(&runs[0]))).await).text, "You said: hello");
     assert_eq!(bench.runs(), 1);
 }
@@ -279,7 +279,7 @@ async fn an_error_among_the_events_is_a_failure_and_the_next_attempt_asks_anew()
     let (outcome, runs) = bench.ask(&first).await;
     let failed = outcome.unwrap_err();
     assert_eq!(class(&failed), (NOW, Reason::RuntimeExhausted));
-    assert_eq!(failed.detail, "the run failed: failed on request");
+    assert_eq!(failed.detail.expose(), "the run failed: failed on request");
     assert_eq!(answer(bench.ask(&again(&first, Some(&runs[0]))).await).text, "You said: hello");
     assert_eq!(bench.runs(), 2);
 }

@@ -42,7 +42,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         runtime.clone().prop_map(|runtime| ask(11, runtime)),
         Just(Opening::Say { segments: 1, closes: Closes::Session }),
         Just(Opening::End { ending: Ending::Stopped, closes: Closes::Nothing }),
-        Just(Opening::Bury { reason: Reason::Decode, detail: String::new() }),
+        Just(Opening::Bury { reason: Reason::Decode, detail: "".into() }),
     ];
     let opened = (kind, opening, 1_u64..5, 0_u64..3)
         .prop_map(|(kind, opening, step, more)| (NewTurnAt { step, more }, kind, opening));

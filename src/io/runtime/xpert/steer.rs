@@ -41,7 +41,7 @@ pub(super) async fn steer(
         let body = steer_body(turn.expert.as_str(), &joined.run, &name, &text);
         if let Err(failure) = server.create_run(call, &turn.session.thread_id, &body).await {
             // It has its own turn if it was not read.
-            tracing::debug!(detail = %failure.detail, "a message waits for the next turn");
+            tracing::debug!(reason = failure.reason.as_str(), "a message waits for the next turn");
             break;
         }
     }
