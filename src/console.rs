@@ -50,7 +50,7 @@ const BODY_MAX_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `DT_CONSOLE_ADDR`.
-    pub address: String,
+    pub listener: listener::Config,
     /// `DT_ADMIN_TOKEN`.
     pub admin_token: Secret,
     /// `DT_PUBLIC_URL`: where DingTalk reaches the edge, without a slash at the end.
@@ -137,5 +137,5 @@ pub fn router(state: State) -> Router {
 /// the listener is bound before this returns.
 pub async fn serve(state: State, beside: Router) -> std::io::Result<SocketAddr> {
     let (context, config) = (state.context.clone(), state.config.clone());
-    listener::serve(&context, &config.address, beside.merge(router(state)), "admin API").await
+    listener::serve(&context, &config.listener, beside.merge(router(state)), "admin API").await
 }

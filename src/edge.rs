@@ -40,14 +40,6 @@ use crate::io::store::events::{Recorder, Seen};
 use crate::protocol::{action, trace};
 use crate::telemetry::metrics::Inbound;
 
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// `DT_EDGE_ADDR`.
-    pub address: String,
-    /// `DT_BODY_MAX_BYTES`.
-    pub body_max_bytes: usize,
-}
-
 /// What both modes need to take something in. Cheap to clone; all clones keep one order.
 #[derive(Clone)]
 pub struct Edge {
@@ -183,7 +175,11 @@ impl Edge {
 
 /// Serves HTTP until the process stops, and `beside` on the same address; the listener is bound before
 /// this returns.
-pub async fn serve(edge: Edge, address: &str, beside: Router) -> std::io::Result<SocketAddr> {
+pub async fn serve(
+    edge: Edge,
+    listener: &listener::Config,
+    beside: Router,
+) -> std::io::Result<SocketAddr> {
     let (context, edge) = (edge.context.clone(), Arc::new(edge));
     let rest = Router::new()
         .route(webhook::PATH, get(webhook::get).post(webhook::post))
@@ -192,5 +188,5 @@ pub async fn serve(edge: Edge, address: &str, beside: Router) -> std::io::Result
         .merge(beside)
         .fallback(async || Refusal::no_such_call())
         .method_not_allowed_fallback(async || Refusal::no_such_method());
-    listener::serve(&context, address, Lane { edge, rest }, "edge").await
+    listener::serve(&context, listener, Lane { edge, rest }, "edge").await
 }

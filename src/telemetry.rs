@@ -6,4 +6,5 @@
 pub mod metrics;
 pub mod health;
 pub mod log;
+pub mod seldom;
 pub mod traces;

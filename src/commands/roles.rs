@@ -11,7 +11,7 @@ use super::Failure;
 use super::parts::Parts;
 use super::process::live;
 use crate::config::Config;
-use crate::context::{Clock, Context};
+use crate::context::{Clock, Context, files};
 use crate::edge::order::Order;
 use crate::edge::{Edge, owner, room, stream};
 use crate::io::dingtalk::media::Downloads;
@@ -100,11 +100,12 @@ pub async fn serve_health(
     config: &Config,
 ) -> Result<std::net::SocketAddr, Failure> {
     context.health.lacks(STARTED, "the process is starting");
-    let address = &config.health_address;
+    let listener = config.health_listener();
     // It outlives the context that it speaks of: a process that drains says so.
     let life = Context::new(context.clock.clone());
-    let bound = health::serve(context, &life, address).await;
-    let bound = bound.with_context(|| format!("listen on DT_HEALTH_ADDR {address}"))?;
+    let bound = health::serve(context, &life, &listener).await;
+    let bound =
+        bound.with_context(|| format!("listen on DT_HEALTH_ADDR {}", config.health_address))?;
     tracing::info!(%bound, "health endpoint");
     Ok(bound)
 }
@@ -131,7 +132,8 @@ pub async fn start_edge(
         order: Order::default(),
     };
     let address = &config.edge_address;
-    let bound = crate::edge::serve(edge.clone(), address, replies(context, config, parts)).await;
+    let listener = config.listener(address, files::limit());
+    let bound = crate::edge::serve(edge.clone(), &listener, replies(context, config, parts)).await;
     let bound = bound.with_context(|| format!("listen on DT_EDGE_ADDR {address}"))?;
     tracing::info!(%bound, "edge");
     let entry_max_bytes = config.limits.entry_max_bytes;
@@ -205,7 +207,7 @@ pub async fn start_console(
         gateway: parts.gateway(config)?,
         egress: parts.egress.clone(),
         config: Arc::new(crate::console::Config {
-            address: config.console_address.clone(),
+            listener: config.listener(&config.console_address, files::limit()),
             admin_token: token,
             public_url: config.public_url.clone(),
             dingtalk_api_url: config.dingtalk_api_url.clone(),

@@ -14,7 +14,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 52] = [
+pub const SETTINGS: [Setting; 57] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -100,6 +100,19 @@ pub const SETTINGS: [Setting; 52] = [
         "headers for the collector, name=value with commas between; a secret",
     ),
     setting("DT_POD", "", "name of this process in a fleet; the host's name where it is not set"),
+    setting(
+        "DT_CONNECTIONS_MAX",
+        "4096",
+        "connections of the edge, and of the admin API; at most a quarter of the files that the process may open",
+    ),
+    setting("DT_HEALTH_CONNECTIONS_MAX", "64", "connections of the health endpoint"),
+    setting("DT_HEAD_TIMEOUT", "5s", "receiving the head of a request"),
+    setting(
+        "DT_RECEIVE_TIMEOUT",
+        "10s",
+        "receiving a whole request; the answer has its own limits",
+    ),
+    setting("DT_IDLE_TIMEOUT", "75s", "a connection between two requests"),
     setting("DT_BODY_MAX_BYTES", "1048576", "HTTP body"),
     setting("DT_ENTRY_MAX_BYTES", "262144", "one entry of the log"),
     setting("DT_TURN_MAX_MESSAGES", "50", "messages merged into one turn"),

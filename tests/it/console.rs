@@ -20,7 +20,7 @@ use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dingtalk_trigger::console::{self, Config, State};
-use dingtalk_trigger::context::{Clock, Context};
+use dingtalk_trigger::context::{Clock, Context, listener};
 use dingtalk_trigger::domain::binding::Language;
 use dingtalk_trigger::domain::secret::Secret;
 use dingtalk_trigger::io::egress::{self, Egress};
@@ -96,7 +96,7 @@ impl Console {
             gateway: Gateway::new(client.clone(), gateway::tls().unwrap(), gateway_config),
             egress: egress.clone(),
             config: Arc::new(Config {
-                address: "127.0.0.1:0".to_owned(),
+                listener: listener::Config::new("127.0.0.1:0"),
                 admin_token: Secret::new(TOKEN),
                 public_url: outside.clone(),
                 dingtalk_api_url: outside,

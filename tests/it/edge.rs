@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::message::PublishMessage as Publish;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dingtalk_trigger::context::{Clock, Context};
+use dingtalk_trigger::context::{Clock, Context, listener};
 use dingtalk_trigger::domain::binding::{Integration, Language, Mode, Scope};
 use dingtalk_trigger::domain::entry::Entry;
 use dingtalk_trigger::domain::id::IntegrationId;
@@ -98,7 +98,10 @@ impl Bench {
             dedupe_window,
             order: Order::default(),
         };
-        let address = edge::serve(edge.clone(), "127.0.0.1:0", axum::Router::new()).await.unwrap();
+        let address =
+            edge::serve(edge.clone(), &listener::Config::new("127.0.0.1:0"), axum::Router::new())
+                .await
+                .unwrap();
         rustls::crypto::ring::default_provider().install_default().ok();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let base = format!("http://{address}");
