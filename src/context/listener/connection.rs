@@ -19,9 +19,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+use super::phase::LINGER;
 use super::roster::{Seat, Watch};
 
 /// What a head may be at most, and what is read at a time.
@@ -38,7 +40,7 @@ where
         + 'static,
 {
     let watch = seat.watch.clone();
-    let stream = Stream { stream, watch: watch.clone(), is_stalled: false, left: LINGER_MAX_BYTES };
+    let stream = Stream { stream, watch: watch.clone(), is_stalled: false, linger: None, left: LINGER_MAX_BYTES };
     let service = Served { app, watch: watch.clone() };
     let served = http1::Builder::new()
         .max_buf_size(HEAD_MAX_BYTES)
@@ -188,7 +190,8 @@ struct Stream {
     stream: TcpStream,
     watch: Arc<Watch>,
     is_stalled: bool,
-    /// Of what is thrown away at the end.
+    /// Ends what is thrown away at the end, as does the number of bytes that is left.
+    linger: Option<Pin<Box<Sleep>>>,
     left: usize,
 }
 
@@ -233,7 +236,13 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-        if !self.watch.lingers() {
+        if self.linger.is_none() {
+            if !self.watch.lingers() {
+                return Poll::Ready(Ok(()));
+            }
+            self.linger = Some(Box::pin(sleep(LINGER)));
+        }
+        if self.linger.as_mut().is_some_and(|linger| linger.as_mut().poll(context).is_ready()) {
             return Poll::Ready(Ok(()));
         }
         // Closing with unread bytes makes the system cut the connection, and the client may lose its answer.

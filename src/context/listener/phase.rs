@@ -70,7 +70,8 @@ impl State {
             Phase::Head => (limits.head_timeout, End::Breach("head_seconds")),
             Phase::Body => (limits.receive_timeout, End::Breach("receive_seconds")),
             Phase::Idle => (limits.idle_timeout, End::Ordinary),
-            Phase::Lingering => (LINGER, End::Ordinary),
+            // The connection ends that by itself: this is the net below.
+            Phase::Lingering => (LINGER * 2, End::Ordinary),
             Phase::Answering => return None,
         };
         if age >= limit {
@@ -114,7 +115,7 @@ mod tests {
             (Phase::Head, 5.0, Some(End::Breach("head_seconds"))),
             (Phase::Body, 10.0, Some(End::Breach("receive_seconds"))),
             (Phase::Idle, 75.0, Some(End::Ordinary)),
-            (Phase::Lingering, 0.5, Some(End::Ordinary)),
+            (Phase::Lingering, 1.0, Some(End::Ordinary)),
             (Phase::Answering, 1e6, None),
         ];
         for (phase, seconds, expected) in cases {
