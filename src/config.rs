@@ -44,6 +44,8 @@ pub struct Config {
     pub sim_address: String,
     pub public_url: String,
     pub admin_token: Option<Secret>,
+    /// The edge takes late answers with the admin token, too.
+    pub edge_admin_token: bool,
     pub dingtalk_api_url: String,
     pub reply_hosts: HostList,
     pub download_hosts: HostList,
@@ -136,6 +138,7 @@ impl Config {
             health_connections_max: read.number("DT_HEALTH_CONNECTIONS_MAX", 1..=10_000),
             sim_address: read.address("DT_SIM_ADDR"),
             admin_token: read.admin_token("DT_ADMIN_TOKEN"),
+            edge_admin_token: read.switch("DT_EDGE_ADMIN_TOKEN"),
             dingtalk_api_url: api.clone().unwrap_or_else(|| read.text("DT_DINGTALK_API_URL")),
             reply_hosts: read.hosts("DT_REPLY_HOSTS", Scheme::HttpsOnly, &operated),
             download_hosts: read.hosts("DT_DOWNLOAD_HOSTS", Scheme::HttpToo, &operated),

@@ -35,7 +35,7 @@ use axum::routing::{delete, get, post, put};
 
 use crate::context::{Context, listener};
 use crate::domain::binding::Language;
-use crate::domain::secret::Secret;
+use crate::io::admin::Admin;
 use crate::io::egress::Egress;
 use crate::io::gateway::Gateway;
 use crate::io::live::Live;
@@ -47,12 +47,12 @@ use crate::io::store::audit::Note;
 
 const BODY_MAX_BYTES: usize = 1024 * 1024;
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// `DT_CONSOLE_ADDR`.
     pub listener: listener::Config,
     /// `DT_ADMIN_TOKEN`.
-    pub admin_token: Secret,
+    pub admin: Admin,
     /// `DT_PUBLIC_URL`: where DingTalk reaches the edge, without a slash at the end.
     pub public_url: String,
     /// `DT_DINGTALK_API_URL`, without a slash at the end.

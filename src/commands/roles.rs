@@ -11,9 +11,11 @@ use super::Failure;
 use super::parts::Parts;
 use super::process::live;
 use crate::config::Config;
+use crate::context::body::Readers;
 use crate::context::{Clock, Context, files};
 use crate::edge::order::Order;
 use crate::edge::{Edge, owner, room, stream};
+use crate::io::admin::Admin;
 use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::{self, Sender};
 use crate::io::dingtalk::token::Tokens;
@@ -133,7 +135,10 @@ pub async fn start_edge(
     };
     let address = &config.edge_address;
     let listener = config.listener(address, files::limit());
-    let bound = crate::edge::serve(edge.clone(), &listener, replies(context, config, parts)).await;
+    // At the edge only signatures answer turns, unless the operator says otherwise.
+    let token = config.admin_token.clone().filter(|_| config.edge_admin_token);
+    let late = replies(context, config, parts, Admin::new(token, context.metrics.clone()));
+    let bound = crate::edge::serve(edge.clone(), &listener, late).await;
     let bound = bound.with_context(|| format!("listen on DT_EDGE_ADDR {address}"))?;
     tracing::info!(%bound, "edge");
     let entry_max_bytes = config.limits.entry_max_bytes;
@@ -197,6 +202,7 @@ pub async fn start_console(
 ) -> Result<std::net::SocketAddr, Failure> {
     let token = config.admin_token.clone();
     let token = token.ok_or_else(|| Failure::Configuration("set DT_ADMIN_TOKEN".to_owned()))?;
+    let admin = Admin::new(Some(token), context.metrics.clone());
     let state = crate::console::State {
         context: context.clone(),
         store: parts.store.clone(),
@@ -208,14 +214,14 @@ pub async fn start_console(
         egress: parts.egress.clone(),
         config: Arc::new(crate::console::Config {
             listener: config.listener(&config.console_address, files::limit()),
-            admin_token: token,
+            admin: admin.clone(),
             public_url: config.public_url.clone(),
             dingtalk_api_url: config.dingtalk_api_url.clone(),
             language: config.language,
         }),
     };
     let address = &config.console_address;
-    let bound = crate::console::serve(state, replies(context, config, parts)).await;
+    let bound = crate::console::serve(state, replies(context, config, parts, admin)).await;
     let bound = bound.with_context(|| format!("listen on DT_CONSOLE_ADDR {address}"))?;
     presence::announce(context, Live::new(&parts.nats), "console", &config.pod);
     tracing::info!(%bound, "admin API");
@@ -223,14 +229,15 @@ pub async fn start_console(
 }
 
 /// Late answers come to the edge, whose address `replyUrl` names, or to the console.
-fn replies(context: &Context, config: &Config, parts: &Parts) -> axum::Router {
+fn replies(context: &Context, config: &Config, parts: &Parts, admin: Admin) -> axum::Router {
     let settings = config.dispatch();
     reply::router(Replies {
         context: context.clone(),
         nats: parts.nats.clone(),
         routing: parts.routing.clone(),
+        readers: Readers::default(),
         config: Arc::new(reply::Config {
-            admin_token: config.admin_token.clone(),
+            admin,
             reply: settings.reply,
             answer_max_bytes: config.limits.answer_max_bytes,
             policy: settings.policy,

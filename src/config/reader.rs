@@ -125,6 +125,18 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         }
     }
 
+    /// `on` or `off`.
+    pub fn switch(&mut self, name: &'static str) -> bool {
+        match self.text(name).as_str() {
+            "on" => true,
+            "off" => false,
+            other => {
+                self.complain(name, format!("is {other:?}; it must be on or off"));
+                false
+            }
+        }
+    }
+
     /// A part of `whole`: a quarter where it is not set.
     pub fn share(&mut self, name: &'static str, whole: usize) -> usize {
         match self.given(name) {

@@ -14,7 +14,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 57] = [
+pub const SETTINGS: [Setting; 58] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -45,6 +45,11 @@ pub const SETTINGS: [Setting; 57] = [
         "opens what was sealed and verifies what was signed before a rotation",
     ),
     setting("DT_ADMIN_TOKEN", "", "token of the admin API, 16 characters or more (`up` makes one)"),
+    setting(
+        "DT_EDGE_ADMIN_TOKEN",
+        "off",
+        "on: the edge, too, takes late answers with the admin token; off: there only signatures answer turns",
+    ),
     setting("DT_DINGTALK_API_URL", "https://api.dingtalk.com", "DingTalk's API"),
     setting(
         "DT_DINGTALK_OAPI_URL",

@@ -94,6 +94,7 @@ pub struct Metrics {
     pub dead: Family<Dead, Counter>,
     pub parked: Gauge,
     pub limit_breaches: Family<Limit, Counter>,
+    pub admin_refused: Counter,
     /// Files of messages, by what became of them.
     pub media: Family<Outcome, Counter>,
     pub entries_gone: Counter,
@@ -122,6 +123,7 @@ impl Default for Metrics {
             dead: Family::default(),
             parked: Gauge::default(),
             limit_breaches: Family::default(),
+            admin_refused: Counter::default(),
             media: Family::default(),
             entries_gone: Counter::default(),
             runs_lost: Counter::default(),
@@ -172,6 +174,7 @@ impl Metrics {
         r.register("dt_dead", "Buried turns", self.dead.clone());
         r.register("dt_parked", "Conversations that wait for an expert", self.parked.clone());
         r.register("dt_limit_breaches", "Limits met", self.limit_breaches.clone());
+        r.register("dt_admin_refused", "Wrong admin tokens", self.admin_refused.clone());
         r.register("dt_media", "Files of messages, by result", self.media.clone());
         r.register("dt_entries_gone", "Entries missing from the log", self.entries_gone.clone());
         r.register("dt_runs_lost", "Runs stopped by the fence", self.runs_lost.clone());

@@ -23,6 +23,7 @@ use dingtalk_trigger::console::{self, Config, State};
 use dingtalk_trigger::context::{Clock, Context, listener};
 use dingtalk_trigger::domain::binding::Language;
 use dingtalk_trigger::domain::secret::Secret;
+use dingtalk_trigger::io::admin::Admin;
 use dingtalk_trigger::io::egress::{self, Egress};
 use dingtalk_trigger::io::gateway::{self, Gateway};
 use dingtalk_trigger::io::live::Live;
@@ -97,7 +98,7 @@ impl Console {
             egress: egress.clone(),
             config: Arc::new(Config {
                 listener: listener::Config::new("127.0.0.1:0"),
-                admin_token: Secret::new(TOKEN),
+                admin: Admin::new(Some(Secret::new(TOKEN)), context.metrics.clone()),
                 public_url: outside.clone(),
                 dingtalk_api_url: outside,
                 language: Language::ZhHans,

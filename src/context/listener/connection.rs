@@ -40,7 +40,13 @@ where
         + 'static,
 {
     let watch = seat.watch.clone();
-    let stream = Stream { stream, watch: watch.clone(), is_stalled: false, linger: None, left: LINGER_MAX_BYTES };
+    let stream = Stream {
+        stream,
+        watch: watch.clone(),
+        is_stalled: false,
+        linger: None,
+        left: LINGER_MAX_BYTES,
+    };
     let service = Served { app, watch: watch.clone() };
     let served = http1::Builder::new()
         .max_buf_size(HEAD_MAX_BYTES)
