@@ -29,6 +29,7 @@ use self::lane::Lane;
 use self::order::Order;
 use self::repeat::Arrival;
 use self::webhook::refusal::Refusal;
+use crate::context::body::Readers;
 use crate::context::{Context, listener};
 use crate::domain::binding::{Integration, Mode};
 use crate::domain::id::{Conversation, Seq};
@@ -50,6 +51,7 @@ pub struct Edge {
     pub recorder: Recorder,
     pub action_key: action::Key,
     pub body_max_bytes: usize,
+    pub readers: Readers,
     /// `DT_DEDUPE_WINDOW`: how long the log itself recognises what it took.
     pub dedupe_window: Duration,
     pub order: Order,

@@ -130,6 +130,7 @@ pub async fn start_edge(
         recorder: Recorder::start(context, parts.store.clone()),
         action_key: parts.links.clone(),
         body_max_bytes: config.limits.body_max_bytes,
+        readers: Readers::default(),
         dedupe_window: config.topology.dedupe_window,
         order: Order::default(),
     };

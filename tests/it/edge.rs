@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::message::PublishMessage as Publish;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use dingtalk_trigger::context::body::Readers;
 use dingtalk_trigger::context::{Clock, Context, listener};
 use dingtalk_trigger::domain::binding::{Integration, Language, Mode, Scope};
 use dingtalk_trigger::domain::entry::Entry;
@@ -95,6 +96,7 @@ impl Bench {
             recorder: Recorder::start(&context, store.clone()),
             action_key: key.clone(),
             body_max_bytes: BODY_MAX_BYTES,
+            readers: Readers::default(),
             dedupe_window,
             order: Order::default(),
         };
@@ -135,7 +137,12 @@ impl Bench {
     }
 
     fn sealed_by(&self, envelopes: &Envelopes, plain: &[u8]) -> RequestBuilder {
-        let sealed = envelopes.encrypt(plain, *b"abcdefghijklmnop", "1608001896814", "WL4PK6yA");
+        self.sealed_at(envelopes, plain, self.now())
+    }
+
+    fn sealed_at(&self, envelopes: &Envelopes, plain: &[u8], at_ms: i64) -> RequestBuilder {
+        let at = at_ms.to_string();
+        let sealed = envelopes.encrypt(plain, *b"abcdefghijklmnop", &at, "WL4PK6yA");
         self.client
             .post(self.webhook("http"))
             .query(&[
