@@ -20,6 +20,7 @@ use crate::io::dingtalk::media;
 use crate::io::egress::host::{HostList, Scheme};
 use crate::io::log::PageLimits;
 use crate::io::{governor, nats, otlp, runtime, store, topology};
+use crate::protocol::host::Hosts;
 use crate::worker::dispatch::{self, attaching};
 
 /// A variable of the environment.
@@ -46,6 +47,7 @@ pub struct Config {
     pub admin_token: Option<Secret>,
     /// The edge takes late answers with the admin token, too.
     pub edge_admin_token: bool,
+    pub console_hosts: Hosts,
     pub dingtalk_api_url: String,
     pub reply_hosts: HostList,
     pub download_hosts: HostList,
@@ -138,6 +140,7 @@ impl Config {
             health_connections_max: read.number("DT_HEALTH_CONNECTIONS_MAX", 1..=10_000),
             sim_address: read.address("DT_SIM_ADDR"),
             admin_token: read.admin_token("DT_ADMIN_TOKEN"),
+            console_hosts: read.names("DT_CONSOLE_URL", "DT_CONSOLE_HOSTS"),
             edge_admin_token: read.switch("DT_EDGE_ADMIN_TOKEN"),
             dingtalk_api_url: api.clone().unwrap_or_else(|| read.text("DT_DINGTALK_API_URL")),
             reply_hosts: read.hosts("DT_REPLY_HOSTS", Scheme::HttpsOnly, &operated),

@@ -44,6 +44,7 @@ use crate::io::nats::Nats;
 use crate::io::routing::Routing;
 use crate::io::store::Store;
 use crate::io::store::audit::Note;
+use crate::protocol::host::Hosts;
 
 const BODY_MAX_BYTES: usize = 1024 * 1024;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub listener: listener::Config,
     /// `DT_ADMIN_TOKEN`.
     pub admin: Admin,
+    /// `DT_CONSOLE_URL` and `DT_CONSOLE_HOSTS`.
+    pub hosts: Hosts,
     /// `DT_PUBLIC_URL`: where DingTalk reaches the edge, without a slash at the end.
     pub public_url: String,
     /// `DT_DINGTALK_API_URL`, without a slash at the end.
@@ -130,7 +133,9 @@ pub fn router(state: State) -> Router {
         .fallback(problem::no_such_call)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES));
-    api.layer(middleware::from_fn_with_state(state.clone(), auth::require)).with_state(state)
+    api.layer(middleware::from_fn_with_state(state.clone(), auth::require))
+        .layer(middleware::from_fn_with_state(state.clone(), auth::meant))
+        .with_state(state)
 }
 
 /// Serves until the process stops, and `beside` on the same address, which asks for no admin token here;

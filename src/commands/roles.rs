@@ -216,6 +216,7 @@ pub async fn start_console(
         config: Arc::new(crate::console::Config {
             listener: config.listener(&config.console_address, files::limit()),
             admin: admin.clone(),
+            hosts: config.console_hosts.clone(),
             public_url: config.public_url.clone(),
             dingtalk_api_url: config.dingtalk_api_url.clone(),
             language: config.language,

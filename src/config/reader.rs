@@ -18,6 +18,7 @@ use crate::io::egress::host::{HostList, Scheme};
 use crate::io::nats;
 use crate::io::otlp;
 use crate::io::seal::Keyring;
+use crate::protocol::host::Hosts;
 use crate::telemetry::log;
 
 const ADMIN_TOKEN_CHARS_MIN: usize = 16;
@@ -123,6 +124,13 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
                 least
             }
         }
+    }
+
+    /// The host of one address and further names, with commas between.
+    pub fn names(&mut self, url: &'static str, names: &'static str) -> Hosts {
+        let address = self.operated(url).unwrap_or_default();
+        let further = self.given(names).unwrap_or_default();
+        Hosts::new(further.split(',').chain([address.as_str()]))
     }
 
     /// `on` or `off`.

@@ -14,7 +14,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 58] = [
+pub const SETTINGS: [Setting; 60] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -31,6 +31,12 @@ pub const SETTINGS: [Setting; 58] = [
     setting("DT_NATS_SERVER", "", "nats-server binary that `up` starts"),
     setting("DT_EDGE_ADDR", "0.0.0.0:8080", "the edge listens here"),
     setting("DT_CONSOLE_ADDR", "127.0.0.1:8081", "admin API"),
+    setting("DT_CONSOLE_URL", "", "public address of the console, with its path"),
+    setting(
+        "DT_CONSOLE_HOSTS",
+        "",
+        "further names that the admin API answers to, with commas between; beside IP addresses and localhost",
+    ),
     setting("DT_HEALTH_ADDR", "0.0.0.0:9090", "/livez, /readyz, /metrics"),
     setting("DT_SIM_ADDR", "127.0.0.1:8090", "the simulated DingTalk"),
     setting(

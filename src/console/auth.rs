@@ -10,6 +10,19 @@ use axum::response::Response;
 use super::problem::Problem;
 use crate::io::admin::Shown;
 
+/// Refuses what a page in a browser asks under a name of its own.
+pub(super) async fn meant(
+    State(state): State<super::State>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if state.config.hosts.has(request.headers()) {
+        Ok(next.run(request).await)
+    } else {
+        Err(Problem::misdirected())
+    }
+}
+
 pub(super) async fn require(
     State(state): State<super::State>,
     request: Request,

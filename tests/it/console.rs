@@ -31,6 +31,7 @@ use dingtalk_trigger::io::log::Log;
 use dingtalk_trigger::io::routing::Routing;
 use dingtalk_trigger::io::store::{self, Store};
 use dingtalk_trigger::io::{nats, topology};
+use dingtalk_trigger::protocol::host::Hosts;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -99,6 +100,7 @@ impl Console {
             config: Arc::new(Config {
                 listener: listener::Config::new("127.0.0.1:0"),
                 admin: Admin::new(Some(Secret::new(TOKEN)), context.metrics.clone()),
+                hosts: Hosts::new(["https://console.example.org/"]),
                 public_url: outside.clone(),
                 dingtalk_api_url: outside,
                 language: Language::ZhHans,
