@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use reader::Reader;
 
+use crate::context::listener;
 use crate::domain::binding::Language;
 use crate::domain::plan;
 use crate::domain::reply;
@@ -21,6 +22,7 @@ use crate::io::egress::host::{HostList, Scheme};
 use crate::io::egress::{self, proxy};
 use crate::io::log::PageLimits;
 use crate::io::{governor, nats, otlp, runtime, store, topology};
+use crate::protocol::host::Hosts;
 use crate::worker::dispatch::{self, attaching};
 
 /// A variable of the environment.
@@ -40,9 +42,14 @@ pub struct Config {
     pub edge_address: String,
     pub console_address: String,
     pub health_address: String,
+    pub connections: listener::Limits,
+    pub health_connections_max: usize,
     pub sim_address: String,
     pub public_url: String,
     pub admin_token: Option<Secret>,
+    /// The edge takes late answers with the admin token, too.
+    pub edge_admin_token: bool,
+    pub console_hosts: Hosts,
     pub dingtalk_api_url: String,
     pub reply_hosts: HostList,
     pub download_hosts: HostList,
@@ -126,8 +133,17 @@ impl Config {
             edge_address,
             console_address: read.address("DT_CONSOLE_ADDR"),
             health_address: read.address("DT_HEALTH_ADDR"),
+            connections: listener::Limits {
+                connections_max: read.number("DT_CONNECTIONS_MAX", 1..=1_000_000),
+                head_timeout: read.duration("DT_HEAD_TIMEOUT", 1..=60),
+                receive_timeout: read.duration("DT_RECEIVE_TIMEOUT", 1..=600),
+                idle_timeout: read.duration("DT_IDLE_TIMEOUT", 1..=3600),
+            },
+            health_connections_max: read.number("DT_HEALTH_CONNECTIONS_MAX", 1..=10_000),
             sim_address: read.address("DT_SIM_ADDR"),
             admin_token: read.admin_token("DT_ADMIN_TOKEN"),
+            console_hosts: read.names("DT_CONSOLE_URL", "DT_CONSOLE_HOSTS"),
+            edge_admin_token: read.switch("DT_EDGE_ADMIN_TOKEN"),
             dingtalk_api_url: api.clone().unwrap_or_else(|| read.text("DT_DINGTALK_API_URL")),
             reply_hosts: read.hosts("DT_REPLY_HOSTS", Scheme::HttpsOnly, &operated),
             download_hosts: read.hosts("DT_DOWNLOAD_HOSTS", Scheme::HttpToo, &operated),
@@ -147,6 +163,22 @@ impl Config {
             read.require("DT_ADMIN_TOKEN", "16 characters or more");
         }
         read.finish(config)
+    }
+
+    /// A public listener or that of the admin API. `files` may be open in this process: each listener takes a
+    /// quarter of them at most, so that the broker, the database and DingTalk keep theirs.
+    pub fn listener(&self, address: &str, files: Option<usize>) -> listener::Config {
+        let mut limits = self.connections;
+        let share = files.map_or(usize::MAX, |files| (files / 4).max(1));
+        limits.connections_max = limits.connections_max.min(share);
+        listener::Config { address: address.to_owned(), limits }
+    }
+
+    /// The health listener has seats of its own, so that a full edge does not look like a dead process.
+    pub fn health_listener(&self) -> listener::Config {
+        let limits =
+            listener::Limits { connections_max: self.health_connections_max, ..self.connections };
+        listener::Config { address: self.health_address.clone(), limits }
     }
 
     pub fn dispatch(&self) -> dispatch::Config {

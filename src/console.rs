@@ -35,7 +35,7 @@ use axum::routing::{delete, get, post, put};
 
 use crate::context::{Context, listener};
 use crate::domain::binding::Language;
-use crate::domain::secret::Secret;
+use crate::io::admin::Admin;
 use crate::io::egress::Egress;
 use crate::io::gateway::Gateway;
 use crate::io::live::Live;
@@ -44,15 +44,18 @@ use crate::io::nats::Nats;
 use crate::io::routing::Routing;
 use crate::io::store::Store;
 use crate::io::store::audit::Note;
+use crate::protocol::host::Hosts;
 
 const BODY_MAX_BYTES: usize = 1024 * 1024;
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// `DT_CONSOLE_ADDR`.
-    pub address: String,
+    pub listener: listener::Config,
     /// `DT_ADMIN_TOKEN`.
-    pub admin_token: Secret,
+    pub admin: Admin,
+    /// `DT_CONSOLE_URL` and `DT_CONSOLE_HOSTS`.
+    pub hosts: Hosts,
     /// `DT_PUBLIC_URL`: where DingTalk reaches the edge, without a slash at the end.
     pub public_url: String,
     /// `DT_DINGTALK_API_URL`, without a slash at the end.
@@ -130,12 +133,14 @@ pub fn router(state: State) -> Router {
         .fallback(problem::no_such_call)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES));
-    api.layer(middleware::from_fn_with_state(state.clone(), auth::require)).with_state(state)
+    api.layer(middleware::from_fn_with_state(state.clone(), auth::require))
+        .layer(middleware::from_fn_with_state(state.clone(), auth::meant))
+        .with_state(state)
 }
 
 /// Serves until the process stops, and `beside` on the same address, which asks for no admin token here;
 /// the listener is bound before this returns.
 pub async fn serve(state: State, beside: Router) -> std::io::Result<SocketAddr> {
     let (context, config) = (state.context.clone(), state.config.clone());
-    listener::serve(&context, &config.address, beside.merge(router(state)), "admin API").await
+    listener::serve(&context, &config.listener, beside.merge(router(state)), "admin API").await
 }

@@ -4,6 +4,8 @@
 //! Guarantees that a task started here is either awaited at the end or cancelled by the drain limit;
 //! nothing runs that nobody waits for.
 
+pub mod body;
+pub mod files;
 pub mod listener;
 
 use std::sync::Arc;

@@ -29,6 +29,7 @@ use self::lane::Lane;
 use self::order::Order;
 use self::repeat::Arrival;
 use self::webhook::refusal::Refusal;
+use crate::context::body::Readers;
 use crate::context::{Context, listener};
 use crate::domain::binding::{Integration, Mode};
 use crate::domain::id::{Conversation, Seq};
@@ -40,14 +41,6 @@ use crate::io::store::events::{Recorder, Seen};
 use crate::protocol::{action, trace};
 use crate::telemetry::metrics::Inbound;
 
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// `DT_EDGE_ADDR`.
-    pub address: String,
-    /// `DT_BODY_MAX_BYTES`.
-    pub body_max_bytes: usize,
-}
-
 /// What both modes need to take something in. Cheap to clone; all clones keep one order.
 #[derive(Clone)]
 pub struct Edge {
@@ -58,6 +51,7 @@ pub struct Edge {
     pub recorder: Recorder,
     pub action_key: action::Key,
     pub body_max_bytes: usize,
+    pub readers: Readers,
     /// `DT_DEDUPE_WINDOW`: how long the log itself recognises what it took.
     pub dedupe_window: Duration,
     pub order: Order,
@@ -183,7 +177,11 @@ impl Edge {
 
 /// Serves HTTP until the process stops, and `beside` on the same address; the listener is bound before
 /// this returns.
-pub async fn serve(edge: Edge, address: &str, beside: Router) -> std::io::Result<SocketAddr> {
+pub async fn serve(
+    edge: Edge,
+    listener: &listener::Config,
+    beside: Router,
+) -> std::io::Result<SocketAddr> {
     let (context, edge) = (edge.context.clone(), Arc::new(edge));
     let rest = Router::new()
         .route(webhook::PATH, get(webhook::get).post(webhook::post))
@@ -192,5 +190,5 @@ pub async fn serve(edge: Edge, address: &str, beside: Router) -> std::io::Result
         .merge(beside)
         .fallback(async || Refusal::no_such_call())
         .method_not_allowed_fallback(async || Refusal::no_such_method());
-    listener::serve(&context, address, Lane { edge, rest }, "edge").await
+    listener::serve(&context, listener, Lane { edge, rest }, "edge").await
 }

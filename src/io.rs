@@ -4,6 +4,7 @@
 //! decided by the role that called.
 
 // the broker
+pub mod admin;
 pub mod nats;
 pub mod header;
 pub mod topology;

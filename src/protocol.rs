@@ -4,6 +4,7 @@
 #![warn(clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 
 // our own streams
+pub mod host;
 pub mod subject;
 pub mod envelope;
 pub mod entry;

@@ -2,8 +2,8 @@
 //!
 //! A small role of its own, because it is served beside two others: on the edge's address, which is what
 //! `replyUrl` names, and on the console's. Guarantees that the first answer to a turn that waits for one
-//! is on record before it is confirmed, and that nobody answers for a runtime without its secret or the
-//! admin token. It sends nothing: whoever takes the slot next does.
+//! is on record before it is confirmed, that only a runtime with its secret or the admin token answers,
+//! and that nothing is looked up or read for a request whose head cannot be right. It sends nothing: whoever takes the slot next does.
 
 mod auth;
 mod refusal;
@@ -12,23 +12,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
 use axum::routing::post;
 use tokio::time::{Instant, sleep};
 
+use self::auth::Claim;
 use self::refusal::Refusal;
 use crate::context::Context;
+use crate::context::body::Readers;
 use crate::domain::answer::Answer;
 use crate::domain::binding::Language;
 use crate::domain::debounce::{TimerKind, Token};
 use crate::domain::id::{ExpertId, TurnId};
 use crate::domain::reply;
-use crate::domain::secret::Secret;
 use crate::domain::turn::decide::decide;
 use crate::domain::turn::{Answered, Decision, Event, OpenTurn, Phase, Policy, Step};
+use crate::io::admin::Admin;
 use crate::io::journal::{AppendError, Journal, Last};
 use crate::io::nats::Nats;
 use crate::io::routing::Routing;
@@ -43,10 +43,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often another writer of the journal may come first.
 const ATTEMPTS_MAX: u32 = 5;
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
-    /// `DT_ADMIN_TOKEN`; without one only signatures count.
-    pub admin_token: Option<Secret>,
+    /// Without a token only signatures count.
+    pub admin: Admin,
     /// `DT_SEGMENT_MAX_BYTES` and `DT_SEGMENTS_MAX`, as the worker has them.
     pub reply: reply::Limits,
     /// `DT_ANSWER_MAX_BYTES`.
@@ -60,34 +60,35 @@ pub struct Replies {
     pub context: Context,
     pub nats: Nats,
     pub routing: Routing,
+    pub readers: Readers,
     pub config: Arc<Config>,
 }
 
 /// To be served beside a role's own routes.
 pub fn router(replies: Replies) -> Router {
-    Router::new()
-        .route("/api/turns/{turn}/reply", post(answer))
-        .layer(DefaultBodyLimit::max(runtime::body_max_bytes(replies.config.answer_max_bytes)))
-        .with_state(replies)
+    Router::new().route("/api/turns/{turn}/reply", post(answer)).with_state(replies)
 }
 
 async fn answer(
     State(replies): State<Replies>,
     Path(turn): Path<String>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<StatusCode, Refusal> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
-        _ => Refusal::Malformed("the body could not be read to its end".to_owned()),
-    })?;
-    let id: TurnId = turn.parse().map_err(|_| Refusal::Unknown)?;
-    let expert = replies.expert(&id).await?;
-    auth::check(&replies, &id, expert.as_ref(), &headers, &body).await?;
-    if expert.is_none() {
-        return Err(Refusal::Unknown);
+    let (head, body) = request.into_parts();
+    let claim = auth::claim(&replies, &turn, &head.headers).await?;
+    let unknown = || match claim {
+        Claim::Admin => Refusal::Unknown,
+        Claim::Signed => Refusal::Unauthorized,
+    };
+    let id: TurnId = turn.parse().map_err(|_| unknown())?;
+    let expert = replies.expert(&id).await?.ok_or_else(unknown)?;
+    let max_bytes = runtime::body_max_bytes(replies.config.answer_max_bytes);
+    let body = replies.readers.read(body, max_bytes).await?;
+    if claim == Claim::Signed {
+        auth::verify(&replies, &expert, &head.headers, &body.bytes).await?;
     }
-    let answer = runtime::decode(&body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let answer =
+        runtime::decode(&body.bytes).map_err(|error| Refusal::Malformed(error.to_string()))?;
     replies.accept(&id, answer).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -104,7 +105,7 @@ impl Replies {
         if last.head.position < id.last {
             return Ok(None);
         }
-        let records = journal.history(id).await?;
+        let records = journal.turn(id).await?;
         let asked = records.iter().find_map(|record| {
             let turn = record.head.turn.as_ref().filter(|turn| turn.last == id.last)?;
             turn.asked.as_ref()

@@ -7,4 +7,5 @@ pub mod metrics;
 pub mod event;
 pub mod health;
 pub mod log;
+pub mod seldom;
 pub mod traces;

@@ -155,7 +155,7 @@ async fn serve_floor(stand: &Stand) -> anyhow::Result<SocketAddr> {
         .route(SPREAD, post(spread))
         .route(SINGLE, post(single))
         .with_state(stand.parts.nats.clone());
-    Ok(listener::serve(&stand.context, "127.0.0.1:0", app, "floor").await?)
+    Ok(listener::serve(&stand.context, &listener::Config::new("127.0.0.1:0"), app, "floor").await?)
 }
 
 async fn publish(nats: &Nats, subject: &str, body: Bytes) -> (StatusCode, &'static str) {

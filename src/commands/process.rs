@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::Failure;
-use crate::context::Context;
+use crate::context::{Context, files};
 
 /// How a process came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub async fn live<T>(
     start: impl Future<Output = Result<T, Failure>>,
 ) -> Result<(Option<T>, End), Failure> {
     let mut signals = Signals::new()?;
+    files::raise();
     let started = tokio::select! {
         started = start => Some(started?),
         () = signals.next() => None,

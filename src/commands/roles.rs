@@ -11,9 +11,11 @@ use super::Failure;
 use super::parts::Parts;
 use super::process::live;
 use crate::config::Config;
-use crate::context::{Clock, Context};
+use crate::context::body::Readers;
+use crate::context::{Clock, Context, files};
 use crate::edge::order::Order;
 use crate::edge::{Edge, owner, room, stream};
+use crate::io::admin::Admin;
 use crate::io::dingtalk::media::Downloads;
 use crate::io::dingtalk::send::{self, Sender};
 use crate::io::dingtalk::token::Tokens;
@@ -100,11 +102,12 @@ pub async fn serve_health(
     config: &Config,
 ) -> Result<std::net::SocketAddr, Failure> {
     context.health.lacks(STARTED, "the process is starting");
-    let address = &config.health_address;
+    let listener = config.health_listener();
     // It outlives the context that it speaks of: a process that drains says so.
     let life = Context::new(context.clock.clone());
-    let bound = health::serve(context, &life, address).await;
-    let bound = bound.with_context(|| format!("listen on DT_HEALTH_ADDR {address}"))?;
+    let bound = health::serve(context, &life, &listener).await;
+    let bound =
+        bound.with_context(|| format!("listen on DT_HEALTH_ADDR {}", config.health_address))?;
     tracing::info!(%bound, "health endpoint");
     Ok(bound)
 }
@@ -127,11 +130,16 @@ pub async fn start_edge(
         recorder: Recorder::start(context, parts.store.clone()),
         action_key: parts.links.clone(),
         body_max_bytes: config.limits.body_max_bytes,
+        readers: Readers::default(),
         dedupe_window: config.topology.dedupe_window,
         order: Order::default(),
     };
     let address = &config.edge_address;
-    let bound = crate::edge::serve(edge.clone(), address, replies(context, config, parts)).await;
+    let listener = config.listener(address, files::limit());
+    // At the edge only signatures answer turns, unless the operator says otherwise.
+    let token = config.admin_token.clone().filter(|_| config.edge_admin_token);
+    let late = replies(context, config, parts, Admin::new(token, context.metrics.clone()));
+    let bound = crate::edge::serve(edge.clone(), &listener, late).await;
     let bound = bound.with_context(|| format!("listen on DT_EDGE_ADDR {address}"))?;
     tracing::info!(%bound, "edge");
     let entry_max_bytes = config.limits.entry_max_bytes;
@@ -195,6 +203,7 @@ pub async fn start_console(
 ) -> Result<std::net::SocketAddr, Failure> {
     let token = config.admin_token.clone();
     let token = token.ok_or_else(|| Failure::Configuration("set DT_ADMIN_TOKEN".to_owned()))?;
+    let admin = Admin::new(Some(token), context.metrics.clone());
     let state = crate::console::State {
         context: context.clone(),
         store: parts.store.clone(),
@@ -205,15 +214,16 @@ pub async fn start_console(
         gateway: parts.gateway(config)?,
         egress: parts.egress.clone(),
         config: Arc::new(crate::console::Config {
-            address: config.console_address.clone(),
-            admin_token: token,
+            listener: config.listener(&config.console_address, files::limit()),
+            admin: admin.clone(),
+            hosts: config.console_hosts.clone(),
             public_url: config.public_url.clone(),
             dingtalk_api_url: config.dingtalk_api_url.clone(),
             language: config.language,
         }),
     };
     let address = &config.console_address;
-    let bound = crate::console::serve(state, replies(context, config, parts)).await;
+    let bound = crate::console::serve(state, replies(context, config, parts, admin)).await;
     let bound = bound.with_context(|| format!("listen on DT_CONSOLE_ADDR {address}"))?;
     presence::announce(context, Live::new(&parts.nats), "console", &config.pod);
     tracing::info!(%bound, "admin API");
@@ -221,14 +231,15 @@ pub async fn start_console(
 }
 
 /// Late answers come to the edge, whose address `replyUrl` names, or to the console.
-fn replies(context: &Context, config: &Config, parts: &Parts) -> axum::Router {
+fn replies(context: &Context, config: &Config, parts: &Parts, admin: Admin) -> axum::Router {
     let settings = config.dispatch();
     reply::router(Replies {
         context: context.clone(),
         nats: parts.nats.clone(),
         routing: parts.routing.clone(),
+        readers: Readers::default(),
         config: Arc::new(reply::Config {
-            admin_token: config.admin_token.clone(),
+            admin,
             reply: settings.reply,
             answer_max_bytes: config.limits.answer_max_bytes,
             policy: settings.policy,

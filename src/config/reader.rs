@@ -19,6 +19,7 @@ use crate::io::egress::proxy;
 use crate::io::nats;
 use crate::io::otlp;
 use crate::io::seal::Keyring;
+use crate::protocol::host::Hosts;
 use crate::telemetry::log;
 
 const ADMIN_TOKEN_CHARS_MIN: usize = 16;
@@ -132,6 +133,25 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         N: FromStr + PartialOrd + Copy + std::fmt::Display,
     {
         self.given(name).is_some().then(|| self.number(name, range))
+    }
+
+    /// The host of one address and further names, with commas between.
+    pub fn names(&mut self, url: &'static str, names: &'static str) -> Hosts {
+        let address = self.operated(url).unwrap_or_default();
+        let further = self.given(names).unwrap_or_default();
+        Hosts::new(further.split(',').chain([address.as_str()]))
+    }
+
+    /// `on` or `off`.
+    pub fn switch(&mut self, name: &'static str) -> bool {
+        match self.text(name).as_str() {
+            "on" => true,
+            "off" => false,
+            other => {
+                self.complain(name, format!("is {other:?}; it must be on or off"));
+                false
+            }
+        }
     }
 
     /// `90`, `90s`, `10m`, `24h` or `5d`; `seconds` are the bounds.

@@ -14,7 +14,7 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 55] = [
+pub const SETTINGS: [Setting; 63] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
@@ -31,6 +31,12 @@ pub const SETTINGS: [Setting; 55] = [
     setting("DT_NATS_SERVER", "", "nats-server binary that `up` starts"),
     setting("DT_EDGE_ADDR", "0.0.0.0:8080", "the edge listens here"),
     setting("DT_CONSOLE_ADDR", "127.0.0.1:8081", "admin API"),
+    setting("DT_CONSOLE_URL", "", "public address of the console, with its path"),
+    setting(
+        "DT_CONSOLE_HOSTS",
+        "",
+        "further names that the admin API answers to, with commas between; beside IP addresses and localhost",
+    ),
     setting("DT_HEALTH_ADDR", "0.0.0.0:9090", "/livez, /readyz, /metrics"),
     setting("DT_SIM_ADDR", "127.0.0.1:8090", "the simulated DingTalk"),
     setting(
@@ -45,6 +51,11 @@ pub const SETTINGS: [Setting; 55] = [
         "opens what was sealed and verifies what was signed before a rotation",
     ),
     setting("DT_ADMIN_TOKEN", "", "token of the admin API, 16 characters or more (`up` makes one)"),
+    setting(
+        "DT_EDGE_ADMIN_TOKEN",
+        "off",
+        "on: the edge, too, takes late answers with the admin token; off: there only signatures answer turns",
+    ),
     setting("DT_DINGTALK_API_URL", "https://api.dingtalk.com", "DingTalk's API"),
     setting(
         "DT_DINGTALK_OAPI_URL",
@@ -115,6 +126,19 @@ pub const SETTINGS: [Setting; 55] = [
         "headers for the collector, name=value with commas between; a secret",
     ),
     setting("DT_POD", "", "name of this process in a fleet; the host's name where it is not set"),
+    setting(
+        "DT_CONNECTIONS_MAX",
+        "4096",
+        "connections of the edge, and of the admin API; at most a quarter of the files that the process may open",
+    ),
+    setting("DT_HEALTH_CONNECTIONS_MAX", "64", "connections of the health endpoint"),
+    setting("DT_HEAD_TIMEOUT", "5s", "receiving the head of a request"),
+    setting(
+        "DT_RECEIVE_TIMEOUT",
+        "10s",
+        "receiving a whole request; the answer has its own limits",
+    ),
+    setting("DT_IDLE_TIMEOUT", "75s", "a connection between two requests"),
     setting("DT_BODY_MAX_BYTES", "1048576", "HTTP body"),
     setting("DT_ENTRY_MAX_BYTES", "262144", "one entry of the log"),
     setting("DT_TURN_MAX_MESSAGES", "50", "messages merged into one turn"),

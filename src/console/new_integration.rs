@@ -147,11 +147,17 @@ fn whole(integration: Integration) -> Result<Integration, Problem> {
     }
 }
 
+/// What ids of the log begin with that belong to no integration.
+const RESERVED: [&str; 1] = ["replay"];
+
 fn parse_id(text: &str) -> Result<IntegrationId, Problem> {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let is_valid = text.len() <= ID_MAX_CHARS
         && text.starts_with(is_word)
         && text.chars().all(|c| is_word(c) || c == '-');
+    if RESERVED.contains(&text) {
+        return Err(Problem::field("id", "this id is the service's own: choose another"));
+    }
     let id = is_valid.then(|| IntegrationId::parse(text).ok()).flatten();
     id.ok_or_else(|| Problem::field("id", "id must match [a-z0-9][a-z0-9-]{0,39}"))
 }

@@ -30,6 +30,11 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
     }
 
+    pub(super) fn misdirected() -> Self {
+        let message = "this server does not answer to the name in Host: add it to DT_CONSOLE_HOSTS";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "HOST_UNKNOWN", message)
+    }
+
     pub(super) fn unreadable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "MALFORMED", message)
     }

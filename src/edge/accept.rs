@@ -14,6 +14,7 @@ use crate::domain::command::Command;
 use crate::domain::entry::{Action, ActionKind, Control, ControlKind, Entry, Origin};
 use crate::domain::id::{Conversation, TurnId};
 use crate::domain::inbound::{Message, Place, PlaceKind, Sender};
+use crate::io::log;
 use crate::protocol::action::{self, Link};
 use crate::protocol::{card, loose, robot, subject};
 
@@ -109,7 +110,7 @@ pub fn robot(integration: &Integration, value: &Value<'_>) -> Result<Decision, M
     };
     let conversation =
         conversation(integration, message.place.kind, &message.place.id, &message.sender.id);
-    let message_id = format!("{}:{}", integration.id, message.msg_id);
+    let message_id = log::robot_id(&integration.id, &message.msg_id);
     let entry = entry(*message);
     Ok(Decision::Publish(Box::new(Publish { conversation, message_id, entry })))
 }

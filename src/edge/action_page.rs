@@ -162,6 +162,7 @@ fn render(status: StatusCode, page: &Page, language: Option<Language>) -> Respon
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CONTENT_SECURITY_POLICY, page::POLICY),
     ];
     (status, headers, Html(page.html(language))).into_response()
 }

@@ -7,7 +7,6 @@
 //! Every request's future is one allocation that is moved once, so it is kept small: futures are pinned
 //! where they are made, and rare branches are boxed.
 
-pub mod body;
 pub mod refusal;
 pub mod verify;
 
@@ -18,14 +17,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 
 use self::refusal::Refusal;
-use self::verify::{Answer, Callback, Verified};
+use self::verify::{Answer, Callback, Proof, Verified};
 use super::Edge;
 use super::repeat::Arrival;
+use crate::context::body;
 use crate::domain::binding::{Integration, Mode};
 use crate::domain::id::IntegrationId;
 use crate::io::store::events::Seen;
@@ -86,7 +85,7 @@ fn note(edge: &Edge, integration: Option<&Integration>, refusal: &Refusal) {
     let Some(integration) = integration else { return };
     tracing::debug!(integration.id = %integration.id, code = refusal.code, "callback refused");
     if refusal.status.is_client_error() {
-        let rejected = Some((edge.context.clock.now(), refusal.code.to_owned()));
+        let rejected = Some((edge.context.clock.now(), refusal.reason()));
         edge.recorder.record(&integration.id, Seen { rejected, ..Seen::default() });
     }
 }
@@ -120,28 +119,47 @@ async fn receive(
     Ok(response)
 }
 
-/// Reads the request and decides about it; nothing of it is left when this returns.
+/// Judges the head, reads the body and decides about both; nothing of it is left when this returns.
 async fn decide(
     edge: &Edge,
     integration: &mut Arc<Integration>,
     request: Request,
 ) -> Result<Verified, Refusal> {
     let (head, body) = request.into_parts();
-    let body = body::read(body, edge.body_max_bytes).await.inspect_err(|refusal| {
-        if refusal.status == StatusCode::PAYLOAD_TOO_LARGE {
+    let mut proof = Proof::of(edge, integration, &head);
+    if let Err(error) = proof.admits() {
+        if !error.may_be_stale() || !Box::pin(renew(edge, integration)).await? {
+            return Err(error.into());
+        }
+        proof = Proof::of(edge, integration, &head);
+        proof.admits()?;
+    }
+    let body = edge.readers.read(body, edge.body_max_bytes).await.inspect_err(|error| {
+        if let body::Error::TooLarge(_) = error {
             edge.context.metrics.limit_breached("body_bytes");
         }
     })?;
     let callback = Callback { head, body };
-    match callback.decide(edge, integration) {
+    let now = edge.context.clock.now();
+    match callback.decide(&proof, integration, now) {
         Err(error) if error.may_be_stale() => {
-            // The secrets may have changed a moment ago.
-            let fresh = edge.routing.integration_again(&integration.id).await?;
-            *integration = check_mode(fresh.ok_or_else(Refusal::unknown_integration)?)?;
-            Ok(callback.decide(edge, integration)?)
+            if !Box::pin(renew(edge, integration)).await? {
+                return Err(error.into());
+            }
+            proof = Proof::of(edge, integration, &callback.head);
+            Ok(callback.decide(&proof, integration, now)?)
         }
         outcome => Ok(outcome?),
     }
+}
+
+/// The secrets may have changed a moment ago. True where the integration is another one than before.
+async fn renew(edge: &Edge, integration: &mut Arc<Integration>) -> Result<bool, Refusal> {
+    let fresh = edge.routing.integration_again(&integration.id).await?;
+    let fresh = check_mode(fresh.ok_or_else(Refusal::unknown_integration)?)?;
+    let is_other = fresh != *integration;
+    *integration = fresh;
+    Ok(is_other)
 }
 
 async fn find(edge: &Edge, id: Option<IntegrationId>) -> Result<Arc<Integration>, Refusal> {

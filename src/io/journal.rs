@@ -164,6 +164,16 @@ impl Journal {
         Ok(found)
     }
 
+    /// As [`Journal::history`], and empty where the log no longer has the turn's last entry: what a stranger names
+    /// must not cost a walk through a whole conversation.
+    pub async fn turn(&self, id: &TurnId) -> Result<Vec<Past>, Error> {
+        let entry = self.nats.at(super::log::STREAM, id.last).await?;
+        match entry.filter(|entry| entry.subject == subject::log(&id.conversation)) {
+            Some(_) => self.history(id).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// The records of one turn, its end among them; empty for a turn that never started.
     pub async fn history(&self, id: &TurnId) -> Result<Vec<Past>, Error> {
         let subject = subject::journal(&id.conversation);

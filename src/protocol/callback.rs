@@ -17,6 +17,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 
@@ -27,6 +28,10 @@ use crate::domain::binding::Integration;
 pub enum Error {
     #[error("{0} cannot be read: check what the sender puts there")]
     Malformed(&'static str),
+    /// Behind a right signature. The part is for the operator: told to the sender, it would say something of
+    /// what was decrypted to a sender who has the token and not the key.
+    #[error("what was decrypted cannot be read: check the AES key of the integration")]
+    Unreadable(&'static str),
     #[error("{0} is missing: every callback must be signed")]
     SignatureMissing(&'static str),
     #[error("the signature does not match: check the token or the app secret of the integration")]
@@ -42,7 +47,7 @@ pub enum Error {
 impl Error {
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Malformed(_) => "MALFORMED",
+            Self::Malformed(_) | Self::Unreadable(_) => "MALFORMED",
             Self::SignatureMissing(_) => "SIGNATURE_MISSING",
             Self::SignatureMismatch => "SIGNATURE_MISMATCH",
             Self::TimestampOutOfWindow => "TIMESTAMP_OUT_OF_WINDOW",
@@ -53,15 +58,12 @@ impl Error {
     /// True where newer keys of the same integration could accept what these refused.
     pub fn may_be_stale(&self) -> bool {
         match self {
-            Self::SignatureMismatch | Self::ReceiverMismatch => true,
             // Only a wrong key makes rubbish of an envelope whose signature matched.
-            Self::Malformed(part) => *part == ENCRYPT,
-            Self::SignatureMissing(_) | Self::TimestampOutOfWindow => false,
+            Self::SignatureMismatch | Self::ReceiverMismatch | Self::Unreadable(_) => true,
+            Self::Malformed(_) | Self::SignatureMissing(_) | Self::TimestampOutOfWindow => false,
         }
     }
 }
-
-const ENCRYPT: &str = "encrypt";
 
 /// 43 characters carry 258 bits. The last two are padding that most real keys do not leave at zero.
 const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -129,13 +131,18 @@ impl Envelopes {
         if !bool::from(expected.as_bytes().ct_eq(given.as_bytes())) {
             return Err(Error::SignatureMismatch);
         }
-        let cipher = STANDARD.decode(encrypt).map_err(|_| Error::Malformed(ENCRYPT))?;
-        let padded = self.decrypt_raw(&cipher).ok_or(Error::Malformed(ENCRYPT))?;
-        let (message, receiver) = split(unpad(&padded)).ok_or(Error::Malformed(ENCRYPT))?;
-        if !bool::from(receiver.ct_eq(self.receiver.as_bytes())) {
-            return Err(Error::ReceiverMismatch);
+        let cipher = STANDARD.decode(encrypt).map_err(|_| Error::Unreadable("the base64"))?;
+        let padded = self.decrypt_raw(&cipher).ok_or(Error::Unreadable("the blocks"))?;
+        let (message, receiver) = split(unpad(&padded)).ok_or(Error::Unreadable("the length"))?;
+        if bool::from(receiver.ct_eq(self.receiver.as_bytes())) {
+            return Ok(message.to_vec());
         }
-        Ok(message.to_vec())
+        // Under a wrong key this is rubbish, and what rubbish there is must not be told apart.
+        Err(if is_object(message) {
+            Error::ReceiverMismatch
+        } else {
+            Error::Unreadable("the receiver")
+        })
     }
 
     /// `random` must be fresh for each call; it is a parameter so that this stays a function.
@@ -186,6 +193,10 @@ impl Envelopes {
         cbc::Encryptor::<Aes256>::new(&self.key.into(), &self.vector().into())
             .encrypt_padded_vec::<NoPadding>(padded)
     }
+}
+
+fn is_object(message: &[u8]) -> bool {
+    message.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(message).is_ok()
 }
 
 fn pad(plain: &mut Vec<u8>) {

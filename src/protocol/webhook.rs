@@ -36,6 +36,17 @@ pub struct Headers<'a> {
     pub signature: &'a str,
 }
 
+impl Headers<'_> {
+    /// The time alone, before the body is there.
+    pub fn check_time(&self, now: Timestamp) -> Result<(), Error> {
+        let seconds: i64 = self.timestamp.parse().map_err(|_| Error::Timestamp)?;
+        if seconds.abs_diff(now.0.div_euclid(1000)) > TOLERANCE_S {
+            return Err(Error::OutOfWindow);
+        }
+        Ok(())
+    }
+}
+
 impl Key {
     pub fn parse(secret: &Secret) -> Result<Self, Error> {
         let text = secret.expose().strip_prefix("whsec_").ok_or(Error::Secret)?;
@@ -50,10 +61,7 @@ impl Key {
     }
 
     pub fn verify(&self, headers: Headers<'_>, body: &[u8], now: Timestamp) -> Result<(), Error> {
-        let seconds: i64 = headers.timestamp.parse().map_err(|_| Error::Timestamp)?;
-        if seconds.abs_diff(now.0.div_euclid(1000)) > TOLERANCE_S {
-            return Err(Error::OutOfWindow);
-        }
+        headers.check_time(now)?;
         let mac = self.mac(headers.id, headers.timestamp, body);
         let fits = headers
             .signature

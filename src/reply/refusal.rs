@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::context::body;
 use crate::io::{journal, nats};
 
 #[derive(Debug)]
@@ -21,6 +22,15 @@ pub(super) enum Refusal {
     /// Far longer than what is kept of an answer.
     TooLarge,
     Unavailable,
+}
+
+impl From<body::Error> for Refusal {
+    fn from(error: body::Error) -> Self {
+        match error {
+            body::Error::TooLarge(_) => Self::TooLarge,
+            body::Error::Broken => Self::Malformed(error.to_string()),
+        }
+    }
 }
 
 impl From<journal::Error> for Refusal {
@@ -44,8 +54,8 @@ impl IntoResponse for Refusal {
             Self::Unauthorized => (
                 StatusCode::UNAUTHORIZED,
                 "UNAUTHORIZED",
-                "sign the body by Standard Webhooks with the runtime's secret, or send the admin \
-                 token as `Authorization: Bearer <DT_ADMIN_TOKEN>`",
+                "sign the request by Standard Webhooks with the runtime's secret and `webhook-id` = the \
+                 turn id, or send the admin token to the console as `Authorization: Bearer …`",
             ),
             Self::Late => (
                 StatusCode::CONFLICT,

@@ -178,7 +178,7 @@ fn router(cloud: &Arc<Cloud>) -> Router {
         .route("/v1.0/card/callbacks/register", post(card::register))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(from_fn_with_state(cloud.clone(), fault::meet))
-        .merge(control::routes())
+        .merge(control::routes(&cloud.url))
         .with_state(cloud.clone())
 }
 

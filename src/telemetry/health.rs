@@ -41,14 +41,14 @@ impl Health {
 pub async fn serve(
     context: &Context,
     life: &Context,
-    address: &str,
+    listener: &listener::Config,
 ) -> std::io::Result<SocketAddr> {
     let app = Router::new()
         .route("/livez", get(async || "alive"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(Arc::new(context.clone()));
-    listener::serve(life, address, app, "health endpoint").await
+    listener::serve(life, listener, app, "health endpoint").await
 }
 
 async fn ready(State(context): State<Arc<Context>>) -> impl IntoResponse {

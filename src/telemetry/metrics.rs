@@ -104,6 +104,7 @@ pub struct Metrics {
     pub parked_oldest: Family<Reason, Gauge>,
     pub stage_oldest: Family<Stage, Gauge>,
     pub limit_breaches: Family<Limit, Counter>,
+    pub admin_refused: Counter,
     /// Files of messages, by what became of them.
     pub media: Family<Outcome, Counter>,
     pub entries_gone: Counter,
@@ -134,6 +135,7 @@ impl Default for Metrics {
             parked_oldest: Family::default(),
             stage_oldest: Family::default(),
             limit_breaches: Family::default(),
+            admin_refused: Counter::default(),
             media: Family::default(),
             entries_gone: Counter::default(),
             runs_lost: Counter::default(),
@@ -185,6 +187,7 @@ impl Metrics {
         self.register_waiting();
         let r = &mut self.registry;
         r.register("dt_limit_breaches", "Limits met", self.limit_breaches.clone());
+        r.register("dt_admin_refused", "Wrong admin tokens", self.admin_refused.clone());
         r.register("dt_media", "Files of messages, by result", self.media.clone());
         r.register("dt_entries_gone", "Entries missing from the log", self.entries_gone.clone());
         r.register("dt_runs_lost", "Runs stopped by the fence", self.runs_lost.clone());

@@ -42,7 +42,8 @@ fn check_envelope(envelopes: &Envelopes, data: &[u8]) {
     altered.push('=');
     assert_eq!(envelopes.decrypt(&stamp, &altered), Err(Error::SignatureMismatch));
     let other = Envelopes::new(TOKEN, AES_KEY, "another").expect("keys of the fixtures");
-    assert_eq!(other.decrypt(&stamp, &sealed.encrypt), Err(Error::ReceiverMismatch));
+    let refused = other.decrypt(&stamp, &sealed.encrypt);
+    assert!(matches!(refused, Err(Error::ReceiverMismatch | Error::Unreadable(_))), "{refused:?}");
 }
 
 /// Signed by who knows the token, with anything inside: as base64 text, and as the cipher itself.

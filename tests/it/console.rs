@@ -20,9 +20,10 @@ use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dingtalk_trigger::console::{self, Config, State};
-use dingtalk_trigger::context::{Clock, Context};
+use dingtalk_trigger::context::{Clock, Context, listener};
 use dingtalk_trigger::domain::binding::Language;
 use dingtalk_trigger::domain::secret::Secret;
+use dingtalk_trigger::io::admin::Admin;
 use dingtalk_trigger::io::egress::{self, Egress};
 use dingtalk_trigger::io::gateway::{self, Gateway};
 use dingtalk_trigger::io::live::Live;
@@ -30,6 +31,7 @@ use dingtalk_trigger::io::log::Log;
 use dingtalk_trigger::io::routing::Routing;
 use dingtalk_trigger::io::store::{self, Store};
 use dingtalk_trigger::io::{nats, topology};
+use dingtalk_trigger::protocol::host::Hosts;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -96,8 +98,9 @@ impl Console {
             gateway: Gateway::new(client.clone(), gateway::tls().unwrap(), gateway_config),
             egress: egress.clone(),
             config: Arc::new(Config {
-                address: "127.0.0.1:0".to_owned(),
-                admin_token: Secret::new(TOKEN),
+                listener: listener::Config::new("127.0.0.1:0"),
+                admin: Admin::new(Some(Secret::new(TOKEN)), context.metrics.clone()),
+                hosts: Hosts::new(["https://console.example.org/"]),
                 public_url: outside.clone(),
                 dingtalk_api_url: outside,
                 language: Language::ZhHans,

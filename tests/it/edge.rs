@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_nats::jetstream::message::PublishMessage as Publish;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dingtalk_trigger::context::{Clock, Context};
+use dingtalk_trigger::context::body::Readers;
+use dingtalk_trigger::context::{Clock, Context, listener};
 use dingtalk_trigger::domain::binding::{Integration, Language, Mode, Scope};
 use dingtalk_trigger::domain::entry::Entry;
 use dingtalk_trigger::domain::id::IntegrationId;
@@ -95,10 +96,14 @@ impl Bench {
             recorder: Recorder::start(&context, store.clone()),
             action_key: key.clone(),
             body_max_bytes: BODY_MAX_BYTES,
+            readers: Readers::default(),
             dedupe_window,
             order: Order::default(),
         };
-        let address = edge::serve(edge.clone(), "127.0.0.1:0", axum::Router::new()).await.unwrap();
+        let address =
+            edge::serve(edge.clone(), &listener::Config::new("127.0.0.1:0"), axum::Router::new())
+                .await
+                .unwrap();
         rustls::crypto::ring::default_provider().install_default().ok();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let base = format!("http://{address}");
@@ -132,7 +137,12 @@ impl Bench {
     }
 
     fn sealed_by(&self, envelopes: &Envelopes, plain: &[u8]) -> RequestBuilder {
-        let sealed = envelopes.encrypt(plain, *b"abcdefghijklmnop", "1608001896814", "WL4PK6yA");
+        self.sealed_at(envelopes, plain, self.now())
+    }
+
+    fn sealed_at(&self, envelopes: &Envelopes, plain: &[u8], at_ms: i64) -> RequestBuilder {
+        let at = at_ms.to_string();
+        let sealed = envelopes.encrypt(plain, *b"abcdefghijklmnop", &at, "WL4PK6yA");
         self.client
             .post(self.webhook("http"))
             .query(&[

@@ -26,6 +26,7 @@ mod send;
 mod roles;
 mod upgrade;
 mod tls;
+mod listener;
 mod media;
 mod broker;
 mod drift;

@@ -17,6 +17,7 @@ mod crash;
 mod resumed;
 mod forgetful;
 mod operator;
+mod strangers;
 mod demo;
 mod simulator;
 mod watching;

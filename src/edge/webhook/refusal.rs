@@ -7,6 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::context::body;
 use crate::io::{log, store};
 use crate::protocol::callback;
 
@@ -19,6 +20,8 @@ pub struct Refusal {
     pub status: StatusCode,
     pub code: &'static str,
     pub message: String,
+    /// What the operator is told and the sender is not.
+    pub exact: Option<&'static str>,
 }
 
 impl Refusal {
@@ -27,6 +30,7 @@ impl Refusal {
             status: StatusCode::NOT_FOUND,
             code: "INTEGRATION_NOT_FOUND",
             message: "no integration has this id: check the callback address".to_owned(),
+            exact: None,
         }
     }
 
@@ -38,6 +42,7 @@ impl Refusal {
                 "nothing is at this address: callbacks come to /api/dingtalk/webhook/ and the \
                       id of an integration"
                     .to_owned(),
+            exact: None,
         }
     }
 
@@ -46,6 +51,7 @@ impl Refusal {
             status: StatusCode::METHOD_NOT_ALLOWED,
             code: "METHOD_NOT_ALLOWED",
             message: "this address takes no such method: callbacks are sent with POST".to_owned(),
+            exact: None,
         }
     }
 
@@ -55,11 +61,22 @@ impl Refusal {
             code: "NOT_HTTP_MODE",
             message: "the integration is in stream mode: set its mode to http to use callbacks"
                 .to_owned(),
+            exact: None,
         }
     }
 
     pub fn too_large(message: String) -> Self {
-        Self { status: StatusCode::PAYLOAD_TOO_LARGE, code: "PAYLOAD_TOO_LARGE", message }
+        Self {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            code: "PAYLOAD_TOO_LARGE",
+            message,
+            exact: None,
+        }
+    }
+
+    /// As the operator sees it.
+    pub fn reason(&self) -> String {
+        self.exact.map_or_else(|| self.code.to_owned(), |part| format!("{}: {part}", self.code))
     }
 
     pub fn too_late() -> Self {
@@ -71,6 +88,7 @@ impl Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: "NOT_DURABLE",
             message: format!("{why}: send it again"),
+            exact: None,
         }
     }
 }
@@ -78,13 +96,28 @@ impl Refusal {
 impl From<callback::Error> for Refusal {
     fn from(error: callback::Error) -> Self {
         let status = match error {
-            callback::Error::Malformed(_) => StatusCode::BAD_REQUEST,
+            callback::Error::Malformed(_) | callback::Error::Unreadable(_) => {
+                StatusCode::BAD_REQUEST
+            }
             callback::Error::SignatureMissing(_)
             | callback::Error::SignatureMismatch
             | callback::Error::TimestampOutOfWindow
             | callback::Error::ReceiverMismatch => StatusCode::UNAUTHORIZED,
         };
-        Self { status, code: error.code(), message: error.to_string() }
+        let exact = match error {
+            callback::Error::Unreadable(part) => Some(part),
+            _ => None,
+        };
+        Self { status, code: error.code(), message: error.to_string(), exact }
+    }
+}
+
+impl From<body::Error> for Refusal {
+    fn from(error: body::Error) -> Self {
+        match error {
+            body::Error::TooLarge(_) => Self::too_large(format!("{error}: see DT_BODY_MAX_BYTES")),
+            body::Error::Broken => callback::Error::Malformed("the body").into(),
+        }
     }
 }
 

@@ -165,11 +165,11 @@ fn each_wrong_part_is_refused_by_its_own_error() {
     let short = STANDARD.encode([7; 32]);
     let cases = [
         (signed(&other_receiver, vector.encrypt), Error::ReceiverMismatch),
-        (signed(&good, "not base64!"), Error::Malformed("encrypt")),
-        (signed(&good, "c2hvcnQ="), Error::Malformed("encrypt")),
-        (signed(&good, ""), Error::Malformed("encrypt")),
-        (signed(&good, &short), Error::Malformed("encrypt")),
-        (signed(&other_key, vector.encrypt), Error::Malformed("encrypt")),
+        (signed(&good, "not base64!"), Error::Unreadable("the base64")),
+        (signed(&good, "c2hvcnQ="), Error::Unreadable("the blocks")),
+        (signed(&good, ""), Error::Unreadable("the length")),
+        (signed(&good, &short), Error::Unreadable("the length")),
+        (signed(&other_key, vector.encrypt), Error::Unreadable("the length")),
         (
             good.decrypt(&Stamp { nonce: "x", ..vector.stamp() }, vector.encrypt),
             Error::SignatureMismatch,

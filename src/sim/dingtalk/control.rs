@@ -9,8 +9,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -22,6 +23,7 @@ use super::cloud::Cloud;
 use super::fault::Fault;
 use super::message::Say;
 use crate::domain::secret::Secret;
+use crate::protocol::host::Hosts;
 use crate::sim::locked;
 
 /// The largest file a person may attach.
@@ -30,7 +32,10 @@ const FILE_MAX_BYTES: usize = 20 * 1024 * 1024;
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const RECORDS_MAX: usize = 1000;
 
-pub fn routes() -> Router<Arc<Cloud>> {
+/// They answer only to addresses, `localhost` and the host of `url`: a page in a browser that makes its own name
+/// lead here reads nothing.
+pub fn routes(url: &str) -> Router<Arc<Cloud>> {
+    let hosts = Hosts::new([url]);
     Router::new()
         .route("/", get(async || Html(include_str!("../chat.html"))))
         .route("/sim/chat.js", get(script))
@@ -48,6 +53,16 @@ pub fn routes() -> Router<Arc<Cloud>> {
         .route("/sim/cards/{id}", get(card))
         .route("/sim/files", post(put_file).layer(DefaultBodyLimit::max(FILE_MAX_BYTES)))
         .route("/sim/files/{code}", get(file))
+        .layer(from_fn(move |request: Request, next: Next| {
+            let is_ours = hosts.has(request.headers());
+            async move {
+                if is_ours {
+                    next.run(request).await
+                } else {
+                    StatusCode::MISDIRECTED_REQUEST.into_response()
+                }
+            }
+        }))
 }
 
 async fn script() -> impl IntoResponse {

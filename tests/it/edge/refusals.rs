@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use dingtalk_trigger::domain::id::IntegrationId;
 use dingtalk_trigger::protocol::callback::Envelopes;
+use dingtalk_trigger::protocol::callback::signed::robot_sign;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::edge::{
     AES_KEY, BODY_MAX_BYTES, Bench, CLIENT_SECRET, ENTRY_MAX_BYTES, TOKEN, envelopes, message,
@@ -105,6 +109,9 @@ async fn envelopes_are_refused_by_what_is_wrong_with_them() {
         bench.sealed_by(&Envelopes::new(token, key, receiver).unwrap(), &plain)
     };
     let saying = |plain: &[u8]| bench.sealed_by(&envelopes(), plain);
+    let hour = 3_600_000;
+    let stamped_at = |age_ms| bench.sealed_at(&envelopes(), &plain, bench.now() - age_ms);
+    let late = "TIMESTAMP_OUT_OF_WINDOW";
     let case = |name, request, status, code, names| Case { name, request, status, code, names };
     let (missing, mismatch, malformed) = ("SIGNATURE_MISSING", "SIGNATURE_MISMATCH", "MALFORMED");
     let stamped = [("signature", signature), ("timestamp", "1"), ("nonce", "n")];
@@ -123,7 +130,9 @@ async fn envelopes_are_refused_by_what_is_wrong_with_them() {
         ),
         case("other body", post(&stamped, &json!({"encrypt": "QUJD"})), 401, mismatch, ""),
         case("other receiver", by(TOKEN, AES_KEY, "ding-x"), 401, "RECEIVER_MISMATCH", "clientId"),
-        case("other key", by(TOKEN, OTHER_KEY, "ding-http"), 400, malformed, "encrypt"),
+        case("other key", by(TOKEN, OTHER_KEY, "ding-http"), 400, malformed, "decrypted"),
+        case("older than the log", stamped_at(167 * hour + 1000), 401, late, ""),
+        case("far ahead", stamped_at(-hour - 60_000), 401, late, ""),
         case("no text", post(&stamped, &json!({"encrypt": 5})), 400, malformed, "encrypt"),
         case("not JSON", saying(b"success"), 400, malformed, "decrypted"),
         case("not UTF-8", saying(b"{\"a\":\"\xff\"}"), 400, malformed, "decrypted"),
@@ -189,5 +198,90 @@ async fn a_refusal_is_counted_and_shown_in_the_status() {
         );
         assert!(metrics.contains(&line), "{line}\n{metrics}");
     }
+    bench.finish().await;
+}
+
+/// Sends a head that announces a body of 1 MiB, and none of it. Gives the answer.
+async fn unread(bench: &Bench, target: &str, headers: &str) -> String {
+    let address = bench.base.strip_prefix("http://").expect("an address");
+    let mut stream = TcpStream::connect(address).await.expect("connect");
+    let head = format!(
+        "POST /api/dingtalk/webhook/{target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+         Content-Length: 1048576\r\n{headers}\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("write the head");
+    let (mut answer, begun) = (Vec::new(), Instant::now());
+    stream.read_to_end(&mut answer).await.expect("read the answer");
+    // A body that is waited for ends in 503 when the time of the answer is over.
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    String::from_utf8(answer).expect("text")
+}
+
+#[tokio::test]
+async fn what_the_head_cannot_prove_is_refused_with_the_body_unread() {
+    let bench = Bench::start().await;
+    let now = bench.now();
+    let old = now - 7_200_000;
+    let card =
+        |at: i64| format!("x-ddpaas-signature-timestamp: {at}\r\nx-ddpaas-signature: AAAA\r\n");
+    let robot = |at: i64, sign: &str| format!("timestamp: {at}\r\nsign: {sign}\r\n");
+    let right = robot_sign(CLIENT_SECRET, &old.to_string());
+    for (what, target, headers, status, code) in [
+        ("no signature", "http", String::new(), 401, "SIGNATURE_MISSING"),
+        ("other query", "http?nonce=1", String::new(), 401, "SIGNATURE_MISSING"),
+        ("empty query", "http?signature=", String::new(), 401, "SIGNATURE_MISSING"),
+        ("half a pair", "http", format!("timestamp: {now}\r\n"), 401, "SIGNATURE_MISSING"),
+        ("wrong sign", "http", robot(now, "AAAA"), 401, "SIGNATURE_MISMATCH"),
+        ("wrong card sign", "http", card(now), 401, "SIGNATURE_MISMATCH"),
+        ("old", "http", robot(old, &right), 401, "TIMESTAMP_OUT_OF_WINDOW"),
+        ("unknown", "nobody", String::new(), 404, "INTEGRATION_NOT_FOUND"),
+        ("stream", "stream", String::new(), 409, "NOT_HTTP_MODE"),
+    ] {
+        let answer = unread(&bench, target, &headers).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{what}: {answer}");
+        assert!(answer.contains(code), "{what}: {answer}");
+    }
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_signature_proves_only_its_own_kind_of_payload() {
+    let bench = Bench::start().await;
+    let press = json!({ "outTrackId": "http.abcdefghijklmnopqrstuvwx23.1", "userId": "u" });
+    let by_robot = bench.plain(&press).send().await.unwrap();
+    assert_eq!(by_robot.status(), 401);
+    let body: Value = by_robot.json().await.unwrap();
+    assert_eq!(body["error"]["code"], "SIGNATURE_MISSING", "{body}");
+    // A stamp in the query lets the body in, and proves nothing of a body in the clear.
+    let stamped = bench.client.post(bench.webhook("http") + "?signature=x&timestamp=1&nonce=n");
+    let refused = stamped.json(&message("m1", "one")).send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    assert!(bench.logged().await.is_empty());
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn the_operator_sees_what_an_envelope_lacked_and_its_sender_does_not() {
+    let bench = Bench::start().await;
+    let plain = message("m1", "one").to_string().into_bytes();
+    let wrong = Envelopes::new(TOKEN, OTHER_KEY, "ding-http").expect("a key");
+    let mut heard = vec![];
+    for request in [
+        bench.sealed_by(&wrong, &plain),
+        bench.sealed_by(&envelopes(), b"no JSON"),
+        bench.sealed_by(&Envelopes::new(TOKEN, AES_KEY, "other").expect("a key"), b"no JSON"),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 400);
+        heard.push(response.text().await.unwrap());
+    }
+    heard.dedup();
+    assert_eq!(heard.len(), 1, "the sender hears one thing: {heard:?}");
+    let seen = async || {
+        let id = IntegrationId::parse("http").expect("an id");
+        let seen = bench.store.seen(&id).await.expect("read what was seen").rejected;
+        seen.filter(|(_, code)| code == "MALFORMED: the receiver")
+    };
+    wait_for("the last reason is recorded", Duration::from_secs(30), seen).await;
     bench.finish().await;
 }

@@ -50,6 +50,7 @@ async fn a_message_is_in_the_log_when_it_is_acknowledged_and_only_once() {
         recorder: Recorder::start(&context, store.clone()),
         action_key: Key::derive(&[7; 32], None),
         body_max_bytes: 1024,
+        readers: dingtalk_trigger::context::body::Readers::default(),
         dedupe_window: Duration::from_secs(600),
         order: Order::default(),
     };
