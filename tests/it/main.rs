@@ -26,6 +26,7 @@ mod roles;
 mod upgrade;
 mod tls;
 mod listener;
+mod hostile;
 mod media;
 mod broker;
 mod drift;
