@@ -37,7 +37,11 @@ pub const SETTINGS: [Setting; 63] = [
         "",
         "further names that the admin API answers to, with commas between; beside IP addresses and localhost",
     ),
-    setting("DT_HEALTH_ADDR", "0.0.0.0:9090", "/livez, /readyz, /metrics"),
+    setting(
+        "DT_HEALTH_ADDR",
+        "0.0.0.0:9090",
+        "/livez, /readyz, /metrics; without a password and with the ids of integrations: keep it behind a firewall",
+    ),
     setting("DT_SIM_ADDR", "127.0.0.1:8090", "the simulated DingTalk"),
     setting(
         "DT_PUBLIC_URL",

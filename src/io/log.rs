@@ -337,6 +337,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_robots_message_never_takes_an_id_of_the_services_own() {
+        let integration = IntegrationId::parse("robot").unwrap();
+        for (message, expected) in [
+            ("msg+/A==", "robot:msg+/A=="),
+            ("end", "robot:end"),
+            ("card:fingerprint", "robot:msg:card:fingerprint"),
+            ("link:signature", "robot:msg:link:signature"),
+            ("end:1b4e28ba", "robot:msg:end:1b4e28ba"),
+        ] {
+            assert_eq!(robot_id(&integration, &MsgId::parse(message).unwrap()), expected);
+        }
+    }
+
+    #[test]
     fn only_a_message_of_dingtalk_has_its_id() {
         let integration = IntegrationId::parse("robot").unwrap();
         for (header, expected) in [

@@ -255,15 +255,17 @@ async fn a_stop_closes_incomplete_requests_and_answers_complete_ones() {
     idle.hears("now").await;
     let body = "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
     let mut slow = [bench.open("").await, bench.open("GET ").await, bench.open(body).await];
-    let (context, stopped) = (bench.context.clone(), Instant::now());
-    let finish = tokio::spawn(async move { context.finish(LIMIT).await });
-    idle.closed().await;
-    for client in &mut slow {
-        client.closed().await;
-    }
-    assert!(stopped.elapsed() < Duration::from_millis(2500), "{:?}", stopped.elapsed());
-    bench.go.notify_one();
-    assert!(answered.hears("later").await.contains("200 OK"));
-    assert!(finish.await.expect("the stop"), "everything ends");
+    let stopped = Instant::now();
+    let seen = async {
+        idle.closed().await;
+        for client in &mut slow {
+            client.closed().await;
+        }
+        assert!(stopped.elapsed() < Duration::from_millis(2500), "{:?}", stopped.elapsed());
+        bench.go.notify_one();
+        assert!(answered.hears("later").await.contains("200 OK"));
+    };
+    let (has_ended, ()) = tokio::join!(bench.context.finish(LIMIT), seen);
+    assert!(has_ended, "everything ends");
     assert!(stopped.elapsed() < LIMIT / 2, "{:?}", stopped.elapsed());
 }

@@ -27,6 +27,7 @@ mod roles;
 mod upgrade;
 mod tls;
 mod listener;
+mod hostile;
 mod media;
 mod broker;
 mod drift;

@@ -31,6 +31,27 @@ async fn without_the_admin_token_everything_is_401() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_not_ours_is_421_before_the_token_is_looked_at() {
+    let console = Console::start().await;
+    let ask = async |host: &str, token: &str| {
+        let request = console.client.get(format!("{}/api/integrations", console.url));
+        let answer = request.header("Host", host).bearer_auth(token).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    for host in ["localhost:1", "10.0.0.7", "[::1]:8081", "console.example.org"] {
+        assert_eq!(ask(host, TOKEN).await.0, 200, "{host}");
+    }
+    for host in ["evil.example.org", "localhost.evil.org:8081"] {
+        for token in [TOKEN, "wrong"] {
+            let (status, body) = ask(host, token).await;
+            assert_eq!((status, error(&body).0), (421, "HOST_UNKNOWN"), "{host}");
+        }
+    }
+    let metrics = console.context.metrics.render();
+    assert!(metrics.contains("dt_admin_refused_total 0"), "{metrics}");
+}
+
+#[tokio::test]
 async fn what_is_no_json_is_400_and_what_is_no_object_422() {
     let console = Console::start().await;
     let big = vec![b' '; 2 * 1024 * 1024];

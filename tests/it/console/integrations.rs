@@ -36,6 +36,7 @@ async fn what_an_integration_lacks_is_named() {
     let console = Console::start().await;
     let cases = [
         ("id", json!("Robot")),
+        ("id", json!("replay")),
         ("id", json!("-r")),
         ("id", json!("a".repeat(41))),
         ("name", json!("")),

@@ -41,6 +41,8 @@ async fn a_look_changes_nothing_a_post_acts_and_a_second_post_is_gone() {
         let page = bench.client.get(&url).send().await.unwrap();
         assert_eq!(page.status(), 200);
         assert_eq!(page.headers()["cache-control"], "no-store");
+        let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
         let html = page.text().await.unwrap();
         assert!(html.contains("method=\"post\"") && html.contains(".submit()"), "{html}");
         assert!(html.contains("Confirm?") && !html.contains("确认"), "{html}");

@@ -110,6 +110,10 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     ("#[should_panic", &[], "assert what happens, not that something does"),
 ];
 
+/// The roles that strangers reach, and what would read a body before they look at its head.
+const PUBLIC: &[&str] = &["edge", "reply"];
+const EXTRACTORS: &[&str] = &["Json<", "Form<", "Multipart", "body: Bytes", "BytesRejection"];
+
 /// A word that the core must not know, and why.
 const OUTSIDE_DOMAIN: &[(&str, &str)] = &[
     ("serde", "the core has no wire types"),
@@ -149,6 +153,11 @@ pub(crate) fn check_source(path: &str, text: &str) -> Vec<Violation> {
         for (word, modules, why) in WORDS {
             if code.contains(word) && !modules.contains(&layer) {
                 report(word, why);
+            }
+        }
+        for word in EXTRACTORS {
+            if PUBLIC.contains(&layer) && code.contains(word) {
+                report(word, "a public route reads a body only once its head is proved");
             }
         }
         for (word, why) in OUTSIDE_DOMAIN {
@@ -259,6 +268,9 @@ fn each_rule_of_the_source_catches_a_planted_violation() {
         ("src/io/nats.rs", "pub use async_nats::Client;", "pub use "),
         ("src/io/nats.rs", "    #[ignore = \"slow\"]", "#[ignore"),
         ("src/io/nats.rs", "    #[should_panic]", "#[should_panic"),
+        // public routes
+        ("src/reply.rs", "async fn answer(body: Bytes) {", "body: Bytes"),
+        ("src/edge/webhook.rs", "async fn post(Json(turn): Json<Turn>) {", "Json<"),
         // the core
         ("src/domain/id.rs", "use serde::Serialize;", "serde"),
         ("src/domain/id.rs", "tokio::time::sleep(wait)", "tokio"),

@@ -24,6 +24,12 @@ async fn the_simulator_prints_all_that_a_service_needs_and_takes_orders_for_faul
         serde_json::from_str(&printed).expect("fields of the admin API")
     };
     let page = Page(line(&said, "DingTalk:").expect("a line for each"));
+    // A page that makes its own name lead here reads nothing.
+    for (host, expected) in [("evil.example.org", 421), ("localhost", 200), ("127.0.0.1:1", 200)] {
+        let log = reqwest::Client::new().get(format!("{}/sim/log", page.0)).header("Host", host);
+        let status = log.send().await.expect("reach the simulator").status();
+        assert_eq!(status.as_u16(), expected, "{host}");
+    }
     // Nobody talks to what plays in the test's own process.
     let outside = Outside::start().await;
     let url = page.0.as_str();
