@@ -66,14 +66,14 @@ mod tests {
         let kept = Kept::default();
         let writer = kept.clone();
         let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
-        let filter = read("trace,async_nats=trace").unwrap();
+        let filter = read("trace,hyper=trace").unwrap();
         let stack =
             tracing_subscriber::registry().with(filter).with(filter_fn(may_be_logged)).with(layer);
         tracing::subscriber::with_default(stack, || {
             tracing::trace!("ours");
             tracing::trace!(target: "dingtalk_trigger", "the crate itself");
-            tracing::info!(target: "async_nats::connection", "others at info");
-            tracing::debug!(target: "async_nats::connector", "a password");
+            tracing::info!(target: "hyper::client", "others at info");
+            tracing::debug!(target: "hyper::proto", "a password");
             tracing::trace!(target: "dingtalk_trigger_like", "a text");
         });
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
