@@ -6,6 +6,7 @@
 
 mod headers;
 mod leases;
+mod logins;
 mod scenarios;
 mod topology;
 

@@ -19,3 +19,4 @@ mod operator;
 mod demo;
 mod simulator;
 mod watching;
+mod silent;
