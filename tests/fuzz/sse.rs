@@ -61,8 +61,8 @@ fn check_answers(events: &[Event]) {
     for event in events {
         fold.push(event);
     }
-    let ids = events.iter().rev().filter_map(|event| event.id.clone());
-    let newest = ids.filter(|id| foreign::is_event_id(id)).next();
+    let mut ids = events.iter().rev().filter_map(|event| event.id.clone());
+    let newest = ids.find(|id| foreign::is_event_id(id));
     assert_eq!(fold.last_event_id, newest, "a resumed stream goes on after the last event");
     check_segments(&fold.into_answer(None).text);
 }

@@ -20,9 +20,9 @@ const LOOKS_MAX: u32 = 6;
 const CERTAIN: Duration = Duration::from_millis(60);
 
 /// What has been slow, what nests, and what markup, addresses and JSON are made of.
-const UNITS: [&str; 28] = [
-    "a", " ", "\n", "\r", "!", "`", "*", "|", "\"", "\\", "[", "{", "你", "\u{1}", "a:", "a\n",
-    "a ", "`\n", "*a", "|-", "> ", "- ", "![", "](", "@r", "%4", "bearer.", "token=a,",
+const UNITS: [&str; 22] = [
+    "a", " ", "\n", "!", "`", "*", "|", "\"", "[", "{", "你", "a:", "a\n", "`\n", "*a", "|-", "> ",
+    "![", "](", "@r", "bearer.", "token=a,",
 ];
 
 type Read = fn(&str);
@@ -97,7 +97,7 @@ fn what_dingtalk_sends_is_read_once() {
 #[test]
 fn a_square_is_noticed() {
     let square: Read = |text| {
-        let head: Vec<u8> = text.bytes().step_by(32).collect();
+        let head: Vec<u8> = text.bytes().step_by(256).collect();
         let sums = head.iter().map(|byte| head.iter().filter(|other| *other == byte).count());
         black_box(sums.sum::<usize>());
     };
