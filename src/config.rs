@@ -119,6 +119,7 @@ impl Config {
             nats: nats::Config {
                 url: read.broker("NATS_URL"),
                 credentials: read.file("NATS_CREDS"),
+                login: read.login("NATS_USER", "NATS_PASSWORD", "NATS_TOKEN"),
                 name: read.pod("DT_POD"),
                 request_timeout: Duration::from_secs(3),
             },

@@ -33,6 +33,7 @@ pub mod http;
 pub mod runtime;
 pub mod webhook;
 pub mod sse;
+pub mod foreign;
 pub mod xpert;
 // those who look on
 pub mod otlp;

@@ -27,6 +27,9 @@ use crate::worker::Stage;
 
 /// How long its broker may take to close its store.
 const BROKER_LIMIT: Duration = Duration::from_secs(15);
+const DATABASE: &str = "dingtalk-trigger.db";
+/// Who a process is at a broker of others: of no use at its own.
+const LOGINS: [&str; 4] = ["NATS_CREDS", "NATS_USER", "NATS_PASSWORD", "NATS_TOKEN"];
 
 pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Result<(), Failure> {
     let first = first(variable, demo)?;
@@ -44,7 +47,13 @@ pub async fn run(variable: &impl Fn(&str) -> Option<String>, demo: bool) -> Resu
     let start = async {
         let own = Own::prepare(&below, &first, &directory, variable).await?;
         let both = |name: &str| {
-            if is_given(variable, name) { variable(name) } else { own.variable(name) }
+            let is_of_others =
+                LOGINS.iter().any(|login| name.strip_suffix("_FILE").unwrap_or(name) == *login);
+            match () {
+                () if own.nats.is_some() && is_of_others => None,
+                () if is_given(variable, name) => variable(name),
+                () => own.variable(name),
+            }
         };
         let config = read(&both, &[])?;
         #[cfg(feature = "sim")]
@@ -163,9 +172,12 @@ impl Own {
         directory: &Directory,
         variable: &impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Failure> {
-        let path = directory.path();
         let own = |name: &str, make: fn(&Directory) -> anyhow::Result<Key>| {
             if is_given(variable, name) { Ok(None) } else { make(directory).map(Some) }
+        };
+        let database = match is_given(variable, "DATABASE_URL") {
+            true => directory.path().join(DATABASE),
+            false => directory.private_file(DATABASE)?,
         };
         // Before the broker: a damaged key starts nothing.
         let master_key = own("DT_MASTER_KEY", keys::master_key)?;
@@ -180,7 +192,7 @@ impl Own {
         };
         Ok(Self {
             nats,
-            database: format!("sqlite://{}", path.join("dingtalk-trigger.db").display()),
+            database: format!("sqlite://{}", database.display()),
             master_key,
             admin_token,
         })
@@ -203,6 +215,9 @@ impl Own {
         say(&format!("admin API: http://{}", bound.console));
         say(&format!("health:    http://{}/readyz", bound.health));
         say(&format!("data:      {}", directory.path().display()));
+        if let Some(child) = &self.nats {
+            say(&format!("broker:    nats --context {}", child.context_file().display()));
+        }
         if let Some(Key::Made(token)) = &self.admin_token {
             shown_once(token);
         }

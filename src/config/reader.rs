@@ -17,6 +17,7 @@ use crate::domain::secret::Secret;
 use crate::io::egress::host::{HostList, Scheme};
 use crate::io::egress::proxy;
 use crate::io::nats;
+use crate::io::nats::login::Login;
 use crate::io::otlp;
 use crate::io::seal::Keyring;
 use crate::protocol::host::Hosts;
@@ -254,6 +255,29 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
             );
         }
         text
+    }
+
+    /// Who this process is at the broker: by name and password, or by a token.
+    pub fn login(
+        &mut self,
+        user: &'static str,
+        password: &'static str,
+        token: &'static str,
+    ) -> Login {
+        let (named, secret, held) = (self.secret(user), self.secret(password), self.secret(token));
+        match (named, secret, held) {
+            (None, None, None) => Login::Anonymous,
+            (Some(user), Some(password), None) => Login::User { user, password },
+            (None, None, Some(token)) => Login::Token(token),
+            (_, _, Some(_)) => {
+                self.complain(token, format!("cannot be set beside {user} and {password}"));
+                Login::Anonymous
+            }
+            (_, _, None) => {
+                self.complain(user, format!("and {password} are set together or not at all"));
+                Login::Anonymous
+            }
+        }
     }
 
     pub fn master_key(&mut self, name: &'static str) -> Option<Secret> {

@@ -14,13 +14,16 @@ const fn setting(name: &'static str, default: &'static str, about: &'static str)
     Setting { name, default, about }
 }
 
-pub const SETTINGS: [Setting; 63] = [
+pub const SETTINGS: [Setting; 66] = [
     setting(
         "NATS_URL",
         "nats://127.0.0.1:4222",
         "the broker; `up` starts its own where this is not set",
     ),
     setting("NATS_CREDS", "", "credentials file of the broker"),
+    setting("NATS_USER", "", "user at the broker, with NATS_PASSWORD; an address may hold both"),
+    setting("NATS_PASSWORD", "", "password of NATS_USER; a secret"),
+    setting("NATS_TOKEN", "", "token of the broker, instead of user and password; a secret"),
     setting("DATABASE_URL", "", "sqlite://… (only `up`, its default) or postgres://…"),
     setting("DT_SQL_CONNECTIONS", "10", "connections to the database"),
     setting(

@@ -220,6 +220,10 @@ pub enum Event {
     Poisoned {
         deliveries: u64,
     },
+    /// No record can hold what the turn came to: trying again would end in the same way.
+    Unrecordable {
+        why: String,
+    },
     /// Only another release can read its entries, and none came for it.
     Unreadable {
         why: String,

@@ -4,6 +4,7 @@
 //! conflict is a conflict under either of its codes, a stream without a leader is a reason to try again.
 //! What an entry, a timer or a slot is, the modules beside this one know.
 
+pub mod login;
 pub mod publish;
 pub mod read;
 pub mod page;
@@ -13,6 +14,7 @@ pub mod remove;
 pub mod skew;
 pub mod trace;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,20 +26,30 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::context::Context;
+use crate::io::nats::login::Login;
 
 /// The header that says which pod stored a message.
 const POD: &str = "Dt-Pod";
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
-    /// `NATS_URL`, one or several addresses separated by commas.
+    /// `NATS_URL`, one or several addresses separated by commas. It may hold a login.
     pub url: String,
     /// `NATS_CREDS`, a credentials file.
     pub credentials: Option<PathBuf>,
+    /// `NATS_USER` and `NATS_PASSWORD`, or `NATS_TOKEN`; they count for more than what the address holds.
+    pub login: Login,
     /// The pod: shown in the server's connection list, and on record beside what it stored.
     pub name: String,
     /// How long the broker may take to answer one request.
     pub request_timeout: Duration,
+}
+
+impl fmt::Debug for Config {
+    /// Without the address, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// Cheap to clone; all clones share the connection.
@@ -130,8 +142,11 @@ impl Nats {
             let text = std::fs::read_to_string(path).map_err(settings)?;
             options = options.credentials(&text).map_err(settings)?;
         }
-        let addresses: Vec<_> = config.url.split(',').map(str::trim).collect();
-        let client = options
+        let unusable = |why: &str| Error::Settings(format!("NATS_URL {why}"));
+        let (addresses, held) = login::addresses(&config.url).map_err(unusable)?;
+        let login = if config.login == Login::Anonymous { &held } else { &config.login };
+        let client = login
+            .apply(options)
             .connect(addresses)
             .await
             // The address may hold a password.
@@ -202,7 +217,7 @@ impl Nats {
 
 /// Whether a text names a server as `NATS_URL` does.
 pub fn is_address(text: &str) -> bool {
-    text.trim().parse::<async_nats::ServerAddr>().is_ok()
+    login::addresses(text).is_ok()
 }
 
 fn answer<A: DeserializeOwned>(message: &Message) -> Result<A, Error> {

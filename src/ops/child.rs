@@ -1,7 +1,8 @@
 //! The nats-server that `up` runs for itself, in its data directory and its own process group.
 //!
 //! Guarantees that one server at a time works on the store: one that a killed `up` left behind is ended
-//! first, one that dies is started again on the same port. It lives until the context it was started
+//! first, one that dies is started again on the same port. Each start makes a password, which only the owner of
+//! the data directory can read: another user of the machine reaches the port and no more. It lives until the context it was started
 //! with stops; that is to be a context of its own, finished after everyone who needs the broker.
 
 use std::fs::{self, File};
@@ -10,13 +11,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use tokio::process::{Child as Process, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::ops::data::Directory;
+use crate::domain::secret::Secret;
+use crate::ops::data::{self, Directory};
 
 /// A store of many gigabytes is read before the server listens.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -40,10 +43,16 @@ pub struct Config {
     pub search: Vec<PathBuf>,
 }
 
+/// The user that everything in `up` is at its own broker.
+const USER: &str = "up";
+const PASSWORD_BYTES: usize = 24;
+
 /// A server that can be connected to.
 #[derive(Debug)]
 pub struct Child {
-    url: String,
+    /// With the password.
+    url: Secret,
+    context_file: PathBuf,
 }
 
 impl Child {
@@ -59,16 +68,27 @@ impl Child {
             fs::canonicalize(&binary).with_context(|| format!("resolve {}", binary.display()))?;
         let files = Files::under(directory.path());
         end_left_behind(&binary, &files).await?;
-        let mut server = Server { binary, files, port: PORT_RANDOM };
+        data::make_private(&files.root)?;
+        let context_file = files.context.clone();
+        let password = Secret::new(HEXLOWER.encode(&rand::random::<[u8; PASSWORD_BYTES]>()));
+        let mut server = Server { binary, files, port: PORT_RANDOM, password };
         let (process, url) = server.start().await?;
         tracing::info!(url, "nats-server started; it syncs to disk once a second");
         let stop = context.stop().clone();
+        let (_, host) = url.split_once("://").context("read the address of nats-server")?;
+        let url = Secret::new(format!("nats://{USER}:{}@{host}", server.password.expose()));
         context.spawn(server.supervise(process, stop));
-        Ok(Self { url })
+        Ok(Self { url, context_file })
     }
 
+    /// The address with its login.
     pub fn url(&self) -> &str {
-        &self.url
+        self.url.expose()
+    }
+
+    /// A context for the `nats` command.
+    pub fn context_file(&self) -> &Path {
+        &self.context_file
     }
 }
 
@@ -97,15 +117,17 @@ struct Files {
     /// What it says before it has its log.
     errors: PathBuf,
     pid: PathBuf,
+    /// How the `nats` command connects.
+    context: PathBuf,
 }
 
 impl Files {
     fn under(data: &Path) -> Self {
         let root = data.join("nats");
-        let [config, store, ports, log, errors, pid] =
-            ["server.conf", "store", "ports", "server.log", "server.err", "server.pid"]
-                .map(|name| root.join(name));
-        Self { root, config, store, ports, log, errors, pid }
+        let names = ["server.conf", "store", "ports", "server.log", "server.err", "server.pid"];
+        let [config, store, ports, log, errors, pid] = names.map(|name| root.join(name));
+        let context = root.join("context.json");
+        Self { root, config, store, ports, log, errors, pid, context }
     }
 }
 
@@ -114,6 +136,7 @@ struct Server {
     files: Files,
     /// Random the first time, and kept from then on: clients find it where it was.
     port: i32,
+    password: Secret,
 }
 
 impl Server {
@@ -128,6 +151,8 @@ impl Server {
             }
             if let Some((url, port)) = read_ports(&self.files.ports) {
                 self.port = port;
+                let files = &self.files;
+                data::write_private(&files.context, &self.client_settings(&url).to_string())?;
                 return Ok((process, url));
             }
             if started.elapsed() > START_LIMIT {
@@ -144,8 +169,7 @@ impl Server {
         fs::remove_dir_all(&files.ports).ok();
         fs::create_dir_all(&files.ports)
             .with_context(|| format!("create {}", files.ports.display()))?;
-        fs::write(&files.config, self.settings().to_string())
-            .with_context(|| format!("write {}", files.config.display()))?;
+        data::write_private(&files.config, &self.settings().to_string())?;
         let errors = File::create(&files.errors)
             .with_context(|| format!("create {}", files.errors.display()))?;
         Command::new(&self.binary)
@@ -172,6 +196,7 @@ impl Server {
             "server_name": "dingtalk-trigger-up",
             "host": "127.0.0.1",
             "port": self.port,
+            "authorization": { "user": USER, "password": self.password.expose() },
             "max_payload": 1024 * 1024,
             "ports_file_dir": files.ports,
             "pid_file": files.pid,
@@ -179,6 +204,16 @@ impl Server {
             "logfile_size_limit": LOG_BYTES_MAX,
             "logfile_max_num": LOG_FILES_MAX,
             "jetstream": { "sync_interval": "1s", "max_file_store": STORE_BYTES_MAX },
+        })
+    }
+
+    /// What the `nats` command calls a context.
+    fn client_settings(&self, url: &str) -> Value {
+        json!({
+            "description": "the broker that dingtalk-trigger up runs",
+            "url": url,
+            "user": USER,
+            "password": self.password.expose(),
         })
     }
 

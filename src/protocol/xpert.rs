@@ -12,6 +12,7 @@ use crate::domain::answer::{Answer, Interrupt};
 use crate::domain::entry::ActionKind;
 use crate::domain::id::TurnId;
 use crate::domain::time::Timestamp;
+use crate::protocol::foreign::{is_event_id, is_id};
 use crate::protocol::sse::Event;
 use crate::protocol::surrogate;
 
@@ -112,7 +113,7 @@ struct WireRun {
 }
 
 pub fn decode_run(body: &[u8]) -> Option<Run> {
-    surrogate::from_foreign::<WireRun>(body).ok().map(run)
+    run(surrogate::from_foreign::<WireRun>(body).ok()?)
 }
 
 /// The runs of a thread, in whatever order the server lists them.
@@ -126,10 +127,14 @@ pub fn decode_runs(body: &[u8]) -> Option<Vec<Run>> {
     let list = match surrogate::from_foreign(body).ok()? {
         Wire::List(list) | Wire::Page { items: list } => list,
     };
-    Some(list.into_iter().map(run).collect())
+    list.into_iter().map(run).collect()
 }
 
-fn run(wire: WireRun) -> Run {
+/// `None` if its name is none that may stand in a path.
+fn run(wire: WireRun) -> Option<Run> {
+    if !is_id(&wire.run_id) {
+        return None;
+    }
     let status = match wire.status.as_str() {
         "pending" => Status::Pending,
         "running" => Status::Running,
@@ -140,7 +145,7 @@ fn run(wire: WireRun) -> Run {
         _ => Status::Unknown,
     };
     let created_at = wire.created_at.as_deref().and_then(time_of);
-    Run { id: wire.run_id, status, created_at }
+    Some(Run { id: wire.run_id, status, created_at })
 }
 
 fn time_of(text: &str) -> Option<Timestamp> {
@@ -151,7 +156,7 @@ fn time_of(text: &str) -> Option<Timestamp> {
 /// The conversation of a thread.
 pub fn decode_thread(body: &[u8]) -> Option<String> {
     let value: Value = surrogate::from_foreign(body).ok()?;
-    text_at(value.get("metadata")?, "id").map(ToOwned::to_owned)
+    text_at(value.get("metadata")?, "id").filter(|id| is_id(id)).map(ToOwned::to_owned)
 }
 
 /// How many messages a conversation has, and what the expert said last on this page of them.
@@ -229,8 +234,14 @@ impl Fold {
     }
 
     pub fn push(&mut self, event: &Event) {
-        if let Some(id) = &event.id {
-            self.last_event_id = Some(id.clone());
+        match &event.id {
+            Some(id) if is_event_id(id) => self.last_event_id = Some(id.clone()),
+            // The stream could not be read on from here.
+            Some(_) => {
+                self.end = Some(End::Failed("an event's id is unreadable".to_owned()));
+                return;
+            }
+            None => {}
         }
         if event.kind.as_deref() == Some("error") {
             self.end = Some(End::Failed(event.data.clone()));
@@ -258,8 +269,8 @@ impl Fold {
     }
 
     fn learn_conversation(&mut self, data: &Value) {
-        self.conversation =
-            text_at(data, "id").map(ToOwned::to_owned).or_else(|| self.conversation.take());
+        let id = text_at(data, "id").filter(|id| is_id(id)).map(ToOwned::to_owned);
+        self.conversation = id.or_else(|| self.conversation.take());
     }
 
     fn push_message(&mut self, data: &Value) {

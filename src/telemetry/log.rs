@@ -44,7 +44,7 @@ pub fn init(filter: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, PoisonError};
 
     use super::*;
 
@@ -53,7 +53,7 @@ mod tests {
 
     impl Write for Kept {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
         }
 
         fn flush(&mut self) -> std::io::Result<()> {
@@ -66,14 +66,14 @@ mod tests {
         let kept = Kept::default();
         let writer = kept.clone();
         let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
-        let filter = read("trace,async_nats=trace").unwrap();
+        let filter = read("trace,hyper=trace").unwrap();
         let stack =
             tracing_subscriber::registry().with(filter).with(filter_fn(may_be_logged)).with(layer);
         tracing::subscriber::with_default(stack, || {
             tracing::trace!("ours");
             tracing::trace!(target: "dingtalk_trigger", "the crate itself");
-            tracing::info!(target: "async_nats::connection", "others at info");
-            tracing::debug!(target: "async_nats::connector", "a password");
+            tracing::info!(target: "hyper::client", "others at info");
+            tracing::debug!(target: "hyper::proto", "a password");
             tracing::trace!(target: "dingtalk_trigger_like", "a text");
         });
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();

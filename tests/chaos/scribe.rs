@@ -65,6 +65,7 @@ impl Scribe {
         let config = nats::Config {
             url,
             credentials: None,
+            login: nats::login::Login::default(),
             name: "scribe".to_owned(),
             request_timeout: Duration::from_secs(2),
         };

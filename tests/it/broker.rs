@@ -6,6 +6,7 @@
 
 mod headers;
 mod leases;
+mod logins;
 mod scenarios;
 mod topology;
 
@@ -47,7 +48,13 @@ impl Broker {
     async fn connect(url: String) -> Self {
         let context = Context::new(Clock::system());
         let (name, request_timeout) = ("it".to_owned(), Duration::from_secs(5));
-        let config = nats::Config { url, credentials: None, name, request_timeout };
+        let config = nats::Config {
+            url,
+            credentials: None,
+            login: nats::login::Login::default(),
+            name,
+            request_timeout,
+        };
         let nats = Nats::connect(&context, &config).await.expect("the settings are right");
         Self { context, nats }
     }

@@ -154,6 +154,7 @@ fn broker(url: &str) -> nats::Config {
     nats::Config {
         url: url.to_owned(),
         credentials: None,
+        login: nats::login::Login::default(),
         name: "console".to_owned(),
         request_timeout: Duration::from_secs(3),
     }

@@ -43,7 +43,13 @@ async fn the_nats_command_finds_no_drift_after_streams_apply() {
     let context = Context::new(Clock::system());
     let (url, name) = (server.url().to_owned(), "it".to_owned());
     let request_timeout = Duration::from_secs(5);
-    let config = nats::Config { url, credentials: None, name, request_timeout };
+    let config = nats::Config {
+        url,
+        credentials: None,
+        login: nats::login::Login::default(),
+        name,
+        request_timeout,
+    };
     let broker = Nats::connect(&context, &config).await.expect("the settings are right");
     let settings = topology::Config { replicas: 1, dedupe_window: Duration::from_secs(600) };
     topology::apply(&broker, settings, context.clock.now()).await.expect("apply");

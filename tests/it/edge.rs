@@ -76,6 +76,7 @@ impl Bench {
         let config = broker::Config {
             url: nats.url().to_owned(),
             credentials: None,
+            login: Default::default(),
             name: "it".to_owned(),
             request_timeout: Duration::from_secs(5),
         };

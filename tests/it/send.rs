@@ -148,6 +148,7 @@ async fn connect(context: &Context, url: &str, replicas: u64) -> broker::Nats {
     let config = broker::Config {
         url: url.to_owned(),
         credentials: None,
+        login: Default::default(),
         name: "it".to_owned(),
         request_timeout: Duration::from_secs(5),
     };

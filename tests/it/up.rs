@@ -21,3 +21,4 @@ mod strangers;
 mod demo;
 mod simulator;
 mod watching;
+mod silent;

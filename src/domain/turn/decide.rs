@@ -21,6 +21,7 @@ pub fn decide(head: Head, conversation: &Conversation, event: Event, policy: Pol
             let detail = format!("the slot was delivered {deliveries} times without an end");
             machine.bury(Reason::Poison, detail.into())
         }
+        Event::Unrecordable { why } => machine.bury(Reason::Limit, why.into()),
         Event::Unreadable { why } => machine.bury(Reason::Decode, why.into()),
         Event::RunNamed { attempt, run } => machine.run_named(attempt, run),
         Event::Answered { attempt, answered } => machine.answered(attempt, answered),
@@ -46,6 +47,7 @@ fn idle(head: Head, event: Event, policy: Policy) -> Decision {
         Event::Idle { at } => question::idle(head, at),
         Event::Taken { .. }
         | Event::Poisoned { .. }
+        | Event::Unrecordable { .. }
         | Event::Unreadable { .. }
         | Event::RunNamed { .. }
         | Event::Answered { .. }

@@ -254,6 +254,13 @@ fn attempts_end_and_the_last_reason_names_a_silent_runtime() {
 }
 
 #[test]
+fn what_no_record_can_hold_is_buried_at_once() {
+    let decision = run(head(Phase::Running), Event::Unrecordable { why: "why".to_owned() });
+    let phase = decision.head.turn.unwrap().phase;
+    assert_eq!(phase, Phase::Burying { reason: Reason::Limit, detail: "why".into() });
+}
+
+#[test]
 fn a_newer_message_widens_only_a_turn_of_messages_that_is_under_way() {
     let widened = |last| Event::Widened { last: Seq(last), accepted_at: NOW, at: LATER };
     for (phase, expected) in [

@@ -126,3 +126,18 @@ fn runs_and_messages_are_read() {
         assert_eq!((total, said.as_deref()), expected, "{body}");
     }
 }
+
+#[test]
+fn an_id_that_leads_elsewhere_or_fits_nowhere_is_unreadable() {
+    for id in ["../../admin?x=1#", "", "a b", &"r".repeat(2 << 20)] {
+        let run = json!({ "run_id": id, "status": "running" }).to_string();
+        assert_eq!(decode_run(run.as_bytes()), None);
+        assert_eq!(decode_runs(format!("[{run}]").as_bytes()), None);
+        let thread = json!({ "metadata": { "id": id } }).to_string();
+        assert_eq!(decode_thread(thread.as_bytes()), None);
+    }
+    let mut fold = Fold::new(1_000, None);
+    fold.push(&Event { id: Some("1-0 x".into()), kind: None, data: "{}".into() });
+    assert_eq!(fold.last_event_id, None);
+    assert!(matches!(fold.end, Some(End::Failed(_))));
+}

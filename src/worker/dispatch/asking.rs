@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Dispatch;
 use super::attaching::Attaching;
 use super::language;
-use super::turning::{Turning, thread, turn_id};
+use super::turning::{Turning, is_too_large, thread, turn_id};
 use crate::domain::answer::{Failure, FailureClass};
 use crate::domain::attachment::Spoken;
 use crate::domain::entry::{Again, Entry, Logged, Replay};
@@ -79,7 +79,9 @@ impl Turning<'_> {
             match heard {
                 Heard::Outcome(outcome) => return self.outcome(turn, outcome).await,
                 Heard::Learned(learned) => {
-                    self.learn(run, turn, learned.fact).await?;
+                    if let Some(event) = self.learn(run, turn, learned.fact).await? {
+                        return Ok(event);
+                    }
                     learned.stored.send(()).ok(); // a call that was dropped does not wait for it
                 }
                 Heard::Hint => {
@@ -163,12 +165,19 @@ impl Turning<'_> {
     }
 
     /// What the runtime says of its run goes on record before the runtime goes on.
-    async fn learn(&mut self, run: &mut Run, turn: &OpenTurn, fact: Fact) -> Result<(), Stopped> {
+    ///
+    /// An event ends the turn: no record can hold what the runtime said.
+    async fn learn(
+        &mut self,
+        run: &mut Run,
+        turn: &OpenTurn,
+        fact: Fact,
+    ) -> Result<Option<Event>, Stopped> {
         let event = match fact {
             Fact::Run(name) => Event::RunNamed { attempt: turn.attempt, run: name },
             Fact::Read(last) => {
                 let wider = self.hands.read_up_to(run, &self.entries, last).await?;
-                let Some(wider) = wider else { return Ok(()) };
+                let Some(wider) = wider else { return Ok(None) };
                 let accepted_at = wider.last().map_or(turn.accepted_at, |logged| logged.at);
                 self.take_in(wider);
                 Event::Steered { last, accepted_at }
@@ -176,9 +185,13 @@ impl Turning<'_> {
         };
         let policy = self.hands.config.policy;
         let decision = decide(run.head().clone(), &run.conversation, event, policy);
-        match decision.record {
-            Some(step) => run.record(step, decision.head, None).await,
-            None => Ok(()),
+        let Some(step) = decision.record else { return Ok(None) };
+        match run.record(step, decision.head, None).await {
+            Ok(()) => Ok(None),
+            Err(Stopped::Failed(error)) if is_too_large(&error) => {
+                Ok(Some(Event::Unrecordable { why: format!("{error:#}") }))
+            }
+            Err(stopped) => Err(stopped),
         }
     }
 

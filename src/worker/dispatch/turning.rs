@@ -108,6 +108,11 @@ impl<'a> Turning<'a> {
                         event = self.unrecordable(run, &error);
                         continue;
                     }
+                    // Every run would come to it again, so the turn ends now.
+                    Err(Stopped::Failed(error)) if is_too_large(&error) && can_bury(run) => {
+                        event = Event::Unrecordable { why: format!("{error:#}") };
+                        continue;
+                    }
                     stored => stored?,
                 }
                 recorded(work, run, step);
@@ -292,7 +297,13 @@ impl<'a> Turning<'a> {
     }
 }
 
-fn is_too_large(error: &anyhow::Error) -> bool {
+/// A turn is open, and is not being buried.
+fn can_bury(run: &Run) -> bool {
+    let turn = run.head().turn.as_ref();
+    turn.is_some_and(|turn| !matches!(turn.phase, Phase::Burying { .. }))
+}
+
+pub(super) fn is_too_large(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(journal::AppendError::TooLarge))
 }
 

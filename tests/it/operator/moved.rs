@@ -77,7 +77,13 @@ async fn entries_that_share_sequences_with_the_past_are_not_taken_for_finished()
     let context = Context::new(Clock::system());
     let (url, name) = (server.url().to_owned(), "it".to_owned());
     let request_timeout = Duration::from_secs(5);
-    let config = nats::Config { url, credentials: None, name, request_timeout };
+    let config = nats::Config {
+        url,
+        credentials: None,
+        login: nats::login::Login::default(),
+        name,
+        request_timeout,
+    };
     let broker = Nats::connect(&context, &config).await.expect("the settings are right");
     let now = context.clock.now();
     topology::apply(&broker, SETTINGS, now).await.expect("apply");

@@ -83,6 +83,7 @@ pub(crate) async fn broker(context: &Context, server: &Nats) -> nats::Nats {
     let config = nats::Config {
         url: server.url().to_owned(),
         credentials: None,
+        login: Default::default(),
         name: "test".to_owned(),
         request_timeout: Duration::from_secs(5),
     };

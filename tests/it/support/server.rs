@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use async_nats::jetstream;
+use dingtalk_trigger::io::nats::login::addresses;
 use serde_json::Value;
 
 use crate::support::env;
@@ -120,11 +121,14 @@ impl Drop for Server {
 
 /// A client whose requests fail soon, and which keeps reconnecting.
 pub(crate) async fn connect(servers: &[String]) -> async_nats::Client {
-    async_nats::ConnectOptions::new()
+    let (addresses, login) = addresses(&servers.join(",")).expect("addresses of brokers");
+    let options = async_nats::ConnectOptions::new();
+    login
+        .apply(options)
         .request_timeout(Some(Duration::from_secs(5)))
         .retry_on_initial_connect()
         .reconnect_delay_callback(|_| Duration::from_millis(50))
-        .connect(servers)
+        .connect(addresses)
         .await
         .expect("connect to nats-server")
 }

@@ -129,7 +129,13 @@ impl Service {
         let path = entry.expect("the broker wrote its ports").expect("read it").path();
         let ports: Value =
             serde_json::from_slice(&std::fs::read(path).expect("read ports")).expect("ports");
-        ports["nats"][0].as_str().expect("a client address").to_owned()
+        let address = ports["nats"][0].as_str().expect("a client address");
+        let settings = std::fs::read(self.data.path().join("data/nats/server.conf"));
+        let settings: Value =
+            serde_json::from_slice(&settings.expect("its settings")).expect("settings");
+        let part =
+            |name: &str| settings["authorization"][name].as_str().expect("a login").to_owned();
+        address.replace("://", &format!("://{}:{}@", part("user"), part("password")))
     }
 
     pub(crate) async fn forget_sessions(&self) {

@@ -6,10 +6,11 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
 use crate::support::outside::Outside;
+use crate::support::server::connect;
 use crate::support::service::{Service, callback};
 
 async fn traces(service: &Service, stream: &str) -> Vec<String> {
-    let client = async_nats::connect(service.nats_url()).await.expect("a connection");
+    let client = connect(&[service.nats_url()]).await;
     let stream = jetstream::new(client).get_stream(stream).await.expect("a stream");
     let count = usize::try_from(stream.cached_info().state.messages).expect("few messages");
     let consumer = stream.create_consumer(OrderedConfig::default()).await.expect("a consumer");

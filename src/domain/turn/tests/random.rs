@@ -61,6 +61,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         4 => (runtime, at()).prop_map(|(runtime, at)| Event::Taken { runtime, at }),
         1 => Just(Event::Poisoned { deliveries: 21 }),
         1 => Just(Event::Unreadable { why: "newer".to_owned() }),
+        1 => Just(Event::Unrecordable { why: "too large".to_owned() }),
         1 => (1_u32..3).prop_map(|attempt| Event::RunNamed { attempt, run: "x".to_owned() }),
         3 => (1_u32..3, answers)
             .prop_map(|(attempt, answered)| Event::Answered { attempt, answered }),
