@@ -3,7 +3,7 @@
 //! A small role of its own, because it is served beside two others: on the edge's address, which is what
 //! `replyUrl` names, and on the console's. Guarantees that the first answer to a turn that waits for one
 //! is on record before it is confirmed, that only a runtime with its secret or the admin token answers,
-//! and that nothing is looked up or read for a request whose head cannot be right. It sends nothing: whoever takes the slot next does.
+//! and that nothing is looked up or read for a request whose head cannot be right. It sends nothing: the next run of the slot does.
 
 mod auth;
 mod refusal;

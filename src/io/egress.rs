@@ -23,7 +23,7 @@ use proxy::Tunnels;
 use crate::domain::time::Timestamp;
 use crate::protocol::http;
 
-/// An answer of an API is never longer; what is longer is none.
+/// An answer of an API is never longer; a longer one is refused.
 pub const API_ANSWER_MAX_BYTES: usize = 64 * 1024;
 
 pub struct Config {

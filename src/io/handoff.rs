@@ -151,7 +151,7 @@ pub struct Waiting {
 #[derive(Debug, Default)]
 pub struct Page {
     pub waiting: Vec<Waiting>,
-    /// The last place that was looked at; `None`: there are no more.
+    /// The last place that was looked at; `None`: the index holds nothing behind `after`.
     pub last: Option<Seq>,
 }
 

@@ -295,7 +295,7 @@ pub fn msg_id(headers: &HeaderMap, integration: &IntegrationId) -> Option<MsgId>
 }
 
 /// The id under which the log takes a robot's message once. One that DingTalk's own ids do not look like stays
-/// apart from the service's: nobody who can sign takes the id of a press to come.
+/// apart from the service's: a sender that can sign cannot take the id of a later press.
 pub fn robot_id(integration: &IntegrationId, message: &MsgId) -> String {
     let is_made = MADE.iter().any(|made| message.as_str().starts_with(made));
     let apart = if is_made { "msg:" } else { "" };

@@ -1,7 +1,7 @@
 //! Ids that others made up and that we send back: in a path, in a header, in a record.
 //!
 //! One with a slash leads to another address of the server, one with a line feed ends a header, and one of two
-//! megabytes fits no record. What is none of these short plain words is unreadable.
+//! megabytes fits no record. Anything but such a short plain word is unreadable.
 
 const CHARS_MAX: usize = 200;
 

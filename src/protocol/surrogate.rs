@@ -1,6 +1,6 @@
 //! Half an emoji in JSON: an escape such as `\ud83d` without its other half, which no parser takes.
 //!
-//! Whoever cuts a text at an index of UTF-16 writes such JSON. Guarantees that each half that stands alone
+//! A writer that cuts a text at an index of UTF-16 makes such JSON. Guarantees that each half that stands alone
 //! becomes U+FFFD, and that two halves in texts that are joined become whole again: they are kept as
 //! noncharacters from [`parsed_in_pieces`] to [`joined`]. Every function is linear in its input, and JSON
 //! that can be parsed as it is costs nothing.
@@ -29,7 +29,7 @@ pub fn from_foreign<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     })
 }
 
-/// Parses with U+FFFD in place of each half; `None` if there is none, or if the rest cannot be parsed.
+/// Parses with U+FFFD in place of each half; `None` if it holds no half, or if the rest cannot be parsed.
 pub fn mended<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
     let mended = replaced(json, |_, out| out.extend_from_slice(REPLACEMENT))?;
     serde_json::from_slice(&mended).ok()

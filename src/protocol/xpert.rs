@@ -130,7 +130,7 @@ pub fn decode_runs(body: &[u8]) -> Option<Vec<Run>> {
     list.into_iter().map(run).collect()
 }
 
-/// `None` if its name is none that may stand in a path.
+/// `None` if its name must not stand in a path.
 fn run(wire: WireRun) -> Option<Run> {
     if !is_id(&wire.run_id) {
         return None;

@@ -1,6 +1,6 @@
 //! The words for event types in metrics.
 //!
-//! A type is a word of DingTalk, and in clear-text callbacks of whoever saw one signature. Each word would be
+//! A type is a word of DingTalk, and in clear-text callbacks of any sender that saw one signature. Each word would be
 //! a series that is kept for good, so only types that DingTalk documents are named; all others are `other`.
 
 const OTHER: &str = "other";

@@ -139,7 +139,7 @@ impl Bulkhead {
         self.hand_on(&mut state);
     }
 
-    /// Permits that wait for a claim, of experts that nobody claims for at the moment. For each of them
+    /// Permits that wait for a claim, of experts whose index is not being claimed at the moment. For each of them
     /// [`Bulkhead::claimed_up_to`] or [`Bulkhead::none_waits`] must follow.
     pub async fn kept(&self) -> Vec<Kept> {
         loop {
@@ -184,7 +184,7 @@ impl Bulkhead {
         self.shared.kept.notify_one();
     }
 
-    /// The index held no more when it was read, or the expert cannot be asked now: kept permits are free.
+    /// The index was empty behind the cursor when it was read, or the expert cannot be asked now: kept permits are free.
     pub fn none_waits(&self, kept: &Kept) {
         let mut state = self.shared.lock();
         let waiting = state.expert(&kept.expert);
@@ -220,7 +220,7 @@ impl Bulkhead {
         }
     }
 
-    /// Frees the permits of claims that nobody took in time.
+    /// Frees the permits of claims that no run took in time.
     pub fn lapse(&self) {
         let mut state = self.shared.lock();
         let late = |claim: &Claim| claim.at.elapsed() >= CLAIM_MAX;

@@ -165,7 +165,7 @@ impl Waker {
     }
 
     /// Offers the slots of the oldest conversations, one for each kept permit. Gives the last entry that it
-    /// looked at; `None`: no more wait, or the expert cannot be asked.
+    /// looked at; `None`: no conversation waits, or the expert cannot be asked.
     async fn claim(&self, kept: &Kept) -> anyhow::Result<Option<Seq>> {
         if !self.is_there(&kept.expert).await? {
             return Ok(None);

@@ -16,7 +16,7 @@ const TITLE_BYTES_MAX: usize = 200;
 /// A line of base64 that goes on on the next line has this many characters there.
 const WRAPPED_BYTES_MIN: usize = 40;
 
-/// `text` with a word for each file within it; `None`: there is none.
+/// `text` with a word for each file within it; `None`: it holds no file.
 pub(super) fn without_files(text: &str, language: Language) -> Option<String> {
     let mut out = String::new();
     // Up to here `text` is in `out`.

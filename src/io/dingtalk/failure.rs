@@ -17,7 +17,7 @@ pub const QUOTA_WAIT: Duration = Duration::from_hours(1);
 #[error("{}", .reason.as_str())]
 pub struct SendError {
     pub class: SendClass,
-    /// The message may have been delivered all the same.
+    /// The message may have been delivered nevertheless.
     pub is_ambiguous: bool,
     /// Another route may take the message.
     pub is_of_route: bool,

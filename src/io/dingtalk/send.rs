@@ -3,7 +3,7 @@
 //!
 //! Nothing is tried twice here but what cannot have been delivered: another route when this one refuses,
 //! another token when this one is refused. Whether and when to try again is the caller's, who knows the
-//! journal; an outcome that nobody knows is marked for it. A refusal that an operator can mend becomes the
+//! journal; an unknown outcome is marked for it. A refusal that an operator can mend becomes the
 //! integration's last error.
 
 use std::sync::Arc;

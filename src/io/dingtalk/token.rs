@@ -127,7 +127,7 @@ impl Tokens {
     }
 }
 
-/// An answer without a token is none, whatever it says. DingTalk documents few codes here, so what would
+/// An answer without a token is a failure, whatever it says. DingTalk documents few codes here, so what would
 /// be permanent of a message is tried again a few times.
 fn failed(verdict: Verdict) -> Error {
     match verdict {

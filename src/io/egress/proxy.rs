@@ -33,7 +33,7 @@ pub enum Error {
         "must be http://host:port, with user:password@ before the host if the proxy asks for it"
     )]
     Address,
-    #[error("the address is none that a proxy connects to")]
+    #[error("a proxy cannot connect to this address")]
     Target,
     #[error("the proxy opens no tunnel: {0}")]
     Tunnel(String),

@@ -2,7 +2,7 @@
 //!
 //! Most often `repliedMsg` beside the text, or beside what else is said; in older payloads `quoteMessage` at
 //! the top; for a card of the robot itself nothing but ids. What cannot be read leaves the quote without
-//! parts: whoever composes the turn says that it is there.
+//! parts: the composer of the turn says that it is there.
 
 use serde_json_borrow::Value;
 

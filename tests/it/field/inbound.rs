@@ -182,7 +182,7 @@ async fn an_allow_list_names_people_of_the_integrations_organisation() {
     let calls = field.outside.expert.calls();
     let senders: Vec<_> = calls.iter().map(|call| &call.body["sender"]["id"]).collect();
     assert_eq!(senders, ["person-1"]);
-    // Whoever the staff id belongs to, without an organisation to compare it is on the list.
+    // Without an organisation to compare, the staff id alone decides.
     admin.done("PATCH", "/api/integrations/robot", &json!({ "corpId": null })).await;
     let again = field.say(0);
     field.reply(&again).await;
