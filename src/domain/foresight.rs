@@ -79,7 +79,7 @@ mod tests {
     use crate::domain::entry::{Action, Again, Control, Query, QueryKind, Replay};
     use crate::domain::id::{ExpertId, IntegrationId, MsgId, Seq};
     use crate::domain::inbound::{Message, Part, Place, PlaceKind, Sender};
-    use crate::domain::turn::Interrupted;
+    use crate::domain::turn::question::Interrupted;
 
     const QUESTION: u64 = 12;
 

@@ -98,7 +98,7 @@ mod tests {
     use crate::domain::id::{ExpertId, IntegrationId};
     use crate::domain::inbound::{Place, PlaceKind};
     use crate::domain::session::Session;
-    use crate::domain::turn::Interrupted;
+    use crate::domain::turn::question::Interrupted;
 
     fn sender(id: &str, staff_id: Option<&str>) -> Sender {
         let staff_id = staff_id.map(ToOwned::to_owned);

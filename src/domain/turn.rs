@@ -26,7 +26,7 @@ use super::said::Said;
 use super::session::Session;
 use super::time::Timestamp;
 use failed::{Failed, FailedAttempts, Tries};
-use question::{Abandoned, Asking, Closes, Closing};
+use question::{Abandoned, Asking, Closes, Closing, Interrupted};
 
 /// How long a turn waits for the database that knows its expert.
 pub const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
@@ -131,15 +131,6 @@ pub enum Parked {
     Missing,
     Busy,
     Paused,
-}
-
-/// The runtime's question to the person. It stays on record while the turn that closes it is open, so
-/// that whoever takes that turn over closes it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interrupted {
-    /// The last entry of the turn that asked.
-    pub turn: Seq,
-    pub run: Option<String>,
 }
 
 /// Whether the expert of a turn can be asked now.

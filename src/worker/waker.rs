@@ -28,6 +28,8 @@ use crate::protocol::token::Slot;
 
 /// For conversations that another worker parked, and for lost hints.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The hand-off stage has begun by then.
+const AFTER_CHANGE: Duration = Duration::from_secs(1);
 const LAPSE_EVERY: Duration = Duration::from_secs(1);
 /// A broker that does not answer is asked again after this time.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -94,10 +96,9 @@ impl Waker {
                 _ = lapse.tick() => self.bulkhead.lapse(),
                 _ = look.tick() => self.look().await,
                 change = changes.recv() => match change {
-                    Ok(Change::Runtime(expert)) => self.bulkhead.look_again([expert]),
-                    Ok(Change::Integration(id)) => {
-                        let found = self.handoffs.experts_of(&id).await;
-                        self.bulkhead.look_again(self.known(found));
+                    Ok(change @ (Change::Runtime(_) | Change::Integration(_))) => {
+                        let waker = self.clone();
+                        self.context.spawn(async move { waker.follow(change).await });
                     }
                     Ok(Change::Trigger(_)) => {}
                     Err(RecvError::Lagged(_)) => self.look().await,
@@ -105,6 +106,21 @@ impl Waker {
                 },
             }
         }
+    }
+
+    /// Conversations may wait for a busy expert behind one that was missing or paused. The hand-off stage
+    /// brings the latter back, in order and at its own pace: it goes first.
+    async fn follow(&self, change: Change) {
+        tokio::select! {
+            () = self.context.stop().cancelled() => return,
+            () = sleep(AFTER_CHANGE) => {}
+        }
+        let experts = match change {
+            Change::Runtime(expert) => BTreeSet::from([expert]),
+            Change::Integration(id) => self.known(self.handoffs.experts_of(&id).await),
+            Change::Trigger(_) => return,
+        };
+        self.bulkhead.look_again(experts);
     }
 
     async fn look(&self) {

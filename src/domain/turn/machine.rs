@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::failed::{Failed, FailedAttempt, Tried};
 use super::question::Asking;
 use super::{
-    Answered, Availability, Command, Decision, Head, Interrupted, Notice, OpenTurn, Phase, Policy,
-    Purpose, Sending, Step, TurnKind, opening, parking, question,
+    Answered, Availability, Command, Decision, Head, Notice, OpenTurn, Phase, Policy, Purpose,
+    Sending, Step, TurnKind, opening, parking, question,
 };
 use crate::domain::id::{Seq, TurnId};
 use crate::domain::reason::Reason;
@@ -233,8 +233,10 @@ impl Machine {
         if let Some(session) = self.head.session.take_if(|session| Some(session.epoch) == epoch) {
             self.head.session = Some(session.touched(at));
             let run = self.turn.run.clone();
-            self.head.interrupted =
-                sending.asks.is_question().then_some(Interrupted { turn: self.turn.last, run });
+            self.head.interrupted = sending
+                .asks
+                .is_question()
+                .then_some(question::Interrupted { turn: self.turn.last, run });
         }
         self.ends(Step::Delivered, vec![])
     }

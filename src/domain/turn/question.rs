@@ -9,6 +9,15 @@ use super::{Command, Decision, Head, OpenTurn, Phase, Sending, Step, TurnKind};
 use crate::domain::id::{ExpertId, Seq};
 use crate::domain::time::Timestamp;
 
+/// The runtime's question to the person. It stays on record while the turn that closes it is open, so that
+/// the next run of that turn closes it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interrupted {
+    /// The last entry of the turn that asked.
+    pub turn: Seq,
+    pub run: Option<String>,
+}
+
 /// What a turn of the service itself puts an end to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closes {

@@ -249,7 +249,7 @@ impl TryFrom<Head> for turn::Head {
             turn: wire.turn.map(turn::OpenTurn::try_from).transpose()?,
             interrupted: wire
                 .interrupted
-                .map(|(turn, run)| turn::Interrupted { turn: Seq(turn), run }),
+                .map(|(turn, run)| turn::question::Interrupted { turn: Seq(turn), run }),
             told_unbound_at,
             is_told_away: is_told_away || is_told_parked,
             webhook_free_at: wire.webhook_free_at.map(Timestamp),

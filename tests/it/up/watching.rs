@@ -41,7 +41,10 @@ async fn every_metric_that_a_dashboard_needs_has_its_name_and_its_labels() {
     outside.ask(Say::direct("robot", "ann", "hello"), "You said: hello").await;
     outside.expert.next(Next::Status { status: 400, retry_after: None, body: String::new() });
     outside.say(Say::direct("robot", "ann", "refused"));
-    let large = reqwest::Client::new().post(service.webhook("hook")).body("x".repeat(4 << 20));
+    // Its head promises an envelope, whose signature is proved by its body.
+    let at = outside.now_ms();
+    let hook = format!("{}?signature=s&timestamp={at}&nonce=n", service.webhook("hook"));
+    let large = reqwest::Client::new().post(hook).body("x".repeat(4 << 20));
     assert_eq!(large.send().await.expect("reach the edge").status(), 413);
     let url = |path: &str| format!("http://{}/{path}", service.health);
     wait_until("every series is there", LIMIT, async || {

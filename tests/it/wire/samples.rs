@@ -17,9 +17,9 @@ use dingtalk_trigger::domain::reason::Reason;
 use dingtalk_trigger::domain::session::Session;
 use dingtalk_trigger::domain::time::Timestamp;
 use dingtalk_trigger::domain::turn::failed::{FailedAttempt, FailedAttempts, Tried};
-use dingtalk_trigger::domain::turn::question::Asking;
+use dingtalk_trigger::domain::turn::question::{Asking, Interrupted};
 use dingtalk_trigger::domain::turn::{
-    Asked, Head, Interrupted, OpenTurn, Parked, Phase, Sending, Step, TurnKind,
+    Asked, Head, OpenTurn, Parked, Phase, Sending, Step, TurnKind,
 };
 use dingtalk_trigger::protocol::record::Record;
 use dingtalk_trigger::protocol::token::Slot;

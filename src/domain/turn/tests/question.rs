@@ -8,10 +8,9 @@ use std::time::Duration;
 use super::{NOW, answered, ask, expert, failed, head, new, run, sending, session, taken, told};
 use crate::domain::id::Seq;
 use crate::domain::time::Timestamp;
-use crate::domain::turn::question::{Abandoned, Asking, Closes};
+use crate::domain::turn::question::{Abandoned, Asking, Closes, Interrupted};
 use crate::domain::turn::{
-    Answered, Availability, Command, Ending, Event, Head, Interrupted, Opening, Parked, Phase,
-    Sending, TurnKind,
+    Answered, Availability, Command, Ending, Event, Head, Opening, Parked, Phase, Sending, TurnKind,
 };
 
 /// The session of epoch 5 waits for a decision about the turn that ended at 10.

@@ -6,8 +6,9 @@
 use super::{EXPIRY, LATER, NOW, burying, expert, failed, head, parked, run, sending, told};
 use crate::domain::id::Seq;
 use crate::domain::turn::failed::Tries;
+use crate::domain::turn::question::Interrupted;
 use crate::domain::turn::question::{Abandoned, Asking};
-use crate::domain::turn::{Command, Event, Interrupted, Parked, Phase, Sending, TurnKind};
+use crate::domain::turn::{Command, Event, Parked, Phase, Sending, TurnKind};
 
 fn control() -> Event {
     Event::Controlled { by: Seq(13) }
