@@ -33,7 +33,7 @@ enum WireKind {
     Window,
     /// What a later release writes in place of the others.
     #[cfg(feature = "wire-next")]
-    Later(Box<WireKind>),
+    Later(Box<Self>),
 }
 
 #[derive(Serialize, Deserialize)]

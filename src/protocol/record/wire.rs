@@ -43,7 +43,7 @@ enum Step {
     Steered,
     /// What a later release writes in place of every other one.
     #[cfg(feature = "wire-next")]
-    Later(Box<Step>),
+    Later(Box<Self>),
 }
 
 #[derive(Serialize, Deserialize)]
